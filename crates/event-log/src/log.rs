@@ -1,0 +1,153 @@
+use std::fmt;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::chain::ChainState;
+use crate::error::LogError;
+use crate::record::{CorruptRecord, LedgerName, Record, RecordHash, Revision};
+
+/// Which log, and which life of it. Taking up a restored backup raises the epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct LogEpoch {
+    pub log_id: Uuid,
+    pub epoch: u32,
+}
+
+impl fmt::Display for LogEpoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.log_id, self.epoch)
+    }
+}
+
+/// One of the log's physical streams, counted from 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StreamIndex(pub u16);
+
+/// A place in one stream; grows with every record, with gaps. Means nothing outside this log's epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Position(pub u64);
+
+/// The last record of a ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tip {
+    pub chain: ChainState,
+    /// Where a reader may start folding; see [`crate::Header::fold_from`].
+    pub fold_from: Revision,
+    /// Position of the last message of the ledger, orphans included: what a compare-and-append compares.
+    pub position: Position,
+}
+
+/// What an append expects to find.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expectation {
+    /// No record at all: legal only for a ledger's first record.
+    Empty,
+    /// Exactly this record at the end.
+    Tip(Tip),
+}
+
+/// Proof that a record is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Appended {
+    pub tip: Tip,
+}
+
+/// What became of an append. There is no "failed": as long as the outcome is unknown the record may still land.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The record is on disk.
+    Stored(Appended),
+    /// Another record stands at this revision: this one can never land. Reload, decide again.
+    Conflict,
+    /// Neither. Append the same record at the same expectation again; build no other on it.
+    Unknown(String),
+}
+
+/// A record as a subscription hands it over. One that cannot be read is handed over too: its ledger stands still, the others go on.
+#[derive(Debug, Clone)]
+pub struct Delivered {
+    pub position: Position,
+    pub ledger: LedgerName,
+    pub record: Result<Record, CorruptRecord>,
+    /// Hash of the stored bytes, also of those that cannot be read.
+    pub hash: RecordHash,
+}
+
+/// Where a reader of a stream has come to, and the proof that it was this log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Checkpoint {
+    pub epoch: LogEpoch,
+    pub position: Position,
+    pub hash: RecordHash,
+}
+
+/// The end of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StreamHead {
+    pub position: Position,
+    /// When the stream's last record arrived; `None` when it is empty.
+    pub appended_at: Option<Timestamp>,
+}
+
+/// Records of one stream in order, without gap or repetition, from a checkpoint on, and then live for ever.
+/// Survives restarts of the server: `next` reconnects by itself and reports what it cannot mend.
+#[async_trait::async_trait]
+pub trait Subscription: Send {
+    /// The next 1..=`max` records as soon as there are any; none when `wait` has passed. After [`LogError::Unavailable`] it may be
+    /// called again and goes on where it stood.
+    async fn next(&mut self, max: usize, wait: Duration) -> Result<Vec<Delivered>, LogError>;
+}
+
+/// The event log.
+///
+/// Laws, which the conformance suite holds every backend to:
+///
+/// 1. *Atomic*: a record is stored whole or not at all.
+/// 2. *Durable*: [`Outcome::Stored`] is said after the record is on disk (where the server can be told to; see `jetstream`).
+/// 3. *Compare-and-append*: of all records ever appended on one expectation exactly one is stored, whoever sends them and however
+///    often. [`Outcome::Conflict`] is said only when another record is known to stand there, so that this one never will.
+/// 4. *Idempotent*: appending the same record on the same expectation again says `Stored` again if it was stored, even if
+///    others follow it by now.
+/// 5. *Unknown is neither*: after [`Outcome::Unknown`] the record may land at any later time. Reading the ledger without finding it proves nothing.
+/// 6. *Chain*: readers get a ledger's records checked by [`crate::check_link`], orphans skipped; a gap or altered byte is
+///    [`LogError::Broken`] for that ledger alone.
+/// 7. *Order*: a subscription delivers the records of a ledger in the order of their revisions, and everything that is in its
+///    stream exactly once.
+/// 8. *Bounded*: every call returns by its deadline; nothing is queued without bound.
+#[async_trait::async_trait]
+pub trait EventLog: Send + Sync + 'static {
+    fn epoch(&self) -> LogEpoch;
+
+    /// How many streams there are; fixed when the log was made.
+    fn streams(&self) -> u16;
+
+    /// The stream that holds a ledger.
+    fn stream_of(&self, ledger: &LedgerName) -> StreamIndex;
+
+    /// Appends `record` if the ledger ends as expected. Sends again by itself until `deadline`; then [`Outcome::Unknown`].
+    /// `Err` only when nothing was sent: the log cannot be reached at all, has changed or is unusable.
+    async fn append(&self, record: &Record, expectation: &Expectation, deadline: Instant) -> Result<Outcome, LogError>;
+
+    /// The ledger's last record as its leader knows it, `None` for a ledger without any. Checks nothing before it.
+    async fn tip(&self, ledger: &LedgerName) -> Result<Option<Tip>, LogError>;
+
+    /// Up to `max` records of a ledger from revision `after.revision + 1` on (from 1 when `None`), in order and chain-checked.
+    /// An empty answer: there are none yet.
+    async fn read(&self, ledger: &LedgerName, after: Option<&ChainState>, max: usize) -> Result<Vec<Record>, LogError>;
+
+    /// The one record at `revision`, `None` when the ledger is shorter. Its place in the chain is not checked.
+    async fn read_one(&self, ledger: &LedgerName, revision: Revision) -> Result<Option<Record>, LogError>;
+
+    /// The end of a stream.
+    async fn head(&self, stream: StreamIndex) -> Result<StreamHead, LogError>;
+
+    /// Subscribes to a stream after a checkpoint (from its beginning when `None`). The record at the checkpoint must exist with the
+    /// checkpoint's hash and the epoch must be this log's: otherwise [`LogError::Changed`].
+    async fn subscribe(&self, stream: StreamIndex, after: Option<&Checkpoint>) -> Result<Box<dyn Subscription>, LogError>;
+
+    /// Whether the log answers now.
+    async fn ping(&self) -> Result<(), LogError>;
+}
