@@ -19,12 +19,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut files = Vec::new();
     protos(Path::new("proto"), &mut files)?;
     files.sort();
-    let descriptors = protox::Compiler::new(["proto"])?
-        .include_source_info(true)
-        .include_imports(true)
-        .open_files(files)?
-        .encode_file_descriptor_set();
-    let out = PathBuf::from(std::env::var("OUT_DIR")?);
+    let descriptors =
+        protox::Compiler::new(["proto"])?.include_source_info(true).include_imports(true).open_files(files)?.encode_file_descriptor_set();
+    let out = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?);
     std::fs::write(out.join("descriptors.bin"), &descriptors)?;
     let set = prost::Message::decode(descriptors.as_slice())?;
     let mut config = prost_build::Config::new();

@@ -1,1 +1,38 @@
-//! contract
+//! The contract between Doppio's services: the API and the persisted events (generated from `proto/`), and the values that both use.
+
+mod business_date;
+mod codec;
+mod ids;
+pub mod json;
+mod money;
+mod reason;
+mod rejection;
+mod token;
+
+pub use business_date::{BusinessDate, DateError, DayBounds, DayRule};
+pub use codec::{CodecError, decode_payload, encode_payload};
+pub use ids::{IdError, OrderId, RequestId, Slug, StoreId};
+pub use money::{Currency, CurrencyError, Money, MoneyError};
+pub use reason::Reason;
+pub use rejection::{DOMAIN, Rejection, Violation};
+pub use token::{ConsistencyToken, TokenError};
+
+mod generated {
+    #![expect(clippy::all, clippy::pedantic, clippy::allow_attributes, reason = "generated code")]
+    include!(concat!(env!("OUT_DIR"), "/contract.rs"));
+}
+
+/// The API.
+pub mod api {
+    pub use crate::generated::doppio::admin::v1 as admin;
+    pub use crate::generated::doppio::member::v1 as member;
+    pub use crate::generated::doppio::ordering::v1 as ordering;
+    pub use crate::generated::doppio::query::v1 as query;
+    pub use crate::generated::doppio::r#type::v1 as types;
+}
+
+/// What is persisted.
+pub use crate::generated::doppio::event::v1 as event;
+
+/// All files of the API and the events, for reflection and JSON.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

@@ -50,11 +50,17 @@ pub fn check_link(before: Option<&ChainState>, record: &Record) -> Link {
         return Link::Broken(format!("revision {} follows revision {last}", header.revision));
     }
     if header.previous_hash != last_hash {
-        return Link::Broken(format!("revision {} names {} as the hash of the record before it, which has {last_hash}", header.revision, header.previous_hash));
+        return Link::Broken(format!(
+            "revision {} names {} as the hash of the record before it, which has {last_hash}",
+            header.revision, header.previous_hash
+        ));
     }
     if let Some(state) = before {
         if header.ledger_id != state.ledger_id {
-            return Link::Broken(format!("revision {} belongs to ledger {}, not to {}", header.revision, header.ledger_id, state.ledger_id));
+            return Link::Broken(format!(
+                "revision {} belongs to ledger {}, not to {}",
+                header.revision, header.ledger_id, state.ledger_id
+            ));
         }
         if header.recorded_at.as_microsecond() < state.recorded_at_us {
             return Link::Broken(format!("revision {} was recorded before the record before it", header.revision));

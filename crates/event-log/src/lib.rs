@@ -19,4 +19,6 @@ pub use log::{
     Appended, Checkpoint, Delivered, EventLog, Expectation, LogEpoch, Outcome, Position, StreamHead, StreamIndex, Subscription, Tip,
 };
 pub use partition::{PARTITIONS, partition_of};
-pub use record::{CorruptRecord, Header, LedgerName, MAX_PAYLOAD_BYTES, NameError, READER_VERSION, Record, RecordHash, Revision, SealError};
+pub use record::{
+    CorruptRecord, Header, LedgerName, MAX_PAYLOAD_BYTES, NameError, READER_VERSION, Record, RecordHash, Revision, SealError,
+};

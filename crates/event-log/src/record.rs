@@ -183,8 +183,8 @@ impl Record {
         let ledger_id = Uuid::from_bytes(reader.take()?);
         let revision = Revision(u64::from_be_bytes(reader.take()?));
         let previous_hash = RecordHash(reader.take()?);
-        let recorded_at =
-            Timestamp::from_microsecond(i64::from_be_bytes(reader.take()?)).map_err(|_| CorruptRecord::Malformed("recorded_at is out of range"))?;
+        let recorded_at = Timestamp::from_microsecond(i64::from_be_bytes(reader.take()?))
+            .map_err(|_| CorruptRecord::Malformed("recorded_at is out of range"))?;
         let fold_from = Revision(u64::from_be_bytes(reader.take()?));
         let [length] = reader.take::<1>()?;
         let name = reader.slice(usize::from(length))?;

@@ -1,1 +1,16 @@
-//! Placeholder.
+//! What every service needs around its own work: settings, telemetry, clock, shutdown, serving, channels to other services.
+
+pub mod channel;
+mod clock;
+pub mod config;
+mod deadline;
+mod serve;
+mod shutdown;
+pub mod telemetry;
+mod trace;
+
+pub use clock::Clock;
+pub use deadline::{DeadlineLimits, deadline_of};
+pub use serve::{ServeError, ServeOptions, serve};
+pub use shutdown::Shutdown;
+pub use trace::TraceContext;

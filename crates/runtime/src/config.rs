@@ -1,0 +1,152 @@
+//! Settings: flags over `DOPPIO_*` environment over `doppio.toml` over defaults. Read once into typed structs; every bad key is reported.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use figment::Figment;
+use figment::providers::{Env, Format as _, Serialized, Toml};
+use figment::value::{Dict, Value};
+use serde::de::DeserializeOwned;
+
+/// Every key there is, with what it means. Environment: upper case, `DOPPIO_` in front, `__` for the dot
+/// (`ordering.listen` is `DOPPIO_ORDERING__LISTEN`).
+pub const KEYS: &[(&str, &str)] = &[
+    ("log", "the event log: nats://host:port[,host:port…], or sqlite:PATH"),
+    ("log_credentials", "path of a NATS credentials file"),
+    ("log_prefix", "prefix of the JetStream streams' names and subjects, for several logs in one account"),
+    ("read_model", "the read model: postgres://user:password@host/database, or sqlite:PATH"),
+    ("member_db", "the members' database: postgres://…, or sqlite:PATH"),
+    ("log_filter", "what is logged, as in RUST_LOG"),
+    ("shutdown_grace_ms", "how long calls under way may take after a stop signal"),
+    ("member.listen", "address of the member service"),
+    ("ordering.listen", "address of the ordering service"),
+    ("ordering.member_url", "where ordering reaches the member service"),
+    ("ordering.member_deadline_ms", "how long a membership check may take"),
+    ("ordering.member_concurrency", "membership checks under way at once"),
+    ("ordering.catalog", "path of the TOML file with stores, menus and taxes; the built-in one when absent"),
+    ("ordering.index", "path of the local index of command ids (disposable)"),
+    ("ordering.queue", "commands that may wait per store"),
+    ("ordering.max_stores", "stores held in memory at once"),
+    ("ordering.idle_ms", "after how long without a command a store leaves memory"),
+    ("projector.listen", "address of the projector's health service"),
+    ("projector.batch", "records per transaction"),
+    ("projector.instance", "name of this projector instance"),
+    ("query.listen", "address of the query service"),
+];
+
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("the settings cannot be used:\n{}", .0.iter().map(|problem| format!("  - {problem}")).collect::<Vec<_>>().join("\n"))]
+    Bad(Vec<String>),
+}
+
+/// Reads settings key by key and gathers what is wrong with them.
+pub struct Settings {
+    figment: Figment,
+    problems: Vec<String>,
+}
+
+impl Settings {
+    /// `file`: a TOML file that must exist; without one `doppio.toml` in the working directory is read if it is there.
+    /// `flags`: what the command line said, by key.
+    #[must_use]
+    pub fn load(file: Option<&Path>, flags: &[(&str, Option<String>)]) -> Self {
+        let mut problems = Vec::new();
+        let path = file.map_or_else(|| PathBuf::from("doppio.toml"), Path::to_path_buf);
+        if file.is_some() && !path.is_file() {
+            problems.push(format!("the settings file {} does not exist", path.display()));
+        }
+        let environment = Env::prefixed("DOPPIO_").split("__").ignore(&["NATS_SERVER", "POSTGRES_BIN", "TEST_TOOLS", "SERVER", "DATA"]);
+        let mut figment = Figment::new().merge(Toml::file(&path)).merge(environment);
+        for (key, value) in flags {
+            if let Some(value) = value {
+                figment = figment.merge(Serialized::default(key, value));
+            }
+        }
+        let mut settings = Self { figment, problems };
+        settings.check_keys();
+        settings
+    }
+
+    fn check_keys(&mut self) {
+        let dict = match self.figment.extract::<Dict>() {
+            Ok(dict) => dict,
+            Err(error) => {
+                self.problems.push(error.to_string());
+                return;
+            }
+        };
+        let known: BTreeSet<&str> = KEYS.iter().map(|(key, _)| *key).collect();
+        let mut found = Vec::new();
+        flatten("", &dict, &mut found);
+        for key in found {
+            if !known.contains(key.as_str()) {
+                let near =
+                    KEYS.iter().map(|(key, _)| *key).filter(|known| known.rsplit('.').next() == key.rsplit('.').next()).collect::<Vec<_>>();
+                let hint = if near.is_empty() { String::new() } else { format!("; did you mean {}?", near.join(" or ")) };
+                self.problems.push(format!("there is no setting {key}{hint}"));
+            }
+        }
+    }
+
+    /// The setting at `key`, or the default when it is absent. A malformed one is noted and the default returned.
+    pub fn get<T: DeserializeOwned>(&mut self, key: &str, default: T) -> T {
+        self.find(key).unwrap_or(default)
+    }
+
+    /// The setting at `key`, `None` when it is absent or malformed (which is noted).
+    pub fn find<T: DeserializeOwned>(&mut self, key: &str) -> Option<T> {
+        self.figment.find_value(key).ok()?;
+        match self.figment.extract_inner_lossy::<T>(key) {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.problems.push(format!("{key}: {}", error.kind));
+                None
+            }
+        }
+    }
+
+    /// Notes a problem that only the reader of a setting can see.
+    pub fn problem(&mut self, key: &str, problem: impl std::fmt::Display) {
+        self.problems.push(format!("{key}: {problem}"));
+    }
+
+    /// All problems at once, if there are any.
+    pub fn finish(self) -> Result<(), ConfigError> {
+        if self.problems.is_empty() { Ok(()) } else { Err(ConfigError::Bad(self.problems)) }
+    }
+}
+
+fn flatten(prefix: &str, dict: &Dict, found: &mut Vec<String>) {
+    for (key, value) in dict {
+        let key = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+        match value {
+            Value::Dict(_, inner) => flatten(&key, inner, found),
+            _ => found.push(key),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::SocketAddr;
+
+    #[test]
+    fn flags_win_over_the_file_and_every_bad_key_is_reported() -> Result<(), Box<dyn std::error::Error>> {
+        let dir = tempfile::tempdir()?;
+        let file = dir.path().join("settings.toml");
+        std::fs::write(
+            &file,
+            "log = \"sqlite:a\"\nread_modell = 1\n[ordering]\nlisten = \"nonsense\"\nqueue = \"many\"\nmember_deadline_ms = 250\n",
+        )?;
+        let mut settings = Settings::load(Some(&file), &[("log", Some("sqlite:b".into())), ("read_model", None)]);
+        assert_eq!(settings.get("log", String::new()), "sqlite:b");
+        assert_eq!(settings.get("ordering.member_deadline_ms", 300_u64), 250);
+        assert_eq!(settings.find::<SocketAddr>("ordering.listen"), None);
+        assert_eq!(settings.get("ordering.queue", 7_u32), 7);
+        let Err(ConfigError::Bad(problems)) = settings.finish() else { panic!("three bad keys") };
+        assert_eq!(problems.len(), 3, "{problems:?}");
+        Ok(())
+    }
+}
