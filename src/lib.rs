@@ -5,8 +5,10 @@ mod codec;
 mod ids;
 pub mod json;
 mod money;
+pub mod order_view;
 mod reason;
 mod rejection;
+mod time;
 mod token;
 
 pub use business_date::{BusinessDate, DateError, DayBounds, DayRule};
@@ -15,6 +17,7 @@ pub use ids::{IdError, OrderId, RequestId, Slug, StoreId};
 pub use money::{Currency, CurrencyError, Money, MoneyError};
 pub use reason::Reason;
 pub use rejection::{DOMAIN, Rejection, Violation};
+pub use time::{from_proto as timestamp_from_proto, to_proto as timestamp_to_proto};
 pub use token::{ConsistencyToken, TokenError};
 
 mod generated {

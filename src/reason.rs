@@ -36,6 +36,7 @@ reasons! {
     InvalidArgument "INVALID_ARGUMENT" InvalidArgument "A field is missing or malformed. The field violations name each; correct them.";
     WrongCurrency "WRONG_CURRENCY" InvalidArgument "An amount is in another currency than the store's. Use the currency of GetMenu.";
     TooManyLines "TOO_MANY_LINES" InvalidArgument "An order has at most 200 lines. Split it into several orders.";
+    OrderTooLarge "ORDER_TOO_LARGE" InvalidArgument "The order's lines and options take more room than one record has. Split it into several orders.";
     AmountOutOfRange "AMOUNT_OUT_OF_RANGE" InvalidArgument "A price times its quantity, or a sum, does not fit. Correct quantities and amounts.";
     TendersDoNotSum "TENDERS_DO_NOT_SUM" InvalidArgument "The tenders do not pay the amount due exactly. The metadata has both figures.";
     ChangeOnlyFromCash "CHANGE_ONLY_FROM_CASH" InvalidArgument "Only a cash tender gives change. Charge the other tenders exactly.";

@@ -1,0 +1,147 @@
+//! Stores, menus, promotions and taxes, as configured.
+
+mod file;
+mod watch;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use contract::{Currency, DayRule, Money, Slug, StoreId};
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+
+pub use file::{CatalogError, MAX_UNIT_PRICE_MINOR, default_catalog, parse};
+pub use watch::{CatalogSource, open};
+
+/// A name by language.
+pub type Text = BTreeMap<String, String>;
+
+/// Version of the rules in `domain::pricing`.
+pub const PRICING_RULE: &str = "doppio-pricing-1";
+/// Version of the rules in `domain::tax`.
+pub const TAX_RULE: &str = "vat-included-per-receipt-and-class-1";
+
+#[derive(Debug, Clone, Default)]
+pub struct Catalog {
+    pub stores: BTreeMap<StoreId, Arc<Store>>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Store {
+    pub id: StoreId,
+    pub name: Text,
+    /// IANA name.
+    pub time_zone: String,
+    pub zone: TimeZone,
+    pub cutoff_minutes: u32,
+    pub currency: Currency,
+    /// Percent discounts are floored to a multiple of this.
+    pub discount_step: Money,
+    /// What is called out is the ticket number modulo this; the number itself when absent.
+    pub ticket_modulus: Option<i64>,
+    pub legal_entity: String,
+    pub tax_id: String,
+    pub menu: Arc<Menu>,
+}
+
+impl Store {
+    /// The rule for days that are opened from now on.
+    #[must_use]
+    pub fn day_rule(&self) -> Option<DayRule> {
+        DayRule::new(self.zone.clone(), self.cutoff_minutes).ok()
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct Menu {
+    pub version: String,
+    /// SHA-256 over all of the menu.
+    pub hash: [u8; 32],
+    pub currency: Currency,
+    pub categories: Vec<Category>,
+    pub items: BTreeMap<Slug, Item>,
+    pub promotions: Vec<Promotion>,
+    pub tax_classes: BTreeMap<Slug, TaxClass>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Category {
+    pub id: Slug,
+    pub name: Text,
+}
+
+#[derive(Debug, Clone)]
+pub struct Item {
+    pub sku: Slug,
+    pub name: Text,
+    pub category: Slug,
+    pub price: Money,
+    pub sold_out: bool,
+    pub options: Vec<MenuOption>,
+    pub tax_eat_in: Slug,
+    pub tax_take_away: Slug,
+}
+
+#[derive(Debug, Clone)]
+pub struct MenuOption {
+    pub id: Slug,
+    pub name: Text,
+    /// May be negative; an item's price with any legal options is not.
+    pub price_delta: Money,
+    pub max_quantity: i32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DiscountValue {
+    /// Basis points of what remains.
+    Percent(u32),
+    Fixed(Money),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PromotionKind {
+    /// On single lines; a fixed value is per unit.
+    Line,
+    /// On the order.
+    Order,
+    /// On the order, when its code is named.
+    Coupon,
+}
+
+#[derive(Debug, Clone)]
+pub struct Promotion {
+    /// Also the code of a coupon.
+    pub id: Slug,
+    pub version: u32,
+    pub name: Text,
+    pub kind: PromotionKind,
+    pub value: DiscountValue,
+    pub members_only: bool,
+    /// Applies to these items and categories; to all when both are empty.
+    pub items: Vec<Slug>,
+    pub categories: Vec<Slug>,
+    /// Least gross of the order.
+    pub min_gross: Money,
+}
+
+impl Promotion {
+    #[must_use]
+    pub fn covers(&self, item: &Item) -> bool {
+        (self.items.is_empty() && self.categories.is_empty()) || self.items.contains(&item.sku) || self.categories.contains(&item.category)
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct TaxClass {
+    pub id: Slug,
+    pub kind: contract::event::TaxKind,
+    /// By local calendar date, ascending; the last one that has begun applies.
+    pub rates: Vec<(Date, u32)>,
+}
+
+impl TaxClass {
+    #[must_use]
+    pub fn rate_bp(&self, on: Date) -> u32 {
+        self.rates.iter().rev().find(|(from, _)| *from <= on).map_or(0, |(_, rate)| *rate)
+    }
+}

@@ -1,0 +1,61 @@
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::{Catalog, CatalogError, default_catalog, parse};
+
+/// How often the file is looked at for a change. Its content is compared, so replaced and linked files are noticed too.
+const LOOK_INTERVAL: Duration = Duration::from_secs(2);
+
+/// The catalog in force; follows the file it comes from.
+#[derive(Clone)]
+pub struct CatalogSource(watch::Receiver<Arc<Catalog>>);
+
+impl CatalogSource {
+    #[must_use]
+    pub fn fixed(catalog: Catalog) -> Self {
+        let (_, receiver) = watch::channel(Arc::new(catalog));
+        Self(receiver)
+    }
+
+    #[must_use]
+    pub fn current(&self) -> Arc<Catalog> {
+        self.0.borrow().clone()
+    }
+}
+
+/// Opens a catalog file, or the default catalog when there is none. The future that comes with it follows the file for ever; a
+/// version with mistakes is reported and the one before stays in force.
+pub fn open(path: Option<&Path>) -> Result<(CatalogSource, impl Future<Output = ()> + Send + 'static), CatalogError> {
+    let text = path.map(read).transpose()?;
+    let catalog = text.as_deref().map_or_else(default_catalog, parse)?;
+    let (sender, receiver) = watch::channel(Arc::new(catalog));
+    let path = path.map(Path::to_path_buf);
+    Ok((CatalogSource(receiver), follow(path, text, sender)))
+}
+
+fn read(path: &Path) -> Result<String, CatalogError> {
+    std::fs::read_to_string(path).map_err(|error| CatalogError::Unreadable { path: path.display().to_string(), cause: error.to_string() })
+}
+
+async fn follow(path: Option<PathBuf>, mut seen: Option<String>, sender: watch::Sender<Arc<Catalog>>) {
+    let Some(path) = path else { return };
+    loop {
+        tokio::time::sleep(LOOK_INTERVAL).await;
+        // A file that is missing for a moment is being replaced.
+        let Ok(text) = tokio::fs::read_to_string(&path).await else { continue };
+        if seen.as_ref() == Some(&text) {
+            continue;
+        }
+        match parse(&text) {
+            Ok(catalog) => {
+                tracing::info!(path = %path.display(), stores = catalog.stores.len(), "catalog reloaded");
+                sender.send_replace(Arc::new(catalog));
+            }
+            Err(error) => tracing::error!(path = %path.display(), %error, "the changed catalog is not used"),
+        }
+        seen = Some(text);
+    }
+}

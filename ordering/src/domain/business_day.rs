@@ -1,0 +1,183 @@
+//! When a business day opens and closes, and what its close records.
+
+use bytes::Bytes;
+use contract::event::{self as e, event::Event};
+use contract::{BusinessDate, Reason, Rejection, timestamp_to_proto};
+use jiff::{SignedDuration, Timestamp};
+use uuid::Uuid;
+
+use super::command::CloseBusinessDay;
+use super::state::{OpenDay, Settings, StoreState};
+use crate::catalog::Store;
+
+/// How far the server's and the command's clocks may differ when a day is opened, or closed by itself.
+pub const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_mins(5);
+/// Open orders that a close names; more are only counted.
+const CARRIED_ORDERS: usize = 2_000;
+const REPORT_VERSION: u32 = 1;
+
+/// Circumstances of a decision.
+#[derive(Debug, Clone, Copy)]
+pub struct Moment {
+    /// `recorded_at` of the record in the making.
+    pub at: Timestamp,
+    /// The ledger's last record.
+    pub last_revision: u64,
+    pub last_hash: [u8; 32],
+    /// Identity of the ledger if this record opens it.
+    pub new_ledger_id: Uuid,
+    /// The command's own clock.
+    pub client_time: Option<Timestamp>,
+}
+
+fn impossible(error: impl std::fmt::Display) -> Rejection {
+    Rejection::new(Reason::Internal, format!("the business day cannot be computed: {error}"))
+}
+
+/// The events that come before a money command so that it falls into an open business day: opening the ledger, closing an overdue day,
+/// taking up changed settings, opening the day. None when the day is open.
+pub fn prepare(state: &StoreState, store: &Store, moment: &Moment) -> Result<Vec<Event>, Rejection> {
+    if let Some(identity) = &state.identity
+        && identity.currency != store.currency
+    {
+        let message = format!("the store's ledger is in {} for ever, its configuration says {}", identity.currency, store.currency);
+        return Err(Rejection::new(Reason::WrongCurrency, message));
+    }
+    if state.day.as_ref().is_some_and(|day| moment.at < day.end) {
+        return Ok(Vec::new());
+    }
+    check_clocks(moment)?;
+    let mut events = Vec::new();
+    if state.identity.is_none() {
+        events.push(Event::LedgerOpened(e::LedgerOpened {
+            ledger_id: Bytes::copy_from_slice(moment.new_ledger_id.as_bytes()),
+            store_id: store.id.to_string(),
+            currency_code: store.currency.to_string(),
+            time_zone: store.time_zone.clone(),
+            cutoff_minutes: store.cutoff_minutes,
+            legal_entity: store.legal_entity.clone(),
+            tax_id: store.tax_id.clone(),
+            store_name: store.name.clone(),
+        }));
+    }
+    let mut last_closed = state.last_closed;
+    let mut floats = state.floats.clone();
+    if let Some(day) = &state.day {
+        last_closed = Some(day.date);
+        floats = day.figures.closing_floats().map_err(|_| impossible("its drawers overflow"))?;
+        events.push(close(state, day, moment, true)?);
+    }
+    let settings = settings_of(store);
+    if state.settings.as_ref() != Some(&settings) {
+        events.push(Event::StoreConfigured(settings.0));
+    }
+    events.push(open(store, last_closed, &floats, moment)?);
+    Ok(events)
+}
+
+/// Closes a day past its cutoff, uncounted.
+pub fn decide_close(state: &StoreState, command: &CloseBusinessDay, moment: &Moment) -> Result<Vec<Event>, Rejection> {
+    match &state.day {
+        Some(day) if day.date == command.business_date => {
+            if moment.at < day.end {
+                return Err(Rejection::new(Reason::DayNotBegun, format!("business day {} lasts until {}", day.date, day.end)));
+            }
+            Ok(vec![close(state, day, moment, true)?])
+        }
+        _ if state.last_closed.is_some_and(|last| command.business_date <= last) => {
+            Err(Rejection::new(Reason::DayClosed, format!("business day {} is closed", command.business_date)))
+        }
+        _ => Err(Rejection::new(Reason::DayNotBegun, format!("business day {} is not open", command.business_date))),
+    }
+}
+
+fn check_clocks(moment: &Moment) -> Result<(), Rejection> {
+    let agree = moment.client_time.is_some_and(|client| client.duration_since(moment.at).abs() <= CLOCK_TOLERANCE);
+    if agree {
+        return Ok(());
+    }
+    let client = moment.client_time.map_or_else(|| "none".to_owned(), |client| client.to_string());
+    Err(Rejection::new(Reason::ClockSuspect, format!("the server's clock says {}, the terminal's {client}", moment.at))
+        .with("server_time", moment.at)
+        .with("client_time", client))
+}
+
+fn settings_of(store: &Store) -> Settings {
+    Settings(e::StoreConfigured {
+        time_zone: store.time_zone.clone(),
+        cutoff_minutes: store.cutoff_minutes,
+        legal_entity: store.legal_entity.clone(),
+        tax_id: store.tax_id.clone(),
+        store_name: store.name.clone(),
+        discount_step: store.discount_step.minor(),
+    })
+}
+
+fn drawer_floats(floats: &std::collections::BTreeMap<String, i64>) -> Vec<e::DrawerFloat> {
+    floats.iter().map(|(drawer_id, amount)| e::DrawerFloat { drawer_id: drawer_id.clone(), amount: *amount }).collect()
+}
+
+fn open(
+    store: &Store,
+    last_closed: Option<BusinessDate>,
+    floats: &std::collections::BTreeMap<String, i64>,
+    moment: &Moment,
+) -> Result<Event, Rejection> {
+    let rule = store.day_rule().ok_or_else(|| impossible("the store's cutoff is not legal"))?;
+    let mut date = rule.date_of(moment.at).map_err(impossible)?;
+    if let Some(last) = last_closed {
+        date = date.max(last.next().map_err(impossible)?);
+    }
+    let bounds = rule.bounds(date).map_err(impossible)?;
+    Ok(Event::BusinessDayOpened(e::BusinessDayOpened {
+        business_date: date.to_string(),
+        time_zone: store.time_zone.clone(),
+        cutoff_minutes: store.cutoff_minutes,
+        start_time: Some(timestamp_to_proto(bounds.start)),
+        end_time: Some(timestamp_to_proto(bounds.end)),
+        floats: drawer_floats(floats),
+    }))
+}
+
+fn close(state: &StoreState, day: &OpenDay, moment: &Moment, automatic: bool) -> Result<Event, Rejection> {
+    let overflow = |_| impossible("its figures overflow");
+    let identity = state.identity.as_ref().ok_or_else(|| impossible("the ledger is not open"))?;
+    let report = day.figures.report(state.grand_total_sales, state.grand_total_returns).map_err(overflow)?;
+    let floats = day.figures.closing_floats().map_err(overflow)?;
+    let carried = |orders: &std::collections::BTreeMap<contract::OrderId, u64>| {
+        orders
+            .iter()
+            .take(CARRIED_ORDERS)
+            .map(|(id, revision)| e::CarriedOrder {
+                order_id: id.to_bytes(),
+                placed_revision: i64::try_from(*revision).unwrap_or(i64::MAX),
+            })
+            .collect()
+    };
+    let carry_over = e::CarryOver {
+        open_orders: carried(&state.open_orders),
+        open_order_count: state.open_count,
+        unresolved_memberships: carried(&state.unresolved),
+        unresolved_membership_count: i64::try_from(state.unresolved.len()).unwrap_or(i64::MAX),
+        floats: drawer_floats(&floats),
+        document_number: state.document_number,
+        grand_total_sales: report.grand_total_sales,
+        grand_total_returns: report.grand_total_returns,
+        ledger_id: Bytes::copy_from_slice(identity.ledger_id.as_bytes()),
+        currency_code: identity.currency.to_string(),
+        settings: state.settings.clone().map(|settings| settings.0),
+        menu_version: state.menu_version.clone(),
+        menu_hash: Bytes::from(state.menu_hash.clone()),
+    };
+    Ok(Event::BusinessDayClosed(e::BusinessDayClosed {
+        business_date: day.date.to_string(),
+        z_number: state.z_number + 1,
+        report_version: REPORT_VERSION,
+        previous_z_hash: state.previous_z_hash.map(|hash| Bytes::copy_from_slice(&hash)).unwrap_or_default(),
+        last_revision: i64::try_from(moment.last_revision).unwrap_or(i64::MAX),
+        last_hash: Bytes::copy_from_slice(&moment.last_hash),
+        automatic,
+        report: Some(report),
+        carry_over: Some(carry_over),
+    }))
+}

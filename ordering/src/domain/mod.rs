@@ -1,0 +1,28 @@
+//! What a store may do and what it means: pure functions over one store's state.
+//!
+//! `decide_*(state, command) -> events | rejection` and [`StoreState::evolve`]. Time and ids arrive with the command.
+
+pub mod attach_member;
+pub mod business_day;
+pub mod cancel_order;
+pub mod change_status;
+mod command;
+mod content_hash;
+mod figures;
+mod order;
+pub mod place_order;
+pub mod pricing;
+pub mod resolve_membership;
+mod state;
+mod tax;
+mod tenders;
+
+pub use command::{
+    Actor, AttachMember, CancelOrder, ChangeStatus, CloseBusinessDay, Command, CommandId, Draft, DraftLine, DraftOption, DraftTender,
+    ManualDiscount, MemberKey, MemberStanding, NewStatus, PlaceOrder, RequestedReturn, ResolveMembership,
+};
+pub use content_hash::{CONTENT_HASH_VERSION, ContentHash};
+pub use figures::DayFigures;
+pub use order::{OrderEvent, OrderState, Status};
+pub use state::{Corrupt, EventMeta, Identity, OpenDay, Settings, StoreState};
+pub use tenders::settle as settle_tenders;
