@@ -7,4 +7,4 @@ pub mod domain;
 pub mod ledger;
 pub mod service;
 
-// pub use service::{Config, run};
+pub use service::{Config, run};

@@ -1,1 +1,141 @@
-//! tmp
+//! One store's ledger as ordering holds it: state in memory, the event log behind it, the index of older commands beside it.
+
+mod append;
+mod batch;
+mod fold;
+mod index;
+mod load;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use contract::api::ordering::Order;
+use contract::{OrderId, Reason, Rejection, StoreId};
+use event_log::{EventLog, LedgerName, LogError, Tip};
+use uuid::Uuid;
+
+pub use index::{CommandIndex, IndexError};
+
+use crate::catalog::Store;
+use crate::domain::{Actor, Command, CommandId, ContentHash, OrderState, StoreState};
+
+/// Commands of one record.
+pub const MAX_COMMANDS_PER_RECORD: usize = 256;
+
+/// A command to be carried out.
+#[derive(Debug, Clone)]
+pub struct Work {
+    pub command: Command,
+    pub actor: Actor,
+    pub store: Arc<Store>,
+}
+
+/// What a command came to.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The order right after the command; `None` for commands that concern none.
+    pub order: Option<Order>,
+    /// The record that proves it.
+    pub revision: u64,
+    /// The command had been recorded before.
+    pub replayed: bool,
+}
+
+pub type Verdict = Result<Answer, Rejection>;
+
+/// Where a command is recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub content_hash: [u8; 32],
+    pub revision: u64,
+    /// Place in the record of the command's last event.
+    pub event_index: u32,
+    pub order_id: Option<OrderId>,
+}
+
+/// Commands and orders of the records since the last close, and not yet in the index.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Recent {
+    pub commands: HashMap<Uuid, Entry>,
+    pub orders: HashMap<OrderId, Vec<u64>>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    #[error("ledger {ledger} cannot be folded: {detail}")]
+    Corrupt { ledger: LedgerName, detail: String },
+}
+
+impl LedgerError {
+    /// What a caller is told.
+    #[must_use]
+    pub fn rejection(&self) -> Rejection {
+        let reason = match self {
+            Self::Log(LogError::Unavailable(_)) => Reason::LogUnavailable,
+            Self::Log(LogError::Changed(_)) => Reason::LogChanged,
+            Self::Log(LogError::UpgradeRequired { .. }) => Reason::UpgradeRequired,
+            Self::Log(LogError::Broken { .. }) | Self::Corrupt { .. } => Reason::LedgerBroken,
+            Self::Log(LogError::Unusable(_)) | Self::Index(_) => Reason::Internal,
+        };
+        Rejection::new(reason, reason.meaning())
+    }
+}
+
+/// The ledger of one store. Whoever owns it is the only one in this process to decide for the store.
+pub struct Ledger {
+    log: Arc<dyn EventLog>,
+    index: CommandIndex,
+    store_id: StoreId,
+    name: LedgerName,
+    state: StoreState,
+    tip: Option<Tip>,
+    recent: Recent,
+}
+
+impl Ledger {
+    #[must_use]
+    pub fn state(&self) -> &StoreState {
+        &self.state
+    }
+
+    /// The last revision that this state reflects.
+    #[must_use]
+    pub fn revision(&self) -> u64 {
+        self.tip.map_or(0, |tip| tip.chain.revision.0)
+    }
+
+    /// What became of a command: its first answer, or `None` when it is not recorded up to [`Self::revision`]. With a content hash, a
+    /// command of other content is `ID_REUSED`.
+    pub async fn outcome(&mut self, id: CommandId, hash: Option<ContentHash>) -> Result<Option<Verdict>, LedgerError> {
+        let Some(entry) = self.find(id).await? else { return Ok(None) };
+        if hash.is_some_and(|hash| hash.0 != entry.content_hash) {
+            let message = "the id was used before for a command with other content";
+            return Ok(Some(Err(Rejection::new(Reason::IdReused, message).with("id", id.0))));
+        }
+        let order = match entry.order_id {
+            Some(order_id) => self.order(order_id).await?.and_then(|order| self.view(&order, (entry.revision, entry.event_index))),
+            None => None,
+        };
+        Ok(Some(Ok(Answer { order, revision: entry.revision, replayed: true })))
+    }
+
+    /// An order of this ledger, wherever it is.
+    pub(crate) async fn existing(&mut self, id: OrderId) -> Result<Option<Arc<OrderState>>, LedgerError> {
+        self.order(id).await
+    }
+
+    async fn find(&self, id: CommandId) -> Result<Option<Entry>, LedgerError> {
+        match self.recent.commands.get(&id.0) {
+            Some(entry) => Ok(Some(*entry)),
+            None => Ok(self.index.command(&self.store_id, id).await?),
+        }
+    }
+
+    fn view(&self, order: &OrderState, up_to: (u64, u32)) -> Option<Order> {
+        order.view(&self.store_id, self.state.identity.as_ref()?.currency, up_to)
+    }
+}

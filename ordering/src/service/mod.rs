@@ -1,1 +1,58 @@
-//! tmp
+//! The gRPC shell around the ledgers.
+
+mod config;
+mod describe;
+mod grpc;
+mod membership;
+mod menu;
+mod parse;
+mod registry;
+mod store_task;
+
+use std::sync::Arc;
+
+use contract::DESCRIPTORS;
+use contract::api::ordering::ordering_service_server::OrderingServiceServer;
+use event_log::EventLog;
+use runtime::{Clock, ServeError, ServeOptions, Shutdown};
+use tokio::net::TcpListener;
+use tonic::service::Routes;
+
+pub use config::Config;
+pub use membership::Membership;
+
+use crate::catalog::CatalogSource;
+use crate::ledger::CommandIndex;
+use registry::Registry;
+
+/// Largest request, in bytes.
+const MAX_REQUEST_BYTES: usize = 256 * 1024;
+
+/// Serves until the soft stop; commands under way are finished.
+pub async fn run(
+    config: Config,
+    log: Arc<dyn EventLog>,
+    index: CommandIndex,
+    catalog: CatalogSource,
+    listener: TcpListener,
+    shutdown: Shutdown,
+    clock: Clock,
+) -> Result<(), ServeError> {
+    let membership = Membership::new(&config);
+    let registry = Registry::new(config.clone(), log.clone(), index, catalog.clone(), clock.clone(), membership.clone(), shutdown.clone());
+    registry.warm();
+    let service = grpc::Ordering::new(log, registry, catalog, membership, clock);
+    let options = ServeOptions { descriptors: DESCRIPTORS, call_timeout: config.longest_call, describe: describe::describe };
+    // The registry goes with the service, and with it the last sender to each store's task: that ends them.
+    runtime::serve(
+        listener,
+        move |reporter| {
+            let health = reporter;
+            tokio::spawn(async move { health.set_serving::<OrderingServiceServer<grpc::Ordering>>().await });
+            Routes::new(OrderingServiceServer::new(service).max_decoding_message_size(MAX_REQUEST_BYTES))
+        },
+        options,
+        &shutdown,
+    )
+    .await
+}

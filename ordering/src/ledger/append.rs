@@ -1,0 +1,235 @@
+use std::time::Duration;
+
+use contract::event::RecordPayload;
+use contract::{Reason, Rejection};
+use event_log::{Expectation, LogError, Outcome, Record, Tip};
+use runtime::Clock;
+use tokio::time::Instant;
+
+use super::batch::{Batch, Decided};
+use super::{Answer, Ledger, LedgerError, Verdict, Work, fold};
+use crate::domain::{ContentHash, StoreState};
+
+/// How long one attempt at an append may take before it is tried again with the same bytes.
+const ATTEMPT: Duration = Duration::from_secs(2);
+const PAUSE_BETWEEN_ATTEMPTS: Duration = Duration::from_millis(50);
+/// How long a log that cannot be reached at all is tried before the commands are refused: nothing was sent.
+const UNREACHABLE_PATIENCE: Duration = Duration::from_secs(3);
+/// Compare-and-appends that may be lost to other instances in a row.
+const MAX_CONFLICTS: u32 = 5;
+const CONFLICT_PAUSE_MS: u64 = 4;
+/// How often a tail that must be there is looked for.
+const TAIL_LOOKS: u32 = 40;
+
+/// A command on its way through rounds of deciding and appending.
+enum Progress {
+    Waiting,
+    Recorded { last_event: u32 },
+    Done(Box<Verdict>),
+}
+
+/// What an append came to.
+enum Landed {
+    Stored(Tip),
+    Lost,
+    /// Nothing was sent.
+    Unreachable(LedgerError),
+    /// It was sent, and now the log cannot tell: whoever asked has to ask again.
+    Unclear(LedgerError),
+}
+
+impl Ledger {
+    /// Carries out commands, in as few records as possible. Returns one verdict for each, in their order, once all that is told as
+    /// recorded is durable. May take as long as an append's outcome is unknown; callers with a deadline do not wait for it.
+    ///
+    /// `Err`: the ledger is of no use any more and has to be opened again; the verdicts say what to tell.
+    pub async fn execute(&mut self, works: &[Work], clock: &Clock) -> (Vec<Verdict>, Result<(), LedgerError>) {
+        let mut progress: Vec<Progress> = works.iter().map(|_| Progress::Waiting).collect();
+        let mut conflicts = 0;
+        let ended = loop {
+            match self.round(works, &mut progress, clock).await {
+                Ok(Round::Done) => break Ok(()),
+                Ok(Round::More) => conflicts = 0,
+                Ok(Round::Conflict) => {
+                    conflicts += 1;
+                    if conflicts >= MAX_CONFLICTS {
+                        settle(&mut progress, &Rejection::new(Reason::TooManyConflicts, Reason::TooManyConflicts.meaning()));
+                        break Ok(());
+                    }
+                    let spread = rand::random_range(0..CONFLICT_PAUSE_MS << conflicts);
+                    tokio::time::sleep(Duration::from_millis(spread)).await;
+                }
+                Err((rejection, error)) => {
+                    settle(&mut progress, &rejection);
+                    break Err(error);
+                }
+            }
+        };
+        self.state.forget_closed_orders();
+        let verdicts = progress
+            .into_iter()
+            .map(|progress| match progress {
+                Progress::Done(verdict) => *verdict,
+                Progress::Waiting | Progress::Recorded { .. } => Err(Rejection::new(Reason::Internal, "a command was left undecided")),
+            })
+            .collect();
+        (verdicts, ended)
+    }
+
+    /// One record: repeats answered, orders fetched, the rest decided and appended.
+    async fn round(&mut self, works: &[Work], progress: &mut [Progress], clock: &Clock) -> Result<Round, (Rejection, LedgerError)> {
+        let refuse = |error: LedgerError| (error.rejection(), error);
+        for (work, progress) in works.iter().zip(progress.iter_mut()) {
+            if !matches!(progress, Progress::Waiting) {
+                continue;
+            }
+            if let Some(id) = work.command.id()
+                && let Some(verdict) = self.outcome(id, ContentHash::of(&work.command)).await.map_err(refuse)?
+            {
+                *progress = done(verdict);
+                continue;
+            }
+            if let Some(id) = work.command.existing_order()
+                && !self.state.orders.contains_key(&id)
+                && let Some(order) = self.order(id).await.map_err(refuse)?
+            {
+                self.state.orders.insert(id, order);
+            }
+        }
+        if progress.iter().all(|progress| matches!(progress, Progress::Done(_))) {
+            return Ok(Round::Done);
+        }
+        let mut batch = Batch::begin(self.state.clone(), self.tip, &self.name, clock.now());
+        // While a day is overdue, a money command has to come first: its record begins with the close.
+        let overdue = batch.is_overdue();
+        let mut order: Vec<usize> = (0..works.len()).filter(|&index| matches!(progress[index], Progress::Waiting)).collect();
+        if overdue {
+            order.sort_by_key(|&index| !works[index].command.moves_money());
+        }
+        for index in order {
+            match batch.decide(&works[index]) {
+                Decided::Recorded { last_event } => progress[index] = Progress::Recorded { last_event },
+                Decided::Nothing => progress[index] = done(Ok(Answer { order: None, revision: self.revision(), replayed: false })),
+                Decided::Rejected(rejection) => progress[index] = done(Err(rejection)),
+                Decided::Poisoned(rejection) => {
+                    wait_again(progress);
+                    progress[index] = done(Err(rejection));
+                    return Ok(Round::More);
+                }
+                Decided::Later => {}
+            }
+        }
+        let sealed = batch.seal().map_err(|rejection| (rejection.clone(), self.corrupt(&rejection)))?;
+        let Some((record, payload, state)) = sealed else {
+            let waiting = progress.iter().any(|progress| matches!(progress, Progress::Waiting));
+            // Nothing was decided and nothing is in the way of what waits: that would go on for ever.
+            return if waiting {
+                Err((Rejection::new(Reason::Internal, "nothing could be decided"), self.corrupt(&"a round without progress")))
+            } else {
+                Ok(Round::Done)
+            };
+        };
+        match self.append(&record).await {
+            Landed::Stored(tip) => {
+                self.stored(&record, &payload, state, tip).await;
+                self.answer(works, progress, &record);
+                Ok(Round::More)
+            }
+            Landed::Lost => {
+                wait_again(progress);
+                self.see_tail().await.map_err(refuse)?;
+                Ok(Round::Conflict)
+            }
+            Landed::Unreachable(error) => Err(refuse(error)),
+            Landed::Unclear(error) => Err((Rejection::new(Reason::OutcomeUnknown, Reason::OutcomeUnknown.meaning()), error)),
+        }
+    }
+
+    fn corrupt(&self, detail: &dyn std::fmt::Display) -> LedgerError {
+        LedgerError::Corrupt { ledger: self.name.clone(), detail: detail.to_string() }
+    }
+
+    /// Appends a frozen record until it is known what became of it.
+    async fn append(&self, record: &Record) -> Landed {
+        let expectation = self.tip.map_or(Expectation::Empty, Expectation::Tip);
+        let began = Instant::now();
+        let mut sent = false;
+        loop {
+            match self.log.append(record, &expectation, Instant::now() + ATTEMPT).await {
+                Ok(Outcome::Stored(appended)) => return Landed::Stored(appended.tip),
+                Ok(Outcome::Conflict) => return Landed::Lost,
+                Ok(Outcome::Unknown(cause)) => {
+                    sent = true;
+                    tracing::warn!(ledger = %self.name, revision = %record.revision(), cause, "append: outcome unknown, sending the same again");
+                }
+                Err(LogError::Unavailable(cause)) => {
+                    if !sent && began.elapsed() >= UNREACHABLE_PATIENCE {
+                        return Landed::Unreachable(LogError::Unavailable(cause).into());
+                    }
+                    tokio::time::sleep(PAUSE_BETWEEN_ATTEMPTS).await;
+                }
+                Err(error) if sent => return Landed::Unclear(error.into()),
+                Err(error) => return Landed::Unreachable(error.into()),
+            }
+        }
+    }
+
+    async fn stored(&mut self, record: &Record, payload: &RecordPayload, state: StoreState, tip: Tip) {
+        let before = self.tip.map(|tip| tip.chain);
+        self.state = state;
+        self.tip = Some(tip);
+        fold::note(&mut self.recent, record.revision().0, payload);
+        if let Some(before) = before
+            && record.header().fold_from == record.revision()
+        {
+            self.move_to_index(&before).await;
+        }
+    }
+
+    fn answer(&self, works: &[Work], progress: &mut [Progress], record: &Record) {
+        let revision = record.revision().0;
+        for (work, progress) in works.iter().zip(progress.iter_mut()) {
+            let Progress::Recorded { last_event } = *progress else { continue };
+            let id = match &work.command {
+                crate::domain::Command::PlaceOrder(command) => Some(command.order_id),
+                other => other.existing_order(),
+            };
+            let order = id.and_then(|id| self.state.orders.get(&id)).and_then(|order| self.view(order, (revision, last_event)));
+            *progress = done(Ok(Answer { order, revision, replayed: false }));
+        }
+    }
+
+    /// After a lost compare-and-append somebody else's record is there; it is read before anything is decided again.
+    async fn see_tail(&mut self) -> Result<(), LedgerError> {
+        for _ in 0..TAIL_LOOKS {
+            if self.catch_up().await? > 0 {
+                return Ok(());
+            }
+            tokio::time::sleep(PAUSE_BETWEEN_ATTEMPTS).await;
+        }
+        Err(LogError::Unavailable(format!("the record that stands at the end of ledger {} cannot be read", self.name)).into())
+    }
+}
+
+enum Round {
+    Done,
+    More,
+    Conflict,
+}
+
+/// What was decided for a record that did not land has to be decided again.
+fn wait_again(progress: &mut [Progress]) {
+    for progress in progress.iter_mut().filter(|progress| matches!(progress, Progress::Recorded { .. })) {
+        *progress = Progress::Waiting;
+    }
+}
+
+fn done(verdict: Verdict) -> Progress {
+    Progress::Done(Box::new(verdict))
+}
+
+fn settle(progress: &mut [Progress], rejection: &Rejection) {
+    for progress in progress.iter_mut().filter(|progress| !matches!(progress, Progress::Done(_))) {
+        *progress = done(Err(rejection.clone()));
+    }
+}

@@ -1,0 +1,237 @@
+use std::collections::HashSet;
+
+use bytes::Bytes;
+use contract::event::{self as e, Event, RecordPayload, RecordedCommand, event::Event as Fact};
+use contract::{Reason, Rejection, encode_payload, timestamp_to_proto};
+use event_log::{Header, LedgerName, MAX_PAYLOAD_BYTES, READER_VERSION, Record, RecordHash, Revision, Tip};
+use jiff::Timestamp;
+use prost::Message as _;
+use uuid::Uuid;
+
+use super::{MAX_COMMANDS_PER_RECORD, Work};
+use crate::domain::business_day::{self, Moment};
+use crate::domain::{
+    Actor, CONTENT_HASH_VERSION, Command, ContentHash, EventMeta, StoreState, attach_member, cancel_order, change_status, place_order,
+    resolve_membership,
+};
+
+/// The lowest reader that understands the events of this build.
+const MIN_READER: u16 = READER_VERSION;
+/// What a record's payload needs beside its commands.
+const PAYLOAD_OVERHEAD_BYTES: usize = 256;
+
+/// One record in the making: commands decided one after another against the state that the ones before them left.
+pub(super) struct Batch<'a> {
+    pub state: StoreState,
+    pub tip: Option<Tip>,
+    name: &'a LedgerName,
+    at: Timestamp,
+    new_ledger_id: Uuid,
+    payload: RecordPayload,
+    payload_bytes: usize,
+    events: u32,
+    closes_day: bool,
+    ids: HashSet<Uuid>,
+}
+
+/// What deciding one command came to.
+pub(super) enum Decided {
+    /// Its events are in the batch; the last one is at this place.
+    Recorded {
+        last_event: u32,
+    },
+    /// Nothing needs to be recorded.
+    Nothing,
+    Rejected(Rejection),
+    /// Its events contradict the state: the whole batch is void, and is decided again without this command.
+    Poisoned(Rejection),
+    /// Has to wait for the next record.
+    Later,
+}
+
+impl<'a> Batch<'a> {
+    /// `at`: the server's time; never before that of the ledger's last record.
+    pub fn begin(state: StoreState, tip: Option<Tip>, name: &'a LedgerName, now: Timestamp) -> Self {
+        let last = tip.and_then(|tip| Timestamp::from_microsecond(tip.chain.recorded_at_us).ok());
+        let now = Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now);
+        Self {
+            state,
+            tip,
+            name,
+            at: last.map_or(now, |last| last.max(now)),
+            new_ledger_id: Uuid::new_v4(),
+            payload: RecordPayload { software_version: env!("CARGO_PKG_VERSION").to_owned(), commands: Vec::new() },
+            payload_bytes: PAYLOAD_OVERHEAD_BYTES,
+            events: 0,
+            closes_day: false,
+            ids: HashSet::new(),
+        }
+    }
+
+    /// Whether the open day is past its end, so that the next money command closes it first.
+    pub fn is_overdue(&self) -> bool {
+        self.state.day.as_ref().is_some_and(|day| self.at >= day.end)
+    }
+
+    pub fn decide(&mut self, work: &Work) -> Decided {
+        if self.payload.commands.len() >= MAX_COMMANDS_PER_RECORD {
+            return Decided::Later;
+        }
+        if work.command.id().is_some_and(|id| self.ids.contains(&id.0)) {
+            // A repeat within one batch is answered once the first is recorded.
+            return Decided::Later;
+        }
+        match self.events_of(work) {
+            Ok(events) if events.is_empty() => Decided::Nothing,
+            Ok(events) => self.add(work, &events),
+            Err(rejection) => Decided::Rejected(rejection),
+        }
+    }
+
+    fn moment(&self, actor: &Actor) -> Moment {
+        Moment {
+            at: self.at,
+            last_revision: self.tip.map_or(0, |tip| tip.chain.revision.0),
+            last_hash: self.tip.map_or([0; 32], |tip| tip.chain.hash.0),
+            new_ledger_id: self.new_ledger_id,
+            client_time: actor.client_time,
+        }
+    }
+
+    fn events_of(&self, work: &Work) -> Result<Vec<Fact>, Rejection> {
+        let moment = self.moment(&work.actor);
+        if !work.command.moves_money() {
+            return decide(&self.state, work, &moment);
+        }
+        let mut events = business_day::prepare(&self.state, &work.store, &moment)?;
+        if events.is_empty() {
+            return decide(&self.state, work, &moment);
+        }
+        // The command is decided against the day that these events open, and all of it is recorded or nothing.
+        let mut prepared = self.state.clone();
+        for event in &events {
+            prepared
+                .evolve(event, &meta(&moment, 0, &work.actor, ""))
+                .map_err(|corrupt| Rejection::new(Reason::Internal, corrupt.to_string()))?;
+        }
+        events.extend(decide(&prepared, work, &moment)?);
+        Ok(events)
+    }
+
+    fn add(&mut self, work: &Work, events: &[Fact]) -> Decided {
+        let closes = events.iter().position(|event| matches!(event, Fact::BusinessDayClosed(_)));
+        if closes.is_some() && self.events > 0 {
+            // A close is the first event of its record.
+            return Decided::Later;
+        }
+        let moment = self.moment(&work.actor);
+        let commands = recorded(work, events, closes.is_some(), &self.state, moment.at);
+        let bytes: usize = commands.iter().map(|command| command.encoded_len() + 8).sum();
+        if self.payload_bytes + bytes > MAX_PAYLOAD_BYTES {
+            if self.payload.commands.is_empty() {
+                let message = format!("the command's events take {bytes} bytes, a record holds {MAX_PAYLOAD_BYTES}");
+                return Decided::Rejected(Rejection::new(Reason::OrderTooLarge, message));
+            }
+            return Decided::Later;
+        }
+        let request_id = work.command.id().map(|id| id.0.to_string()).unwrap_or_default();
+        for event in events {
+            if let Err(corrupt) = self.state.evolve(event, &meta(&moment, self.events, &work.actor, &request_id)) {
+                // A day's sum that no longer fits: rare enough to decide the others again.
+                return Decided::Poisoned(Rejection::new(Reason::AmountOutOfRange, corrupt.detail));
+            }
+            self.events += 1;
+        }
+        self.closes_day |= closes.is_some();
+        self.payload_bytes += bytes;
+        self.ids.extend(work.command.id().map(|id| id.0));
+        self.payload.commands.extend(commands);
+        Decided::Recorded { last_event: self.events - 1 }
+    }
+
+    /// The record with everything that was decided; `None` when that is nothing.
+    pub fn seal(self) -> Result<Option<(Record, RecordPayload, StoreState)>, Rejection> {
+        if self.payload.commands.is_empty() {
+            return Ok(None);
+        }
+        let revision = self.tip.map_or(Revision::NONE, |tip| tip.chain.revision).next();
+        let header = Header {
+            min_reader: MIN_READER,
+            ledger_id: self.tip.map_or(self.new_ledger_id, |tip| tip.chain.ledger_id),
+            ledger: self.name.clone(),
+            revision,
+            previous_hash: self.tip.map_or(RecordHash::NONE, |tip| tip.chain.hash),
+            recorded_at: self.at,
+            fold_from: if self.closes_day { revision } else { self.tip.map_or(Revision::NONE, |tip| tip.fold_from) },
+        };
+        let record = Record::seal(header, &encode_payload(&self.payload))
+            .map_err(|error| Rejection::new(Reason::OrderTooLarge, error.to_string()))?;
+        let mut state = self.state;
+        state.finish_record(record.hash().0);
+        Ok(Some((record, self.payload, state)))
+    }
+}
+
+fn decide(state: &StoreState, work: &Work, moment: &Moment) -> Result<Vec<Fact>, Rejection> {
+    let order = |id: contract::OrderId| {
+        state
+            .orders
+            .get(&id)
+            .ok_or_else(|| Rejection::new(Reason::UnknownOrder, format!("the store has no order {id}")).with("order_id", id))
+    };
+    match &work.command {
+        Command::PlaceOrder(command) => place_order::decide(state, command, &work.store, moment),
+        Command::ChangeStatus(command) => change_status::decide(order(command.order_id)?, command),
+        Command::CancelOrder(command) => cancel_order::decide(state, order(command.order_id)?, command),
+        Command::AttachMember(command) => attach_member::decide(order(command.order_id)?, command),
+        Command::ResolveMembership(command) => resolve_membership::decide(order(command.order_id)?, command),
+        Command::CloseBusinessDay(command) => business_day::decide_close(state, command, moment),
+    }
+}
+
+fn meta<'m>(moment: &Moment, index: u32, actor: &'m Actor, request_id: &'m str) -> EventMeta<'m> {
+    EventMeta {
+        revision: moment.last_revision + 1,
+        index,
+        recorded_at: moment.at,
+        terminal_id: actor.terminal_id.as_ref().map_or("", |id| id.as_str()),
+        staff_id: actor.staff_id.as_ref().map_or("", |id| id.as_str()),
+        request_id,
+    }
+}
+
+/// A command as it is recorded. What the system decides on its occasion (the close of an overdue day) stands before it on its own.
+fn recorded(work: &Work, events: &[Fact], closes: bool, state: &StoreState, at: Timestamp) -> Vec<RecordedCommand> {
+    let zone = state.day.as_ref().map_or(&work.store.zone, |day| day.rule.zone());
+    let utc_offset_seconds = zone.to_offset(at).seconds();
+    let wrap = |events: &[Fact]| events.iter().map(|event| Event { event: Some(event.clone()) }).collect();
+    let system = || RecordedCommand {
+        actor: Some(e::Actor { principal: "system".to_owned(), ..e::Actor::default() }),
+        utc_offset_seconds,
+        ..RecordedCommand::default()
+    };
+    let Some(id) = work.command.id() else {
+        return vec![RecordedCommand { traceparent: work.actor.traceparent.clone(), events: wrap(events), ..system() }];
+    };
+    let split = if closes { 1 } else { 0 };
+    let mut commands = Vec::with_capacity(2);
+    if closes {
+        commands.push(RecordedCommand { events: wrap(&events[..split]), ..system() });
+    }
+    commands.push(RecordedCommand {
+        request_id: Bytes::copy_from_slice(id.0.as_bytes()),
+        content_hash: ContentHash::of(&work.command).map(|hash| Bytes::copy_from_slice(&hash.0)).unwrap_or_default(),
+        content_hash_version: CONTENT_HASH_VERSION,
+        actor: Some(e::Actor {
+            principal: work.actor.principal.to_owned(),
+            terminal_id: work.actor.terminal_id.as_ref().map(ToString::to_string).unwrap_or_default(),
+            staff_id: work.actor.staff_id.as_ref().map(ToString::to_string).unwrap_or_default(),
+        }),
+        client_time: work.actor.client_time.map(timestamp_to_proto),
+        utc_offset_seconds,
+        traceparent: work.actor.traceparent.clone(),
+        events: wrap(&events[split..]),
+        occurred_at: work.actor.occurred_at.map(timestamp_to_proto),
+    });
+    commands
+}

@@ -1,0 +1,171 @@
+use std::collections::HashMap;
+use std::path::Path;
+use std::time::Duration;
+
+use contract::{OrderId, StoreId};
+use event_log::{ChainState, RecordHash, Revision};
+use serde_json::json;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{Row as _, SqliteConnection};
+use uuid::Uuid;
+
+use super::{Entry, Recent};
+use crate::domain::CommandId;
+
+const CONNECTIONS: u32 = 4;
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Rows written by one statement.
+const ROWS_PER_STATEMENT: usize = 5_000;
+
+#[derive(Debug, thiserror::Error)]
+pub enum IndexError {
+    #[error("the command index failed: {0}; it may be deleted, the log has everything")]
+    Database(#[from] sqlx::Error),
+    #[error("the command index cannot be opened: {0}; it may be deleted, the log has everything")]
+    Migration(#[from] sqlx::migrate::MigrateError),
+    #[error("the command index has a malformed row")]
+    Malformed,
+}
+
+/// Local index of the commands and orders before each ledger's last close. Derived from the log and disposable.
+#[derive(Clone)]
+pub struct CommandIndex {
+    pool: SqlitePool,
+}
+
+impl CommandIndex {
+    /// Opens the index file, or makes it.
+    pub async fn open(path: &Path) -> Result<Self, IndexError> {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            // What a crash takes from it is read from the log again.
+            .synchronous(SqliteSynchronous::Normal)
+            .busy_timeout(BUSY_TIMEOUT);
+        let pool = SqlitePoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(BUSY_TIMEOUT).connect_with(options).await?;
+        sqlx::migrate!("./migrations").run(&pool).await?;
+        Ok(Self { pool })
+    }
+
+    pub(super) async fn command(&self, store: &StoreId, id: CommandId) -> Result<Option<Entry>, IndexError> {
+        let row = sqlx::query("SELECT content_hash, revision, event_index, order_id FROM commands WHERE store_id = ?1 AND command_id = ?2")
+            .bind(store.as_str())
+            .bind(id.0.as_bytes().as_slice())
+            .fetch_optional(&self.pool)
+            .await?;
+        let Some(row) = row else { return Ok(None) };
+        let content_hash: Vec<u8> = row.try_get(0)?;
+        let order_id: Option<Vec<u8>> = row.try_get(3)?;
+        Ok(Some(Entry {
+            content_hash: content_hash.try_into().map_err(|_| IndexError::Malformed)?,
+            revision: unsigned(row.try_get(1)?)?,
+            event_index: row.try_get::<u32, _>(2)?,
+            order_id: order_id.map(|bytes| OrderId::from_slice(&bytes)).transpose().map_err(|_| IndexError::Malformed)?,
+        }))
+    }
+
+    /// Revisions of the indexed records that speak of an order, ascending.
+    pub(super) async fn order_records(&self, store: &StoreId, order: OrderId) -> Result<Vec<u64>, IndexError> {
+        let rows = sqlx::query("SELECT revision FROM order_records WHERE store_id = ?1 AND order_id = ?2 ORDER BY revision")
+            .bind(store.as_str())
+            .bind(order.uuid().as_bytes().as_slice())
+            .fetch_all(&self.pool)
+            .await?;
+        rows.iter().map(|row| unsigned(row.try_get(0)?)).collect()
+    }
+
+    /// How far a ledger is indexed.
+    pub(super) async fn stamp(&self, store: &StoreId) -> Result<Option<ChainState>, IndexError> {
+        let row = sqlx::query("SELECT ledger_id, revision, hash, recorded_at_us FROM stamps WHERE store_id = ?1")
+            .bind(store.as_str())
+            .fetch_optional(&self.pool)
+            .await?;
+        let Some(row) = row else { return Ok(None) };
+        let ledger_id: Vec<u8> = row.try_get(0)?;
+        let hash: Vec<u8> = row.try_get(2)?;
+        Ok(Some(ChainState {
+            ledger_id: Uuid::from_slice(&ledger_id).map_err(|_| IndexError::Malformed)?,
+            revision: Revision(unsigned(row.try_get(1)?)?),
+            hash: RecordHash(hash.try_into().map_err(|_| IndexError::Malformed)?),
+            recorded_at_us: row.try_get(3)?,
+        }))
+    }
+
+    /// Adds what the records up to `stamp` hold. Adding the same again changes nothing.
+    pub(super) async fn add(&self, store: &StoreId, recent: &Recent, stamp: &ChainState) -> Result<(), IndexError> {
+        let mut transaction = self.pool.begin().await?;
+        let through = stamp.revision.0;
+        let commands: Vec<_> = recent
+            .commands
+            .iter()
+            .filter(|(_, entry)| entry.revision <= through)
+            .map(|(id, entry)| {
+                let order = entry.order_id.map(|order| hex::encode(order.uuid().as_bytes()));
+                json!([hex::encode(id.as_bytes()), hex::encode(entry.content_hash), entry.revision, entry.event_index, order])
+            })
+            .collect();
+        for chunk in commands.chunks(ROWS_PER_STATEMENT) {
+            insert_commands(&mut transaction, store, &json!(chunk).to_string()).await?;
+        }
+        let orders: HashMap<&OrderId, &Vec<u64>> = recent.orders.iter().collect();
+        let orders: Vec<_> = orders
+            .into_iter()
+            .flat_map(|(order, revisions)| revisions.iter().map(move |revision| (order, *revision)))
+            .filter(|(_, revision)| *revision <= through)
+            .map(|(order, revision)| json!([hex::encode(order.uuid().as_bytes()), revision]))
+            .collect();
+        for chunk in orders.chunks(ROWS_PER_STATEMENT) {
+            sqlx::query(
+                "INSERT OR IGNORE INTO order_records (store_id, order_id, revision)
+                 SELECT ?1, unhex(json_extract(value, '$[0]')), json_extract(value, '$[1]') FROM json_each(?2)",
+            )
+            .bind(store.as_str())
+            .bind(json!(chunk).to_string())
+            .execute(&mut *transaction)
+            .await?;
+        }
+        sqlx::query("INSERT OR REPLACE INTO stamps (store_id, ledger_id, revision, hash, recorded_at_us) VALUES (?1, ?2, ?3, ?4, ?5)")
+            .bind(store.as_str())
+            .bind(stamp.ledger_id.as_bytes().as_slice())
+            .bind(i64::try_from(through).map_err(|_| IndexError::Malformed)?)
+            .bind(stamp.hash.0.as_slice())
+            .bind(stamp.recorded_at_us)
+            .execute(&mut *transaction)
+            .await?;
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    /// Forgets a ledger, because what is indexed is not what the log holds.
+    pub(super) async fn forget(&self, store: &StoreId) -> Result<(), IndexError> {
+        let mut transaction = self.pool.begin().await?;
+        for statement in [
+            "DELETE FROM commands WHERE store_id = ?1",
+            "DELETE FROM order_records WHERE store_id = ?1",
+            "DELETE FROM stamps WHERE store_id = ?1",
+        ] {
+            sqlx::query(statement).bind(store.as_str()).execute(&mut *transaction).await?;
+        }
+        transaction.commit().await?;
+        Ok(())
+    }
+}
+
+async fn insert_commands(connection: &mut SqliteConnection, store: &StoreId, rows: &str) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "INSERT OR IGNORE INTO commands (store_id, command_id, content_hash, revision, event_index, order_id)
+         SELECT ?1, unhex(json_extract(value, '$[0]')), unhex(json_extract(value, '$[1]')), json_extract(value, '$[2]'),
+                json_extract(value, '$[3]'), unhex(json_extract(value, '$[4]'))
+         FROM json_each(?2)",
+    )
+    .bind(store.as_str())
+    .bind(rows)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+fn unsigned(number: i64) -> Result<u64, IndexError> {
+    u64::try_from(number).map_err(|_| IndexError::Malformed)
+}

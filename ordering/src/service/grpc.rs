@@ -1,0 +1,324 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use contract::api::ordering as api;
+use contract::api::ordering::ordering_service_server::OrderingService;
+use contract::event::OrderPlaced;
+use contract::{ConsistencyToken, OrderId, Reason, Rejection, RequestId, StoreId, order_view};
+use event_log::EventLog;
+use runtime::{Clock, DeadlineLimits, TraceContext, deadline_of};
+use tokio::time::Instant;
+use tonic::{Request, Response, Status};
+
+use super::membership::{Membership, Presented};
+use super::menu::menu;
+use super::parse::{self, Check};
+use super::registry::Registry;
+use crate::catalog::{CatalogSource, PRICING_RULE, Store, TAX_RULE};
+use crate::domain::place_order::membership as membership_of;
+use crate::domain::{
+    Actor, AttachMember, CancelOrder, ChangeStatus, Command, CommandId, ContentHash, MemberStanding, NewStatus, PlaceOrder, pricing,
+};
+use crate::ledger::{Answer, Verdict, Work};
+
+const DEADLINES: DeadlineLimits = DeadlineLimits { default: Duration::from_secs(5), longest: Duration::from_secs(30) };
+
+/// The calls of tills.
+pub struct Ordering {
+    log: Arc<dyn EventLog>,
+    registry: Registry,
+    catalog: CatalogSource,
+    membership: Membership,
+    clock: Clock,
+}
+
+/// What the answer of every mutation has.
+struct Done {
+    order: Option<api::Order>,
+    consistency_token: String,
+    replayed: bool,
+}
+
+impl Ordering {
+    pub fn new(log: Arc<dyn EventLog>, registry: Registry, catalog: CatalogSource, membership: Membership, clock: Clock) -> Self {
+        Self { log, registry, catalog, membership, clock }
+    }
+
+    fn store(&self, id: &StoreId) -> Result<Arc<Store>, Rejection> {
+        let store = self.catalog.current().stores.get(id).cloned();
+        store.ok_or_else(|| Rejection::new(Reason::UnknownStore, format!("there is no store {id}")).with("store_id", id))
+    }
+
+    fn token(&self, store: &StoreId, revision: u64) -> String {
+        let epoch = self.log.epoch();
+        ConsistencyToken { log_id: epoch.log_id, epoch: epoch.epoch, store: store.clone(), revision }.to_string()
+    }
+
+    fn done(&self, store: &StoreId, verdict: Verdict) -> Result<Done, Rejection> {
+        let Answer { order, revision, replayed } = verdict?;
+        Ok(Done { order, consistency_token: self.token(store, revision), replayed })
+    }
+
+    /// The first answer of a command that is recorded already. Asked before anything else that takes time or may refuse.
+    async fn recorded(&self, store: &StoreId, command: &Command, deadline: Instant) -> Result<Option<Verdict>, Rejection> {
+        match command.id() {
+            Some(id) => Ok(self.registry.outcome(store, id, ContentHash::of(command), deadline).await?.0),
+            None => Ok(None),
+        }
+    }
+
+    async fn execute(&self, store: &Arc<Store>, command: Command, actor: Actor, deadline: Instant) -> Result<Done, Rejection> {
+        let id = store.id.clone();
+        let verdict = self.registry.execute(&id, Work { command, actor, store: store.clone() }, deadline).await;
+        self.done(&id, verdict)
+    }
+
+    async fn place(&self, request: Request<api::PlaceOrderRequest>) -> Result<Done, Rejection> {
+        let (deadline, trace) = (deadline_of(request.metadata(), DEADLINES), TraceContext::of(&request));
+        let request = request.into_inner();
+        let (draft, store_id) = parse::draft_of(request.draft)?;
+        let store = self.store(&store_id)?;
+        let mut check = Check::default();
+        let order_id = check.order_id(&request.order_id);
+        let parsed = parse::draft(&mut check, &draft, &store);
+        let tenders = parse::tenders(&mut check, &request.tenders, store.currency);
+        let expected_total = parse::expected_total(&mut check, request.expected_total.as_ref(), store.currency);
+        parse::require_client_time(&mut check, request.client_time.as_ref());
+        let terminal = ("draft.terminal_id", "");
+        let mut actor = parse::actor(&mut check, terminal, ("draft.staff_id", ""), request.client_time.as_ref(), trace);
+        actor.occurred_at = parse::occurred_at(&mut check, request.occur_time.as_ref());
+        check.finish()?;
+        let (Some(order_id), Some((draft, presented))) = (order_id, parsed) else {
+            return Err(Rejection::new(Reason::Internal, "a malformed request was not refused"));
+        };
+        actor.terminal_id = Some(draft.terminal_id.clone());
+        actor.staff_id.clone_from(&draft.staff_id);
+        let mut order = PlaceOrder { order_id, draft, tenders, expected_total, membership: None };
+        if let Some(presented) = presented {
+            let command = Command::PlaceOrder(Box::new(order.clone()));
+            if let Some(verdict) = self.recorded(&store_id, &command, deadline).await? {
+                return self.done(&store_id, verdict);
+            }
+            order.membership = Some(self.membership.check(&presented, trace).await);
+        }
+        self.execute(&store, Command::PlaceOrder(Box::new(order)), actor, deadline).await
+    }
+
+    async fn change_status(&self, call: StatusCall<'_>, to: NewStatus, deadline: Instant, trace: TraceContext) -> Result<Done, Rejection> {
+        let store = self.store(&parse::store_id(call.store_id)?)?;
+        let mut check = Check::default();
+        let order_id = check.order_id(call.order_id);
+        let request_id = check.request_id(call.request_id);
+        let actor = parse::actor(&mut check, ("terminal_id", call.terminal_id), ("staff_id", call.staff_id), call.client_time, trace);
+        check.finish()?;
+        let (order_id, request_id) = both(order_id, request_id)?;
+        self.execute(&store, Command::ChangeStatus(ChangeStatus { order_id, request_id, to }), actor, deadline).await
+    }
+
+    async fn cancel(&self, request: Request<api::CancelOrderRequest>) -> Result<Done, Rejection> {
+        let (deadline, trace) = (deadline_of(request.metadata(), DEADLINES), TraceContext::of(&request));
+        let request = request.into_inner();
+        let store = self.store(&parse::store_id(&request.store_id)?)?;
+        let mut check = Check::default();
+        let order_id = check.order_id(&request.order_id);
+        let request_id = check.request_id(&request.request_id);
+        let (terminal, staff) = (("terminal_id", request.terminal_id.as_str()), ("staff_id", request.staff_id.as_str()));
+        parse::require_client_time(&mut check, request.client_time.as_ref());
+        let actor = parse::actor(&mut check, terminal, staff, request.client_time.as_ref(), trace);
+        let approver_id = check.optional_slug("approver_id", &request.approver_id);
+        let reason_code = check.slug("reason_code", &request.reason_code);
+        let tenders = parse::returned_tenders(&mut check, &request.tenders, store.currency);
+        check.finish()?;
+        let (order_id, request_id) = both(order_id, request_id)?;
+        let reason_code = reason_code.ok_or_else(|| Rejection::new(Reason::Internal, "a malformed request was not refused"))?;
+        self.execute(&store, Command::CancelOrder(CancelOrder { order_id, request_id, approver_id, reason_code, tenders }), actor, deadline)
+            .await
+    }
+
+    async fn attach(&self, request: Request<api::AttachMemberRequest>) -> Result<Done, Rejection> {
+        let (deadline, trace) = (deadline_of(request.metadata(), DEADLINES), TraceContext::of(&request));
+        let request = request.into_inner();
+        let store = self.store(&parse::store_id(&request.store_id)?)?;
+        let mut check = Check::default();
+        let order_id = check.order_id(&request.order_id);
+        let request_id = check.request_id(&request.request_id);
+        let member_id = check.member_id("member_id", &request.member_id);
+        let (terminal, staff) = (("terminal_id", request.terminal_id.as_str()), ("staff_id", request.staff_id.as_str()));
+        let actor = parse::actor(&mut check, terminal, staff, request.client_time.as_ref(), trace);
+        check.finish()?;
+        let (order_id, request_id) = both(order_id, request_id)?;
+        let member_id = member_id.ok_or_else(|| Rejection::new(Reason::Internal, "a malformed request was not refused"))?;
+        let mut command = AttachMember { order_id, request_id, member_id, tier: String::new(), points_rate_bp: 0 };
+        if let Some(verdict) = self.recorded(&store.id, &Command::AttachMember(command.clone()), deadline).await? {
+            return self.done(&store.id, verdict);
+        }
+        let presented = Presented::from(crate::domain::MemberKey::MemberId(member_id));
+        match self.membership.check(&presented, trace).await {
+            MemberStanding::Member { tier, points_rate_bp, .. } => {
+                command.tier = tier;
+                command.points_rate_bp = points_rate_bp;
+            }
+            MemberStanding::NotMember => {
+                let message = format!("there is no member {member_id}");
+                return Err(Rejection::field(Reason::UnknownMember, "member_id", message).with("member_id", member_id));
+            }
+            MemberStanding::Unverified(_) => return Err(Rejection::new(Reason::MemberUnavailable, Reason::MemberUnavailable.meaning())),
+        }
+        self.execute(&store, Command::AttachMember(command), actor, deadline).await
+    }
+
+    async fn quote(&self, request: Request<api::QuoteOrderRequest>) -> Result<api::QuoteOrderResponse, Rejection> {
+        let trace = TraceContext::of(&request);
+        let (draft, store_id) = parse::draft_of(request.into_inner().draft)?;
+        let store = self.store(&store_id)?;
+        let mut check = Check::default();
+        let parsed = parse::draft(&mut check, &draft, &store);
+        check.finish()?;
+        let Some((draft, presented)) = parsed else { return Err(Rejection::new(Reason::Internal, "a malformed request was not refused")) };
+        let standing = match &presented {
+            Some(presented) => Some(self.membership.check(presented, trace).await),
+            None => None,
+        };
+        let member_prices = matches!(standing, Some(MemberStanding::Member { member_prices: true, .. }));
+        let priced = pricing::price(&draft, &store, self.clock.now(), member_prices)?;
+        let placed = OrderPlaced {
+            lines: priced.lines,
+            discounts: priced.discounts,
+            gross: priced.gross.minor(),
+            discount: priced.discount.minor(),
+            net: priced.net.minor(),
+            taxes: priced.taxes,
+            menu_version: store.menu.version.clone(),
+            pricing_rule: PRICING_RULE.to_owned(),
+            tax_rule: TAX_RULE.to_owned(),
+            ..OrderPlaced::default()
+        };
+        let membership = standing.as_ref().map(membership_of).map(|membership| api::Membership {
+            outcome: membership.outcome,
+            member_id: membership.member_id,
+            tier: membership.tier,
+            points_rate_bp: membership.points_rate_bp,
+        });
+        Ok(api::QuoteOrderResponse { priced: Some(order_view::priced(&placed, store.currency)), membership })
+    }
+
+    async fn command_outcome(&self, request: Request<api::GetCommandOutcomeRequest>) -> Result<api::GetCommandOutcomeResponse, Rejection> {
+        let deadline = deadline_of(request.metadata(), DEADLINES);
+        let request = request.into_inner();
+        let store = self.store(&parse::store_id(&request.store_id)?)?;
+        let mut check = Check::default();
+        let id: Option<CommandId> = match &request.id {
+            Some(api::get_command_outcome_request::Id::OrderId(id)) => check.order_id(id).map(Into::into),
+            Some(api::get_command_outcome_request::Id::RequestId(id)) => check.request_id(id).map(Into::into),
+            None => return Err(Rejection::field(Reason::InvalidArgument, "order_id", "give order_id or request_id")),
+        };
+        check.finish()?;
+        let id = id.ok_or_else(|| Rejection::new(Reason::Internal, "a malformed request was not refused"))?;
+        let (verdict, revision) = self.registry.outcome(&store.id, id, None, deadline).await?;
+        let consistency_token = self.token(&store.id, revision);
+        match verdict {
+            Some(verdict) => Ok(api::GetCommandOutcomeResponse { recorded: true, order: verdict?.order, consistency_token }),
+            None => Ok(api::GetCommandOutcomeResponse { recorded: false, order: None, consistency_token }),
+        }
+    }
+}
+
+/// The fields that the kitchen's calls share.
+struct StatusCall<'a> {
+    store_id: &'a str,
+    order_id: &'a str,
+    request_id: &'a str,
+    client_time: Option<&'a prost_types::Timestamp>,
+    terminal_id: &'a str,
+    staff_id: &'a str,
+}
+
+fn both(order_id: Option<OrderId>, request_id: Option<RequestId>) -> Result<(OrderId, RequestId), Rejection> {
+    order_id.zip(request_id).ok_or_else(|| Rejection::new(Reason::Internal, "a malformed request was not refused"))
+}
+
+/// The one way from an outcome to what a caller sees.
+fn answer<T>(outcome: Result<T, Rejection>) -> Result<Response<T>, Status> {
+    outcome.map(Response::new).map_err(|rejection| {
+        tracing::debug!(reason = %rejection.reason, message = rejection.message, "refused");
+        rejection.to_status()
+    })
+}
+
+macro_rules! status_call {
+    ($self:ident, $request:ident, $to:expr, $response:ident) => {{
+        let (deadline, trace) = (deadline_of($request.metadata(), DEADLINES), TraceContext::of(&$request));
+        let request = $request.into_inner();
+        let call = StatusCall {
+            store_id: &request.store_id,
+            order_id: &request.order_id,
+            request_id: &request.request_id,
+            client_time: request.client_time.as_ref(),
+            terminal_id: &request.terminal_id,
+            staff_id: &request.staff_id,
+        };
+        let done = $self.change_status(call, $to, deadline, trace).await;
+        answer(done.map(|done| api::$response { order: done.order, consistency_token: done.consistency_token, replayed: done.replayed }))
+    }};
+}
+
+#[tonic::async_trait]
+impl OrderingService for Ordering {
+    async fn get_menu(&self, request: Request<api::GetMenuRequest>) -> Result<Response<api::GetMenuResponse>, Status> {
+        let store = parse::store_id(&request.into_inner().store_id).and_then(|id| self.store(&id));
+        answer(store.map(|store| api::GetMenuResponse { menu: Some(menu(&store)) }))
+    }
+
+    async fn quote_order(&self, request: Request<api::QuoteOrderRequest>) -> Result<Response<api::QuoteOrderResponse>, Status> {
+        answer(self.quote(request).await)
+    }
+
+    async fn place_order(&self, request: Request<api::PlaceOrderRequest>) -> Result<Response<api::PlaceOrderResponse>, Status> {
+        let done = self.place(request).await;
+        answer(done.map(|done| api::PlaceOrderResponse {
+            order: done.order,
+            consistency_token: done.consistency_token,
+            replayed: done.replayed,
+        }))
+    }
+
+    async fn start_preparation(
+        &self,
+        request: Request<api::StartPreparationRequest>,
+    ) -> Result<Response<api::StartPreparationResponse>, Status> {
+        status_call!(self, request, NewStatus::Preparing, StartPreparationResponse)
+    }
+
+    async fn mark_ready(&self, request: Request<api::MarkReadyRequest>) -> Result<Response<api::MarkReadyResponse>, Status> {
+        status_call!(self, request, NewStatus::Ready, MarkReadyResponse)
+    }
+
+    async fn complete_order(&self, request: Request<api::CompleteOrderRequest>) -> Result<Response<api::CompleteOrderResponse>, Status> {
+        status_call!(self, request, NewStatus::Completed, CompleteOrderResponse)
+    }
+
+    async fn cancel_order(&self, request: Request<api::CancelOrderRequest>) -> Result<Response<api::CancelOrderResponse>, Status> {
+        let done = self.cancel(request).await;
+        answer(done.map(|done| api::CancelOrderResponse {
+            order: done.order,
+            consistency_token: done.consistency_token,
+            replayed: done.replayed,
+        }))
+    }
+
+    async fn attach_member(&self, request: Request<api::AttachMemberRequest>) -> Result<Response<api::AttachMemberResponse>, Status> {
+        let done = self.attach(request).await;
+        answer(done.map(|done| api::AttachMemberResponse {
+            order: done.order,
+            consistency_token: done.consistency_token,
+            replayed: done.replayed,
+        }))
+    }
+
+    async fn get_command_outcome(
+        &self,
+        request: Request<api::GetCommandOutcomeRequest>,
+    ) -> Result<Response<api::GetCommandOutcomeResponse>, Status> {
+        answer(self.command_outcome(request).await)
+    }
+}

@@ -1,0 +1,376 @@
+//! From requests to commands. Everything malformed in a request is reported at once.
+
+use contract::api::{ordering as api, types};
+use contract::event::{Channel, Pricing, ServiceMode, TenderKind};
+use contract::{Currency, Money, OrderId, Reason, Rejection, RequestId, Slug, StoreId, Violation, timestamp_from_proto};
+use jiff::Timestamp;
+use runtime::TraceContext;
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use super::membership::Presented;
+use crate::catalog::{DiscountValue, MAX_UNIT_PRICE_MINOR, Store};
+use crate::domain::{Actor, Draft, DraftLine, DraftOption, DraftTender, ManualDiscount, MemberKey, RequestedReturn};
+
+const MAX_LINES: usize = 200;
+const MAX_QUANTITY: i32 = 999;
+const MAX_OPTIONS: usize = 20;
+const MAX_DISCOUNTS: usize = 10;
+const MAX_TENDERS: usize = 20;
+const MAX_PROMOTION_CODES: usize = 10;
+const MAX_REFERENCE_BYTES: usize = 64;
+const CARD_TOKEN_BYTES: std::ops::RangeInclusive<usize> = 8..=128;
+
+/// Gathers what is wrong with a request.
+#[derive(Default)]
+pub struct Check {
+    violations: Vec<Violation>,
+    /// The first problem that has a reason of its own.
+    special: Option<Rejection>,
+}
+
+impl Check {
+    pub fn finish(self) -> Result<(), Rejection> {
+        // Malformed fields first: what depends on them is told once they are right.
+        match (Rejection::invalid(self.violations), self.special) {
+            (Some(rejection), _) | (None, Some(rejection)) => Err(rejection),
+            (None, None) => Ok(()),
+        }
+    }
+
+    fn note(&mut self, field: impl Into<String>, description: impl std::fmt::Display) {
+        self.violations.push(Violation { field: field.into(), description: description.to_string() });
+    }
+
+    pub fn slug(&mut self, field: &str, text: &str) -> Option<Slug> {
+        Slug::new(text).map_err(|error| self.note(field, error)).ok()
+    }
+
+    pub fn optional_slug(&mut self, field: &str, text: &str) -> Option<Slug> {
+        if text.is_empty() { None } else { self.slug(field, text) }
+    }
+
+    pub fn order_id(&mut self, text: &str) -> Option<OrderId> {
+        OrderId::parse(text).map_err(|error| self.note("order_id", error)).ok()
+    }
+
+    pub fn request_id(&mut self, text: &str) -> Option<RequestId> {
+        RequestId::parse(text).map_err(|error| self.note("request_id", error)).ok()
+    }
+
+    pub fn member_id(&mut self, field: &str, text: &str) -> Option<Uuid> {
+        RequestId::parse(text).map(RequestId::uuid).map_err(|error| self.note(field, error)).ok()
+    }
+
+    fn at_most(&mut self, field: &str, count: usize, most: usize) {
+        if count > most {
+            self.note(field, format_args!("at most {most}, not {count}"));
+        }
+    }
+
+    /// An amount that is not negative, in the store's currency.
+    fn amount(&mut self, field: &str, money: &types::Money, currency: Currency) -> Option<Money> {
+        if money.currency_code != currency.as_str() {
+            let description =
+                format!("the store sells in {currency}, not in {:?}", money.currency_code.chars().take(8).collect::<String>());
+            self.special.get_or_insert_with(|| Rejection::field(Reason::WrongCurrency, field, description));
+            return None;
+        }
+        Money::non_negative(money.amount_minor).map_err(|error| self.note(field, error)).ok()
+    }
+
+    fn optional_amount(&mut self, field: &str, money: Option<&types::Money>, currency: Currency) -> Option<Money> {
+        money.and_then(|money| self.amount(field, money, currency))
+    }
+
+    fn time(&mut self, field: &str, time: Option<&prost_types::Timestamp>) -> Option<Timestamp> {
+        let time = time?;
+        let instant = timestamp_from_proto(time);
+        if instant.is_none() {
+            self.note(field, "is not a legal timestamp");
+        }
+        instant
+    }
+
+    fn reference(&mut self, field: &str, text: &str) {
+        if text.len() > MAX_REFERENCE_BYTES || !text.bytes().all(|byte| (0x20..0x7f).contains(&byte)) {
+            self.note(field, format_args!("at most {MAX_REFERENCE_BYTES} printable ASCII characters"));
+        }
+        if is_card_number(text) {
+            self.note(field, "looks like a card number; use the approval number");
+        }
+    }
+}
+
+/// 13 to 19 digits with a right check digit (ISO/IEC 7812).
+fn is_card_number(text: &str) -> bool {
+    let digits: Vec<u32> = text.chars().filter(|symbol| !matches!(symbol, ' ' | '-')).map_while(|symbol| symbol.to_digit(10)).collect();
+    let only_digits = text.chars().all(|symbol| symbol.is_ascii_digit() || matches!(symbol, ' ' | '-'));
+    let sum: u32 =
+        digits.iter().rev().enumerate().map(|(place, digit)| if place % 2 == 1 { digit * 2 / 10 + digit * 2 % 10 } else { *digit }).sum();
+    only_digits && (13..=19).contains(&digits.len()) && sum.is_multiple_of(10)
+}
+
+/// The store that a request names, by its id.
+pub fn store_id(text: &str) -> Result<StoreId, Rejection> {
+    StoreId::new(text).map_err(|error| Rejection::field(Reason::InvalidArgument, "store_id", error.to_string()))
+}
+
+/// A draft's own store comes with the path of its field.
+pub fn draft_of(draft: Option<api::OrderDraft>) -> Result<(api::OrderDraft, StoreId), Rejection> {
+    let draft = draft.ok_or_else(|| Rejection::field(Reason::InvalidArgument, "draft", "is missing"))?;
+    let store =
+        StoreId::new(&draft.store_id).map_err(|error| Rejection::field(Reason::InvalidArgument, "draft.store_id", error.to_string()))?;
+    Ok((draft, store))
+}
+
+/// Who calls, and when by their clock.
+pub fn actor(
+    check: &mut Check,
+    terminal: (&str, &str),
+    staff: (&str, &str),
+    client_time: Option<&prost_types::Timestamp>,
+    trace: TraceContext,
+) -> Actor {
+    Actor {
+        principal: "till",
+        terminal_id: check.optional_slug(terminal.0, terminal.1),
+        staff_id: check.optional_slug(staff.0, staff.1),
+        client_time: check.time("client_time", client_time),
+        occurred_at: None,
+        traceparent: trace.to_string(),
+    }
+}
+
+/// For commands that may open a business day, which takes the caller's clock.
+pub fn require_client_time(check: &mut Check, client_time: Option<&prost_types::Timestamp>) {
+    if client_time.is_none() {
+        check.note("client_time", "is missing");
+    }
+}
+
+pub fn occurred_at(check: &mut Check, time: Option<&prost_types::Timestamp>) -> Option<Timestamp> {
+    check.time("occur_time", time)
+}
+
+/// A draft, and what the till presented for the membership check.
+pub fn draft(check: &mut Check, draft: &api::OrderDraft, store: &Store) -> Option<(Draft, Option<Presented>)> {
+    let currency = store.currency;
+    let pricing = match draft.pricing() {
+        types::Pricing::Till => Pricing::Till,
+        types::Pricing::Server | types::Pricing::Unspecified => Pricing::Server,
+    };
+    enum_known(check, "draft.pricing", types::Pricing::try_from(draft.pricing).is_ok());
+    let channel = enumeration(check, "draft.channel", Channel::try_from(draft.channel).ok(), Channel::Counter, Channel::Unspecified);
+    let service_mode = enumeration(
+        check,
+        "draft.service_mode",
+        ServiceMode::try_from(draft.service_mode).ok(),
+        ServiceMode::EatIn,
+        ServiceMode::Unspecified,
+    );
+    if draft.lines.is_empty() {
+        check.note("draft.lines", "an order has at least one line");
+    }
+    if draft.lines.len() > MAX_LINES {
+        let description = format!("at most {MAX_LINES}, not {}", draft.lines.len());
+        check.special.get_or_insert_with(|| Rejection::field(Reason::TooManyLines, "draft.lines", description));
+        return None;
+    }
+    if draft.terminal_seq < 0 {
+        check.note("draft.terminal_seq", "is negative");
+    }
+    let terminal_id = check.slug("draft.terminal_id", &draft.terminal_id);
+    let staff_id = check.optional_slug("draft.staff_id", &draft.staff_id);
+    let lines: Vec<DraftLine> = draft
+        .lines
+        .iter()
+        .enumerate()
+        .filter_map(|(index, own)| line(check, &format!("draft.lines[{index}]"), own, pricing, currency))
+        .collect();
+    for (index, own) in draft.lines.iter().enumerate() {
+        if draft.lines[..index].iter().any(|earlier| earlier.line_id == own.line_id) {
+            check.note(format!("draft.lines[{index}].line_id"), "is not unique");
+        }
+    }
+    let order_discounts = discounts(check, "draft.order_discounts", &draft.order_discounts, currency);
+    check.at_most("draft.promotion_codes", draft.promotion_codes.len(), MAX_PROMOTION_CODES);
+    let promotion_codes = draft
+        .promotion_codes
+        .iter()
+        .enumerate()
+        .filter_map(|(index, code)| check.slug(&format!("draft.promotion_codes[{index}]"), code))
+        .collect();
+    let presented = draft.member.as_ref().and_then(|member| presented(check, member));
+    let parsed = Draft {
+        store_id: store.id.clone(),
+        terminal_id: terminal_id?,
+        terminal_seq: draft.terminal_seq,
+        staff_id,
+        channel,
+        service_mode,
+        lines,
+        order_discounts,
+        promotion_codes,
+        member: presented.as_ref().map(|presented| presented.key.clone()),
+        pricing,
+    };
+    Some((parsed, presented))
+}
+
+fn enum_known(check: &mut Check, field: &str, known: bool) {
+    if !known {
+        check.note(field, "is not a known value");
+    }
+}
+
+/// An enum's value, the default for none.
+fn enumeration<T: PartialEq + Copy>(check: &mut Check, field: &str, value: Option<T>, default: T, unspecified: T) -> T {
+    enum_known(check, field, value.is_some());
+    value.filter(|value| *value != unspecified).unwrap_or(default)
+}
+
+fn presented(check: &mut Check, member: &api::order_draft::Member) -> Option<Presented> {
+    match member {
+        api::order_draft::Member::MemberId(id) => check.member_id("draft.member_id", id).map(|id| MemberKey::MemberId(id).into()),
+        api::order_draft::Member::CardToken(token) => {
+            if !CARD_TOKEN_BYTES.contains(&token.len()) || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+                check.note("draft.card_token", "8 to 128 printable ASCII characters");
+                return None;
+            }
+            let key = MemberKey::CardSha256(Sha256::digest(token.as_bytes()).into());
+            Some(Presented { key, card_token: Some(token.clone()) })
+        }
+    }
+}
+
+fn line(check: &mut Check, field: &str, line: &api::DraftLine, pricing: Pricing, currency: Currency) -> Option<DraftLine> {
+    if !(1..=MAX_QUANTITY).contains(&line.quantity) {
+        check.note(format!("{field}.quantity"), format_args!("1 to {MAX_QUANTITY}, not {}", line.quantity));
+    }
+    check.at_most(&format!("{field}.options"), line.options.len(), MAX_OPTIONS);
+    let options = line
+        .options
+        .iter()
+        .enumerate()
+        .filter_map(|(index, option)| {
+            let field = format!("{field}.options[{index}]");
+            if !(0..=MAX_QUANTITY).contains(&option.quantity) {
+                check.note(format!("{field}.quantity"), format_args!("0 to {MAX_QUANTITY}"));
+            }
+            Some(DraftOption { option_id: check.slug(&format!("{field}.option_id"), &option.option_id)?, quantity: option.quantity.max(1) })
+        })
+        .collect();
+    let price_field = format!("{field}.till_unit_price");
+    let till_unit_price = check.optional_amount(&price_field, line.till_unit_price.as_ref(), currency);
+    match (pricing, &line.till_unit_price) {
+        (Pricing::Till, None) => check.note(&price_field, "is required with PRICING_TILL"),
+        (Pricing::Till, Some(_)) | (_, None) => {}
+        (_, Some(_)) => check.note(&price_field, "is only for PRICING_TILL"),
+    }
+    if till_unit_price.is_some_and(|price| price.minor() > MAX_UNIT_PRICE_MINOR) {
+        let description = format!("at most {MAX_UNIT_PRICE_MINOR} minor units");
+        check.special.get_or_insert_with(|| Rejection::field(Reason::AmountOutOfRange, &price_field, description));
+    }
+    enum_known(check, &format!("{field}.service_mode"), ServiceMode::try_from(line.service_mode).is_ok());
+    let service_mode = ServiceMode::try_from(line.service_mode).ok().filter(|mode| *mode != ServiceMode::Unspecified);
+    let discounts = discounts(check, &format!("{field}.discounts"), &line.discounts, currency);
+    let line_id = check.slug(&format!("{field}.line_id"), &line.line_id);
+    let sku = check.slug(&format!("{field}.sku"), &line.sku);
+    Some(DraftLine { line_id: line_id?, sku: sku?, quantity: line.quantity, options, service_mode, discounts, till_unit_price })
+}
+
+fn discounts(check: &mut Check, field: &str, discounts: &[api::ManualDiscount], currency: Currency) -> Vec<ManualDiscount> {
+    check.at_most(field, discounts.len(), MAX_DISCOUNTS);
+    let mut parsed = Vec::with_capacity(discounts.len());
+    for (index, discount) in discounts.iter().enumerate() {
+        let field = format!("{field}[{index}]");
+        let value = match &discount.value {
+            Some(api::manual_discount::Value::PercentBp(percent_bp)) if (1..=10_000).contains(percent_bp) => {
+                Some(DiscountValue::Percent(*percent_bp))
+            }
+            Some(api::manual_discount::Value::PercentBp(_)) => {
+                check.note(format!("{field}.percent_bp"), "1 to 10000 basis points");
+                None
+            }
+            Some(api::manual_discount::Value::Amount(amount)) => {
+                check.amount(&format!("{field}.amount"), amount, currency).map(DiscountValue::Fixed)
+            }
+            None => {
+                check.note(&field, "give percent_bp or amount");
+                None
+            }
+        };
+        let discount_id = check.slug(&format!("{field}.discount_id"), &discount.discount_id);
+        let reason_code = check.slug(&format!("{field}.reason_code"), &discount.reason_code);
+        let approver_id = check.slug(&format!("{field}.approver_id"), &discount.approver_id);
+        if let (Some(discount_id), Some(value), Some(reason_code), Some(approver_id)) = (discount_id, value, reason_code, approver_id) {
+            parsed.push(ManualDiscount { discount_id, value, reason_code, approver_id });
+        }
+    }
+    parsed
+}
+
+pub fn tenders(check: &mut Check, tenders: &[api::Tender], currency: Currency) -> Vec<DraftTender> {
+    check.at_most("tenders", tenders.len(), MAX_TENDERS);
+    let mut parsed = Vec::with_capacity(tenders.len());
+    for (index, tender) in tenders.iter().enumerate() {
+        let field = format!("tenders[{index}]");
+        if tenders[..index].iter().any(|earlier| earlier.tender_id == tender.tender_id) {
+            check.note(format!("{field}.tender_id"), "is not unique");
+        }
+        let kind = TenderKind::try_from(tender.kind).ok().filter(|kind| *kind != TenderKind::Unspecified);
+        enum_known(check, &format!("{field}.kind"), kind.is_some());
+        check.optional_slug(&format!("{field}.scheme"), &tender.scheme);
+        check.reference(&format!("{field}.external_reference"), &tender.external_reference);
+        if tender.amount.is_none() && tender.tendered.is_none() {
+            check.note(format!("{field}.amount"), "give amount or tendered");
+        }
+        let amount = check.optional_amount(&format!("{field}.amount"), tender.amount.as_ref(), currency);
+        let tendered = check.optional_amount(&format!("{field}.tendered"), tender.tendered.as_ref(), currency);
+        let change = check.optional_amount(&format!("{field}.change"), tender.change.as_ref(), currency);
+        let drawer_id = check.optional_slug(&format!("{field}.drawer_id"), &tender.drawer_id);
+        let tender_id = check.slug(&format!("{field}.tender_id"), &tender.tender_id);
+        if let (Some(tender_id), Some(kind)) = (tender_id, kind) {
+            let (scheme, external_reference) = (tender.scheme.clone(), tender.external_reference.clone());
+            parsed.push(DraftTender { tender_id, kind, scheme, amount, tendered, change, external_reference, drawer_id });
+        }
+    }
+    parsed
+}
+
+pub fn expected_total(check: &mut Check, total: Option<&types::Money>, currency: Currency) -> Option<Money> {
+    check.optional_amount("expected_total", total, currency)
+}
+
+pub fn returned_tenders(check: &mut Check, tenders: &[api::ReturnedTender], currency: Currency) -> Vec<RequestedReturn> {
+    check.at_most("tenders", tenders.len(), MAX_TENDERS);
+    let mut parsed = Vec::with_capacity(tenders.len());
+    for (index, tender) in tenders.iter().enumerate() {
+        let field = format!("tenders[{index}]");
+        check.reference(&format!("{field}.external_reference"), &tender.external_reference);
+        if tender.amount.is_none() {
+            check.note(format!("{field}.amount"), "is missing");
+        }
+        let amount = check.optional_amount(&format!("{field}.amount"), tender.amount.as_ref(), currency);
+        let drawer_id = check.optional_slug(&format!("{field}.drawer_id"), &tender.drawer_id);
+        let tender_id = check.slug(&format!("{field}.tender_id"), &tender.tender_id);
+        if let (Some(tender_id), Some(amount)) = (tender_id, amount) {
+            parsed.push(RequestedReturn { tender_id, amount, drawer_id, external_reference: tender.external_reference.clone() });
+        }
+    }
+    parsed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_card_number_is_told_from_an_approval_number() {
+        assert!(is_card_number("4111 1111 1111 1111"));
+        assert!(!is_card_number("4111111111111112"));
+        assert!(!is_card_number("30281190"));
+        assert!(!is_card_number(""));
+    }
+}

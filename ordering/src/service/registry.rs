@@ -1,0 +1,165 @@
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use contract::{Reason, Rejection, StoreId};
+use event_log::EventLog;
+use runtime::{Clock, Shutdown};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use super::config::Config;
+use super::membership::Membership;
+use super::store_task::{Request, StoreTask};
+use crate::catalog::CatalogSource;
+use crate::domain::{CommandId, ContentHash};
+use crate::ledger::{CommandIndex, Verdict, Work};
+
+/// When a refused caller may come back.
+const OVERLOAD_DELAY: Duration = Duration::from_millis(200);
+/// What an answer needs to travel before the caller's deadline.
+const ANSWER_MARGIN: Duration = Duration::from_millis(30);
+/// Times that a store is called up anew because it was just leaving memory.
+const CALL_UPS: u32 = 3;
+/// Stores loaded at start are at most this share of those that fit in memory.
+const WARM_SHARE: usize = 2;
+
+/// What became of a command id: its verdict if it is recorded, and the revision up to which that is known.
+pub type Outcome = (Option<Verdict>, u64);
+
+type Tasks = Arc<Mutex<HashMap<StoreId, mpsc::Sender<Request>>>>;
+
+/// The stores that are in memory: a task each, started by the first call and ended when idle.
+#[derive(Clone)]
+pub struct Registry {
+    tasks: Tasks,
+    config: Config,
+    log: Arc<dyn EventLog>,
+    index: CommandIndex,
+    catalog: CatalogSource,
+    clock: Clock,
+    membership: Membership,
+    shutdown: Shutdown,
+}
+
+impl Registry {
+    pub fn new(
+        config: Config,
+        log: Arc<dyn EventLog>,
+        index: CommandIndex,
+        catalog: CatalogSource,
+        clock: Clock,
+        membership: Membership,
+        shutdown: Shutdown,
+    ) -> Self {
+        Self { tasks: Tasks::default(), config, log, index, catalog, clock, membership, shutdown }
+    }
+
+    /// Carries out a command; `OUTCOME_UNKNOWN` when the deadline comes first.
+    pub async fn execute(&self, store: &StoreId, work: Work, deadline: Instant) -> Verdict {
+        let (reply, answer) = oneshot::channel();
+        self.send(store, Request::Execute { work: Box::new(work), deadline, reply })?;
+        self.wait(answer, deadline).await?
+    }
+
+    /// What became of a command.
+    pub async fn outcome(
+        &self,
+        store: &StoreId,
+        id: CommandId,
+        hash: Option<ContentHash>,
+        deadline: Instant,
+    ) -> Result<Outcome, Rejection> {
+        let (reply, answer) = oneshot::channel();
+        self.send(store, Request::Outcome { id, hash, reply })?;
+        self.wait(answer, deadline).await?
+    }
+
+    async fn wait<T>(&self, answer: oneshot::Receiver<T>, deadline: Instant) -> Result<T, Rejection> {
+        let until = deadline.checked_sub(ANSWER_MARGIN).unwrap_or(deadline);
+        match tokio::time::timeout_at(until, answer).await {
+            Ok(Ok(answer)) => Ok(answer),
+            // Too late, or the task ended with the command in hand: either way it may have been recorded.
+            Ok(Err(_)) | Err(_) => {
+                Err(Rejection::new(Reason::OutcomeUnknown, Reason::OutcomeUnknown.meaning()).retry_after(OVERLOAD_DELAY))
+            }
+        }
+    }
+
+    fn send(&self, store: &StoreId, mut request: Request) -> Result<(), Rejection> {
+        let overloaded = |what: &str| Rejection::new(Reason::Overloaded, what).retry_after(OVERLOAD_DELAY);
+        for _ in 0..CALL_UPS {
+            let sender = self.sender(store).ok_or_else(|| overloaded("too many stores are in memory"))?;
+            match sender.try_send(request) {
+                Ok(()) => return Ok(()),
+                Err(mpsc::error::TrySendError::Full(_)) => return Err(overloaded("too many commands are waiting for this store")),
+                Err(mpsc::error::TrySendError::Closed(returned)) => request = returned,
+            }
+            self.lock().retain(|_, sender| !sender.is_closed());
+        }
+        Err(overloaded("the store is leaving memory"))
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<StoreId, mpsc::Sender<Request>>> {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn sender(&self, store: &StoreId) -> Option<mpsc::Sender<Request>> {
+        let mut tasks = self.lock();
+        if let Some(sender) = tasks.get(store) {
+            return Some(sender.clone());
+        }
+        if tasks.len() >= self.config.max_stores {
+            return None;
+        }
+        let (sender, receiver) = mpsc::channel(self.config.queue);
+        tasks.insert(store.clone(), sender.clone());
+        let leave = {
+            let (tasks, store) = (Arc::downgrade(&self.tasks), store.clone());
+            // Leaving is decided under the lock that calls for stores take: nobody is sent to a task that has gone.
+            move |receiver: &mut mpsc::Receiver<Request>| {
+                let Some(tasks) = tasks.upgrade() else { return true };
+                let mut tasks = tasks.lock().unwrap_or_else(PoisonError::into_inner);
+                let idle = receiver.is_empty();
+                if idle {
+                    receiver.close();
+                    tasks.remove(&store);
+                }
+                idle
+            }
+        };
+        let task = StoreTask::new(
+            store.clone(),
+            self.log.clone(),
+            self.index.clone(),
+            self.catalog.clone(),
+            self.clock.clone(),
+            self.membership.clone(),
+            self.config.idle,
+        );
+        self.shutdown.spawn(task.run(receiver, leave));
+        Some(sender)
+    }
+
+    /// Loads the configured stores one after another, so that their first order does not wait and memberships left unresolved by an
+    /// earlier run are settled.
+    pub fn warm(&self) {
+        let registry = self.clone();
+        let soft = self.shutdown.soft();
+        tokio::spawn(async move {
+            let warm = async {
+                for store in registry.catalog.current().stores.keys().take(registry.config.max_stores / WARM_SHARE) {
+                    let deadline = Instant::now() + registry.config.longest_call;
+                    let asked = registry.outcome(store, CommandId(uuid::Uuid::nil()), None, deadline).await;
+                    if let Err(rejection) = asked {
+                        tracing::warn!(%store, %rejection, "the store could not be loaded ahead");
+                    }
+                }
+            };
+            tokio::select! {
+                () = warm => {}
+                () = soft.cancelled() => {}
+            }
+        });
+    }
+}

@@ -1,0 +1,252 @@
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use contract::event::MembershipOutcome;
+use contract::{OrderId, Rejection, StoreId};
+use event_log::EventLog;
+use futures::FutureExt as _;
+use runtime::{Clock, TraceContext};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::membership::{Membership, Presented};
+use super::registry::Outcome;
+use crate::catalog::CatalogSource;
+use crate::domain::{Actor, Command, CommandId, ContentHash, MemberKey, MemberStanding, ResolveMembership};
+use crate::ledger::{CommandIndex, Ledger, MAX_COMMANDS_PER_RECORD, Verdict, Work};
+
+/// A ledger that could not be opened is not tried again before this has passed.
+const REOPEN_PAUSE: Duration = Duration::from_millis(500);
+/// Orders whose membership is asked for at once, and how long to wait between the attempts.
+const RESOLVE_BATCH: usize = 16;
+const RESOLVE_FIRST_PAUSE: Duration = Duration::from_secs(1);
+const RESOLVE_LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+pub enum Request {
+    Execute { work: Box<Work>, deadline: Instant, reply: oneshot::Sender<Verdict> },
+    Outcome { id: CommandId, hash: Option<ContentHash>, reply: oneshot::Sender<Result<Outcome, Rejection>> },
+}
+
+type Resolutions = Pin<Box<dyn Future<Output = Vec<(OrderId, MemberStanding)>> + Send>>;
+
+/// Owns one store's ledger: takes all commands that have queued up, carries them out as one record, answers. While one append is in
+/// flight the next batch gathers.
+pub struct StoreTask {
+    store_id: StoreId,
+    log: Arc<dyn EventLog>,
+    index: CommandIndex,
+    clock: Clock,
+    membership: Membership,
+    idle: Duration,
+    ledger: Option<Ledger>,
+    /// Why the ledger could not be opened, and when.
+    failed: Option<(Instant, Rejection)>,
+    catalog: CatalogSource,
+    resolving: Option<Resolutions>,
+    resolve_pause: Duration,
+}
+
+impl StoreTask {
+    pub fn new(
+        store_id: StoreId,
+        log: Arc<dyn EventLog>,
+        index: CommandIndex,
+        catalog: CatalogSource,
+        clock: Clock,
+        membership: Membership,
+        idle: Duration,
+    ) -> Self {
+        Self {
+            store_id,
+            log,
+            index,
+            clock,
+            membership,
+            idle,
+            ledger: None,
+            failed: None,
+            catalog,
+            resolving: None,
+            resolve_pause: RESOLVE_FIRST_PAUSE,
+        }
+    }
+
+    /// Runs until nobody can call any more, or until `leave` agrees after an idle while.
+    pub async fn run(mut self, mut requests: mpsc::Receiver<Request>, leave: impl Fn(&mut mpsc::Receiver<Request>) -> bool) {
+        let mut batch = Vec::with_capacity(MAX_COMMANDS_PER_RECORD);
+        loop {
+            let resolved = async {
+                match &mut self.resolving {
+                    Some(resolving) => resolving.await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                received = tokio::time::timeout(self.idle, requests.recv_many(&mut batch, MAX_COMMANDS_PER_RECORD)) => match received {
+                    Ok(0) => return,
+                    Ok(_) => self.carry_out(batch.drain(..)).await,
+                    Err(_) if self.resolving.is_none() && leave(&mut requests) => return,
+                    Err(_) => {}
+                },
+                standings = resolved => {
+                    self.resolving = None;
+                    self.resolve(standings).await;
+                }
+            }
+            self.plan_resolution().await;
+        }
+    }
+
+    async fn carry_out(&mut self, requests: impl Iterator<Item = Request>) {
+        let mut works = Vec::new();
+        let mut replies = Vec::new();
+        let mut questions = Vec::new();
+        for request in requests {
+            match request {
+                // Whoever has stopped waiting was told that the outcome is unknown; doing nothing is a legal outcome.
+                Request::Execute { reply, deadline, .. } if reply.is_closed() || deadline <= Instant::now() => {}
+                Request::Execute { work, reply, .. } => {
+                    works.push(*work);
+                    replies.push(reply);
+                }
+                Request::Outcome { id, hash, reply } => questions.push((id, hash, reply)),
+            }
+        }
+        let ledger = match self.ledger().await {
+            Ok(ledger) => ledger,
+            Err(rejection) => {
+                for reply in replies {
+                    let _ = reply.send(Err(rejection.clone()));
+                }
+                for (_, _, reply) in questions {
+                    let _ = reply.send(Err(rejection.clone()));
+                }
+                return;
+            }
+        };
+        for (id, hash, reply) in questions {
+            let outcome = ledger.outcome(id, hash).await.map(|verdict| (verdict, ledger.revision()));
+            let _ = reply.send(outcome.map_err(|error| error.rejection()));
+        }
+        if !works.is_empty() {
+            let verdicts = self.execute(&works).await;
+            for (reply, verdict) in replies.into_iter().zip(verdicts) {
+                let _ = reply.send(verdict);
+            }
+        }
+    }
+
+    async fn execute(&mut self, works: &[Work]) -> Vec<Verdict> {
+        let Some(ledger) = &mut self.ledger else { return Vec::new() };
+        let (verdicts, ended) = ledger.execute(works, &self.clock).await;
+        if let Err(error) = ended {
+            tracing::error!(store = %self.store_id, %error, "the ledger is opened again");
+            self.ledger = None;
+        }
+        verdicts
+    }
+
+    async fn ledger(&mut self) -> Result<&mut Ledger, Rejection> {
+        if self.ledger.is_none() {
+            if let Some((at, rejection)) = &self.failed
+                && at.elapsed() < REOPEN_PAUSE
+            {
+                return Err(rejection.clone());
+            }
+            match Ledger::open(self.log.clone(), self.index.clone(), self.store_id.clone()).await {
+                Ok(ledger) => {
+                    self.failed = None;
+                    self.ledger = Some(ledger);
+                }
+                Err(error) => {
+                    tracing::error!(store = %self.store_id, %error, "the ledger cannot be opened");
+                    self.failed = Some((Instant::now(), error.rejection()));
+                }
+            }
+        }
+        match (&mut self.ledger, &self.failed) {
+            (Some(ledger), _) => Ok(ledger),
+            (None, Some((_, rejection))) => Err(rejection.clone()),
+            (None, None) => Err(Rejection::new(contract::Reason::Internal, "the ledger is not open")),
+        }
+    }
+
+    /// Plans to ask for memberships that were not answered in time. Only a live ledger does: nothing is asked while replaying.
+    async fn plan_resolution(&mut self) {
+        if self.resolving.is_some() {
+            return;
+        }
+        let Some(ledger) = &mut self.ledger else { return };
+        let mut questions = Vec::new();
+        for (order_id, key) in ledger.unresolved(RESOLVE_BATCH).await {
+            questions.push((order_id, Presented::from(key)));
+        }
+        if questions.is_empty() {
+            self.resolve_pause = RESOLVE_FIRST_PAUSE;
+            return;
+        }
+        let (membership, pause) = (self.membership.clone(), self.resolve_pause);
+        self.resolving = Some(
+            async move {
+                tokio::time::sleep(pause).await;
+                let mut standings = Vec::with_capacity(questions.len());
+                for (order_id, presented) in questions {
+                    standings.push((order_id, membership.check(&presented, TraceContext::new_trace()).await));
+                }
+                standings
+            }
+            .boxed(),
+        );
+    }
+
+    async fn resolve(&mut self, standings: Vec<(OrderId, MemberStanding)>) {
+        let Some(store) = self.catalog.current().stores.get(&self.store_id).cloned() else { return };
+        let works: Vec<Work> = standings
+            .into_iter()
+            .filter(|(_, standing)| !matches!(standing, MemberStanding::Unverified(_)))
+            .map(|(order_id, standing)| Work {
+                command: Command::ResolveMembership(ResolveMembership { order_id, standing }),
+                actor: Actor { principal: "system", traceparent: TraceContext::new_trace().to_string(), ..Actor::default() },
+                store: store.clone(),
+            })
+            .collect();
+        if works.is_empty() {
+            self.resolve_pause = (self.resolve_pause * 2).min(RESOLVE_LONGEST_PAUSE);
+            return;
+        }
+        self.resolve_pause = RESOLVE_FIRST_PAUSE;
+        for rejection in self.execute(&works).await.into_iter().filter_map(Result::err) {
+            tracing::warn!(store = %self.store_id, %rejection, "a membership could not be resolved yet");
+        }
+    }
+}
+
+impl Ledger {
+    /// Orders accepted without an answer of the member service, with what the till presented.
+    pub(crate) async fn unresolved(&mut self, most: usize) -> Vec<(OrderId, MemberKey)> {
+        let ids: Vec<OrderId> = self.state().unresolved.keys().take(most).copied().collect();
+        let mut found = Vec::with_capacity(ids.len());
+        for id in ids {
+            let order = match self.existing(id).await {
+                Ok(order) => order,
+                Err(error) => {
+                    tracing::warn!(%error, order = %id, "an unresolved order cannot be read");
+                    continue;
+                }
+            };
+            let Some(membership) = order.as_ref().and_then(|order| order.placed.membership.as_ref()) else { continue };
+            if membership.outcome() != MembershipOutcome::Unverified {
+                continue;
+            }
+            let key = match <[u8; 32]>::try_from(membership.card_token_sha256.as_ref()) {
+                Ok(hash) => Some(MemberKey::CardSha256(hash)),
+                Err(_) => Uuid::try_parse(&membership.member_id).ok().map(MemberKey::MemberId),
+            };
+            found.extend(key.map(|key| (id, key)));
+        }
+        found
+    }
+}
