@@ -3,22 +3,29 @@
 //! A *ledger* is one store's sequence of *records*; a record is one append. Two backends keep them: [`jetstream`] (NATS JetStream)
 //! and [`sqlite`] (embedded). Both run the suite in [`conformance`].
 
+mod admission;
 mod chain;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod error;
+mod info;
 pub mod jetstream;
+mod location;
 mod log;
+mod page;
 mod partition;
 mod record;
 pub mod sqlite;
 
 pub use chain::{ChainState, Link, check_link};
 pub use error::LogError;
+pub use info::{LogInfo, StreamSummary};
+pub use location::{LocationError, LogLocation};
 pub use log::{
     Appended, Checkpoint, Delivered, EventLog, Expectation, LogEpoch, Outcome, Position, StreamHead, StreamIndex, Subscription, Tip,
 };
 pub use partition::{PARTITIONS, partition_of};
 pub use record::{
-    CorruptRecord, Header, LedgerName, MAX_PAYLOAD_BYTES, NameError, READER_VERSION, Record, RecordHash, Revision, SealError,
+    CorruptRecord, Header, LedgerName, MAX_PAYLOAD_BYTES, MAX_RECORD_BYTES, NameError, READER_VERSION, Record, RecordHash, Revision,
+    SealError,
 };

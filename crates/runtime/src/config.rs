@@ -12,6 +12,8 @@ use serde::de::DeserializeOwned;
 /// (`ordering.listen` is `DOPPIO_ORDERING__LISTEN`).
 pub const KEYS: &[(&str, &str)] = &[
     ("log", "the event log: nats://host:port[,host:port…], or sqlite:PATH"),
+    ("log_streams", "streams that log init makes, 1 to 64"),
+    ("log_replicas", "copies that JetStream keeps of the log: 1, 3 or 5"),
     ("log_credentials", "path of a NATS credentials file"),
     ("log_prefix", "prefix of the JetStream streams' names and subjects, for several logs in one account"),
     ("read_model", "the read model: postgres://user:password@host/database, or sqlite:PATH"),
@@ -28,6 +30,8 @@ pub const KEYS: &[(&str, &str)] = &[
     ("ordering.queue", "commands that may wait per store"),
     ("ordering.max_stores", "stores held in memory at once"),
     ("ordering.idle_ms", "after how long without a command a store leaves memory"),
+    ("listen", "doppio up: address whose port is the base of all services': member +1, ordering +2, query +3, projector +4"),
+    ("data", "doppio up: directory of the embedded engines"),
     ("projector.listen", "address of the projector's health service"),
     ("projector.batch", "records per transaction"),
     ("projector.instance", "name of this projector instance"),
@@ -56,7 +60,7 @@ impl Settings {
         if file.is_some() && !path.is_file() {
             problems.push(format!("the settings file {} does not exist", path.display()));
         }
-        let environment = Env::prefixed("DOPPIO_").split("__").ignore(&["NATS_SERVER", "POSTGRES_BIN", "TEST_TOOLS", "SERVER", "DATA"]);
+        let environment = Env::prefixed("DOPPIO_").split("__").ignore(&["NATS_SERVER", "POSTGRES_BIN", "TEST_TOOLS", "SERVER"]);
         let mut figment = Figment::new().merge(Toml::file(&path)).merge(environment);
         for (key, value) in flags {
             if let Some(value) = value {

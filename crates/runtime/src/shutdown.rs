@@ -67,6 +67,38 @@ impl Shutdown {
         ended
     }
 
+    /// Runs a service to its end. After the soft stop it has `grace`, then everything is let go.
+    pub async fn host<E>(&self, grace: Duration, serving: impl Future<Output = Result<(), E>>) -> Result<(), E> {
+        tokio::pin!(serving);
+        let soft = self.soft.clone();
+        tokio::select! {
+            served = &mut serving => {
+                self.finish(grace).await;
+                return served;
+            }
+            () = soft.cancelled() => {}
+        }
+        let hard = self.hard.clone();
+        let ended = tokio::time::timeout(grace, async {
+            let served = (&mut serving).await;
+            self.tasks.close();
+            tokio::select! {
+                () = self.tasks.wait() => {}
+                () = hard.cancelled() => {}
+            }
+            served
+        })
+        .await;
+        match ended {
+            Ok(served) => served,
+            Err(_) => {
+                tracing::warn!("work was still under way at the end of the grace period");
+                self.hard.cancel();
+                serving.await
+            }
+        }
+    }
+
     /// Begins the soft stop at SIGTERM or SIGINT; a second signal stops hard.
     pub fn listen_for_signals(&self) -> std::io::Result<()> {
         use tokio::signal::unix::{SignalKind, signal};

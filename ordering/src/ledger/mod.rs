@@ -5,6 +5,8 @@ mod batch;
 mod fold;
 mod index;
 mod load;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::sync::Arc;

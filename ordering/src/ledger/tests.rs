@@ -1,0 +1,401 @@
+//! Ledgers on the embedded log: what is recorded, what is answered again, what a close carries over.
+
+use std::sync::Arc;
+
+use contract::api::types::OrderStatus;
+use contract::event::{BusinessDayClosed, Channel, Pricing, ServiceMode, TenderKind, event::Event};
+use contract::{Money, OrderId, Reason, RequestId, Slug, StoreId, decode_payload};
+use event_log::sqlite::SqliteLog;
+use event_log::{EventLog, LedgerName};
+use jiff::{SignedDuration, Timestamp};
+use runtime::Clock;
+use uuid::Uuid;
+
+use super::{Answer, CommandIndex, Ledger, Verdict, Work};
+use crate::catalog::{self, Store};
+use crate::domain::{
+    Actor, CancelOrder, ChangeStatus, Command, Draft, DraftLine, DraftOption, DraftTender, MemberKey, MemberStanding, NewStatus, PlaceOrder,
+};
+
+const CATALOG: &str = r#"
+[[tax_classes]]
+id = "std"
+kind = "standard"
+rates = [{ from = "1977-07-01", rate_bp = 1000 }]
+[[tax_classes]]
+id = "ex"
+kind = "exempt"
+[[menus]]
+id = "cafe"
+currency = "KRW"
+categories = [{ id = "coffee", name = { en = "Coffee" } }, { id = "fruit", name = { en = "Fruit" } }]
+options = [{ id = "shot", name = { en = "Shot" }, price_delta = 500, max_quantity = 4 }]
+items = [
+    { sku = "americano", name = { en = "Americano" }, category = "coffee", price = 4500, options = ["shot"], tax = "std" },
+    { sku = "latte", name = { en = "Latte" }, category = "coffee", price = 5000, tax = "std" },
+    { sku = "cold-brew", name = { en = "Cold brew" }, category = "coffee", price = 5200, tax = "std" },
+    { sku = "banana", name = { en = "Banana" }, category = "fruit", price = 1500, tax = "ex" },
+]
+promotions = [
+    { id = "latte-tuesday", name = { en = "Latte" }, kind = "line", percent_bp = 1000, items = ["latte"], min_gross = 15000 },
+    { id = "coupon-1000", name = { en = "1,000 off" }, kind = "coupon", amount = 1000 },
+    { id = "free", name = { en = "Free" }, kind = "coupon", percent_bp = 10000 },
+]
+[[stores]]
+id = "seoul"
+name = { en = "Seoul" }
+menu = "cafe"
+time_zone = "Asia/Seoul"
+cutoff = "04:00"
+currency = "KRW"
+"#;
+
+struct Shop {
+    directory: tempfile::TempDir,
+    log: Arc<SqliteLog>,
+    ledger: Ledger,
+    clock: Clock,
+    store: Arc<Store>,
+}
+
+impl Shop {
+    async fn open() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let log = Arc::new(SqliteLog::create(&directory.path().join("log.db")).await.unwrap());
+        let store = catalog::parse(CATALOG).unwrap().stores[&StoreId::new("seoul").unwrap()].clone();
+        let ledger = ledger(&log, &directory.path().join("index.db")).await;
+        Self { directory, log, ledger, clock: Clock::manual("2026-03-02T10:00:00+09:00".parse().unwrap()), store }
+    }
+
+    /// As after a restart, with an index file of this name.
+    async fn reopen(&mut self, index: &str) {
+        self.ledger = ledger(&self.log, &self.directory.path().join(index)).await;
+    }
+
+    fn work(&self, command: Command) -> Work {
+        let actor = Actor { principal: "till", client_time: Some(self.clock.now()), ..Actor::default() };
+        Work { command, actor, store: self.store.clone() }
+    }
+
+    async fn execute(&mut self, commands: Vec<Command>) -> Vec<Verdict> {
+        let works: Vec<Work> = commands.into_iter().map(|command| self.work(command)).collect();
+        let (verdicts, ended) = self.ledger.execute(&works, &self.clock).await;
+        ended.unwrap();
+        verdicts
+    }
+
+    async fn one(&mut self, command: Command) -> Verdict {
+        self.execute(vec![command]).await.remove(0)
+    }
+
+    async fn events(&self) -> Vec<Event> {
+        let records = self.log.read(&LedgerName::new("seoul").unwrap(), None, 1_000).await.unwrap();
+        let payloads = records.iter().map(|record| decode_payload(record.payload()).unwrap());
+        payloads.flat_map(|payload| payload.commands).flat_map(|command| command.events).filter_map(|event| event.event).collect()
+    }
+
+    async fn closes(&self) -> Vec<BusinessDayClosed> {
+        self.events()
+            .await
+            .into_iter()
+            .filter_map(|event| if let Event::BusinessDayClosed(closed) = event { Some(closed) } else { None })
+            .collect()
+    }
+}
+
+async fn ledger(log: &Arc<SqliteLog>, index: &std::path::Path) -> Ledger {
+    Ledger::open(log.clone(), CommandIndex::open(index).await.unwrap(), StoreId::new("seoul").unwrap()).await.unwrap()
+}
+
+fn slug(text: &str) -> Slug {
+    Slug::new(text).unwrap()
+}
+
+fn new_order() -> OrderId {
+    OrderId::from_uuid(Uuid::now_v7())
+}
+
+fn request() -> RequestId {
+    RequestId::from_uuid(Uuid::now_v7())
+}
+
+fn line(sku: &str, quantity: i32) -> DraftLine {
+    let (service_mode, till_unit_price) = (None, None);
+    DraftLine {
+        line_id: slug(&format!("l-{sku}")),
+        sku: slug(sku),
+        quantity,
+        options: vec![],
+        service_mode,
+        discounts: vec![],
+        till_unit_price,
+    }
+}
+
+fn tender(kind: TenderKind, tendered: i64) -> DraftTender {
+    DraftTender {
+        tender_id: slug(&format!("t-{}", i32::from(kind))),
+        kind,
+        scheme: String::new(),
+        amount: None,
+        tendered: Some(Money::new(tendered)),
+        change: None,
+        external_reference: String::new(),
+        drawer_id: None,
+    }
+}
+
+fn place(order_id: OrderId, lines: Vec<DraftLine>, codes: &[&str], tenders: Vec<DraftTender>) -> PlaceOrder {
+    let draft = Draft {
+        store_id: StoreId::new("seoul").unwrap(),
+        terminal_id: slug("till-1"),
+        terminal_seq: 0,
+        staff_id: None,
+        channel: Channel::Counter,
+        service_mode: ServiceMode::EatIn,
+        lines,
+        order_discounts: vec![],
+        promotion_codes: codes.iter().map(|code| slug(code)).collect(),
+        member: None,
+        pricing: Pricing::Server,
+    };
+    PlaceOrder { order_id, draft, tenders, expected_total: None, membership: None }
+}
+
+fn americano(order_id: OrderId) -> Command {
+    Command::PlaceOrder(Box::new(place(order_id, vec![line("americano", 1)], &[], vec![tender(TenderKind::Card, 4_500)])))
+}
+
+fn status(order_id: OrderId, to: NewStatus) -> Command {
+    Command::ChangeStatus(ChangeStatus { order_id, request_id: request(), to })
+}
+
+fn cancel(order_id: OrderId) -> Command {
+    Command::CancelOrder(CancelOrder {
+        order_id,
+        request_id: request(),
+        approver_id: None,
+        reason_code: slug("changed-mind"),
+        tenders: vec![],
+    })
+}
+
+fn order(verdict: &Verdict) -> &contract::api::ordering::Order {
+    verdict.as_ref().unwrap().order.as_ref().unwrap()
+}
+
+#[tokio::test]
+async fn all_waiting_commands_become_one_record_and_tickets_have_no_gap() {
+    let mut shop = Shop::open().await;
+    let ids: Vec<OrderId> = (0..300).map(|_| new_order()).collect();
+    let verdicts = shop.execute(ids.iter().map(|id| americano(*id)).collect()).await;
+    let tickets: Vec<i64> = verdicts.iter().map(|verdict| order(verdict).ticket_number).collect();
+    let mut sorted = tickets.clone();
+    sorted.sort_unstable();
+    assert_eq!(sorted, (1..=300).collect::<Vec<_>>());
+    // 300 commands do not fit into one record of 256.
+    assert_eq!(shop.ledger.revision(), 2);
+}
+
+#[tokio::test]
+async fn a_repeat_gets_the_first_answer_and_another_content_is_refused() {
+    let mut shop = Shop::open().await;
+    let id = new_order();
+    let first = shop.one(americano(id)).await.unwrap();
+    shop.one(status(id, NewStatus::Preparing)).await.unwrap();
+    let check = |again: Answer| {
+        assert!(again.replayed);
+        assert_eq!((again.order, again.revision), (first.order.clone(), first.revision));
+    };
+    check(shop.one(americano(id)).await.unwrap());
+    let other = Command::PlaceOrder(Box::new(place(id, vec![line("latte", 1)], &[], vec![tender(TenderKind::Card, 5_000)])));
+    assert_eq!(shop.one(other.clone()).await.unwrap_err().reason, Reason::IdReused);
+    // Also after a restart, after the day's close, and with an index that has to be built from nothing.
+    shop.clock.advance(SignedDuration::from_hours(24));
+    shop.one(americano(new_order())).await.unwrap();
+    check(shop.one(americano(id)).await.unwrap());
+    for index in ["index.db", "other.db"] {
+        shop.reopen(index).await;
+        check(shop.one(americano(id)).await.unwrap());
+        assert_eq!(shop.one(other.clone()).await.unwrap_err().reason, Reason::IdReused);
+    }
+    assert_eq!(shop.ledger.revision(), 3);
+}
+
+#[tokio::test]
+async fn a_repeat_within_one_batch_is_recorded_once() {
+    let mut shop = Shop::open().await;
+    let id = new_order();
+    let verdicts = shop.execute(vec![americano(id), americano(id)]).await;
+    assert_eq!(verdicts.iter().filter(|verdict| verdict.as_ref().unwrap().replayed).count(), 1);
+    assert_eq!(order(&verdicts[0]), order(&verdicts[1]));
+    assert_eq!(shop.events().await.iter().filter(|event| matches!(event, Event::OrderPlaced(_))).count(), 1);
+}
+
+#[tokio::test]
+async fn a_refusal_records_nothing_and_is_not_remembered() {
+    let mut shop = Shop::open().await;
+    let id = new_order();
+    let short = Command::PlaceOrder(Box::new(place(id, vec![line("americano", 1)], &[], vec![tender(TenderKind::Card, 4_000)])));
+    assert_eq!(shop.one(short).await.unwrap_err().reason, Reason::TendersDoNotSum);
+    assert_eq!(shop.ledger.revision(), 0);
+    shop.one(americano(id)).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_first_money_command_past_the_cutoff_closes_the_day_first() {
+    let mut shop = Shop::open().await;
+    let (carried, done) = (new_order(), new_order());
+    shop.execute(vec![americano(carried), americano(done)]).await;
+    for to in [NewStatus::Preparing, NewStatus::Ready, NewStatus::Completed] {
+        shop.one(status(done, to)).await.unwrap();
+    }
+    shop.clock.set("2026-03-03T04:00:00+09:00".parse().unwrap());
+    // The kitchen neither opens nor closes a day.
+    shop.one(status(carried, NewStatus::Preparing)).await.unwrap();
+    assert!(shop.closes().await.is_empty());
+    let next = new_order();
+    let verdicts = shop.execute(vec![status(carried, NewStatus::Ready), americano(next), cancel(carried)]).await;
+    assert_eq!((order(&verdicts[1]).business_date.as_str(), order(&verdicts[1]).ticket_number), ("2026-03-03", 1));
+    let closes = shop.closes().await;
+    let [closed] = closes.as_slice() else { panic!("one close") };
+    assert_eq!((closed.business_date.as_str(), closed.z_number, closed.automatic), ("2026-03-02", 1, true));
+    let report = closed.report.as_ref().unwrap();
+    assert_eq!((report.carried_in, report.completed, report.cancelled, report.carried_out), (0, 1, 0, 1));
+    assert_eq!(report.grand_total_sales, 9_000);
+    // The close is the first event of its record, and the day ends with the record before it.
+    let name = LedgerName::new("seoul").unwrap();
+    let records = shop.log.read(&name, None, 100).await.unwrap();
+    let position = records.iter().position(|record| record.header().fold_from == record.revision()).unwrap();
+    let payload = decode_payload(records[position].payload()).unwrap();
+    assert!(matches!(payload.commands[0].events[0].event, Some(Event::BusinessDayClosed(_))));
+    assert_eq!(closed.last_hash, records[position - 1].hash().0.as_slice());
+    // The cancel of yesterday's order counts in today, whoever decides it after a restart.
+    assert_eq!(order(&verdicts[2]).cancellation.as_ref().unwrap().business_date, "2026-03-03");
+    shop.reopen("index.db").await;
+    assert_eq!(shop.ledger.state().open_count, 1);
+    assert_eq!(shop.ledger.state().document_number, 4);
+}
+
+#[tokio::test]
+async fn clocks_that_disagree_open_no_day() {
+    let mut shop = Shop::open().await;
+    let mut work = shop.work(americano(new_order()));
+    work.actor.client_time = Some(shop.clock.now() - SignedDuration::from_mins(6));
+    let (verdicts, ended) = shop.ledger.execute(&[work.clone()], &shop.clock).await;
+    ended.unwrap();
+    assert_eq!(verdicts[0].as_ref().unwrap_err().reason, Reason::ClockSuspect);
+    shop.one(americano(new_order())).await.unwrap();
+    // In an open day an odd clock is no reason to refuse; it is flagged.
+    let (verdicts, _) = shop.ledger.execute(&[work], &shop.clock).await;
+    assert!(order(&verdicts[0]).flags.contains(&"CLIENT_CLOCK_ODD".to_owned()));
+}
+
+#[tokio::test]
+async fn two_instances_on_one_store_give_every_ticket_once() {
+    let mut shop = Shop::open().await;
+    let second = ledger(&shop.log, &shop.directory.path().join("second.db")).await;
+    let fresh = ledger(&shop.log, &shop.directory.path().join("index.db")).await;
+    let first = std::mem::replace(&mut shop.ledger, fresh);
+    let (store, clock) = (shop.store.clone(), shop.clock.clone());
+    let till = |mut ledger: Ledger| {
+        let (store, clock) = (store.clone(), clock.clone());
+        tokio::spawn(async move {
+            let mut tickets = Vec::new();
+            for _ in 0..40 {
+                let command = americano(new_order());
+                let actor = Actor { principal: "till", client_time: Some(clock.now()), ..Actor::default() };
+                let works = [Work { command, actor, store: store.clone() }];
+                loop {
+                    let (verdicts, ended) = ledger.execute(&works, &clock).await;
+                    ended.unwrap();
+                    match &verdicts[0] {
+                        Ok(answer) => break tickets.push(answer.order.as_ref().unwrap().ticket_number),
+                        Err(rejection) => assert_eq!(rejection.reason, Reason::TooManyConflicts),
+                    }
+                }
+            }
+            tickets
+        })
+    };
+    let (one, two) = (till(first), till(second));
+    let mut tickets = one.await.unwrap();
+    tickets.extend(two.await.unwrap());
+    tickets.sort_unstable();
+    assert_eq!(tickets, (1..=80).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn an_order_without_an_answer_of_the_member_service_waits_to_be_resolved() {
+    let mut shop = Shop::open().await;
+    let id = new_order();
+    let mut unverified = place(id, vec![line("latte", 1)], &[], vec![tender(TenderKind::Card, 5_000)]);
+    unverified.membership = Some(MemberStanding::Unverified(MemberKey::CardSha256([7; 32])));
+    shop.one(Command::PlaceOrder(Box::new(unverified))).await.unwrap();
+    shop.reopen("index.db").await;
+    assert_eq!(shop.ledger.unresolved(10).await, [(id, MemberKey::CardSha256([7; 32]))]);
+    let member_id = Uuid::now_v7();
+    let standing = MemberStanding::Member { member_id, tier: "gold".into(), points_rate_bp: 500, member_prices: true };
+    let resolve = || Command::ResolveMembership(crate::domain::ResolveMembership { order_id: id, standing: standing.clone() });
+    let verdict = shop.one(resolve()).await;
+    assert_eq!(order(&verdict).membership.as_ref().unwrap().member_id, member_id.to_string());
+    shop.one(resolve()).await.unwrap();
+    assert_eq!(shop.events().await.iter().filter(|event| matches!(event, Event::MembershipResolved(_))).count(), 1);
+}
+
+/// The worked example of the specification, as far as it needs no refund and no cash movement: yesterday Q, then A to E, C cancelled, Q
+/// cancelled today.
+#[tokio::test]
+async fn the_worked_example_without_refunds() {
+    let mut shop = Shop::open().await;
+    let q = new_order();
+    shop.one(Command::PlaceOrder(Box::new(place(q, vec![line("americano", 1)], &[], vec![tender(TenderKind::Mobile, 4_500)]))))
+        .await
+        .unwrap();
+    shop.clock.advance(SignedDuration::from_hours(24));
+    let (a, b, c, d, e) = (new_order(), new_order(), new_order(), new_order(), new_order());
+    let mut with_shot = line("americano", 1);
+    with_shot.options.push(DraftOption { option_id: slug("shot"), quantity: 1 });
+    let orders = [
+        place(a, vec![line("americano", 1), line("banana", 1)], &[], vec![tender(TenderKind::Cash, 10_000)]),
+        place(
+            b,
+            vec![line("latte", 3), line("banana", 2)],
+            &["coupon-1000"],
+            vec![tender(TenderKind::Card, 10_000), tender(TenderKind::Cash, 6_000)],
+        ),
+        place(c, vec![line("cold-brew", 1)], &[], vec![tender(TenderKind::Cash, 10_000)]),
+        place(d, vec![line("americano", 1)], &["free"], vec![]),
+        place(e, vec![with_shot], &[], vec![tender(TenderKind::Mobile, 5_000)]),
+    ];
+    let verdicts = shop.execute(orders.into_iter().map(|order| Command::PlaceOrder(Box::new(order))).collect()).await;
+    let b_lines = &order(&verdicts[1]).priced.as_ref().unwrap().lines;
+    let discounts: Vec<i64> = b_lines.iter().map(|line| line.discount.as_ref().unwrap().amount_minor).collect();
+    assert_eq!(discounts, [1_500 + 818, 182]);
+    for id in [a, b, d] {
+        for to in [NewStatus::Preparing, NewStatus::Ready, NewStatus::Completed] {
+            shop.one(status(id, to)).await.unwrap();
+        }
+    }
+    shop.one(status(e, NewStatus::Preparing)).await.unwrap();
+    shop.execute(vec![cancel(c), cancel(q)]).await.into_iter().for_each(|verdict| {
+        assert_eq!(order(&verdict).status(), OrderStatus::Cancelled);
+    });
+    shop.clock.advance(SignedDuration::from_hours(24));
+    shop.one(americano(new_order())).await.unwrap();
+    let closes = shop.closes().await;
+    let report = closes[1].report.as_ref().unwrap();
+    insta::assert_debug_snapshot!(report);
+    assert_eq!(closes[1].previous_z_hash.len(), 32);
+}
+
+#[tokio::test]
+async fn recorded_time_never_goes_back() {
+    let mut shop = Shop::open().await;
+    shop.one(americano(new_order())).await.unwrap();
+    shop.clock.advance(SignedDuration::from_secs(-90));
+    shop.one(americano(new_order())).await.unwrap();
+    let records = shop.log.read(&LedgerName::new("seoul").unwrap(), None, 10).await.unwrap();
+    let times: Vec<Timestamp> = records.iter().map(|record| record.header().recorded_at).collect();
+    assert!(times[0] <= times[1]);
+}
