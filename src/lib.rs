@@ -2,6 +2,8 @@
 
 mod business_date;
 mod codec;
+#[cfg(test)]
+mod golden_tests;
 mod ids;
 pub mod json;
 mod money;

@@ -1,1 +1,106 @@
-//! Placeholder.
+//! Answers what tills, status screens and analysts ask, from the read model alone.
+//!
+//! A read may name consistency tokens (`at_least`): it waits until the read model reflects them. One task of the process looks at the
+//! read model for all who wait, called by notifications and every 50 ms by itself.
+
+mod admin;
+mod error;
+mod page;
+mod sales;
+mod service;
+mod wait;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use contract::api::admin::admin_service_server::AdminServiceServer;
+use contract::api::query::query_service_server::QueryServiceServer;
+use read_model::ReadModelReader;
+use runtime::{Clock, ServeError, ServeOptions, Shutdown};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tonic::service::Routes;
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+
+pub use error::describe;
+use service::Queries;
+use wait::Waiters;
+
+/// A little longer than the longest deadline: the answer that says so comes from the service.
+const CALL_TIMEOUT: Duration = Duration::from_secs(31);
+const CHECK_AGAIN: Duration = Duration::from_secs(1);
+/// The full names of the services, for health.
+pub const SERVICES: [&str; 2] = ["doppio.query.v1.QueryService", "doppio.admin.v1.AdminService"];
+
+/// Starts the tasks behind the services and returns the services' routes; ends with `shutdown`.
+#[must_use]
+pub fn routes(reader: Arc<dyn ReadModelReader>, shutdown: &Shutdown, clock: Clock) -> Routes {
+    let waiters = Waiters::default();
+    let (hint, hinted) = watch::channel(0);
+    let soft = shutdown.soft();
+    let listening = (reader.clone(), soft.clone());
+    shutdown.spawn(async move {
+        let (reader, soft) = listening;
+        tokio::select! {
+            () = reader.listen(&hint) => {}
+            () = soft.cancelled() => {}
+        }
+    });
+    let watching = (reader.clone(), waiters.clone(), soft.clone());
+    shutdown.spawn(async move {
+        let (reader, waiters, soft) = watching;
+        waiters.watch(reader, hinted, soft).await;
+    });
+    let checking = reader.clone();
+    shutdown.spawn(async move {
+        tokio::select! {
+            () = check(&*checking) => {}
+            () = soft.cancelled() => {}
+        }
+    });
+    let queries = Queries { reader: reader.clone(), waiters, clock };
+    Routes::new(QueryServiceServer::new(queries)).add_service(AdminServiceServer::new(admin::Admin { reader }))
+}
+
+/// Serves queries on `listener` until the soft stop.
+pub async fn run(
+    reader: Arc<dyn ReadModelReader>,
+    listener: TcpListener,
+    shutdown: Shutdown,
+    clock: Clock,
+) -> Result<(), ServeError> {
+    let options = ServeOptions { descriptors: contract::DESCRIPTORS, call_timeout: CALL_TIMEOUT, describe };
+    let soft = shutdown.soft();
+    let served = |reporter: HealthReporter| {
+        shutdown.spawn(async move {
+            report(&reporter, ServingStatus::Serving).await;
+            soft.cancelled().await;
+            report(&reporter, ServingStatus::NotServing).await;
+        });
+        routes(reader, &shutdown, clock)
+    };
+    runtime::serve(listener, served, options, &shutdown).await
+}
+
+async fn report(reporter: &HealthReporter, status: ServingStatus) {
+    for service in SERVICES {
+        reporter.set_service_status(service, status).await;
+    }
+}
+
+/// Says, once for each problem, why nothing can be read, until it can.
+async fn check(reader: &dyn ReadModelReader) {
+    let mut said = String::new();
+    while let Err(error) = reader.check().await {
+        let problem = error.to_string();
+        if problem != said {
+            tracing::warn!(problem, "the read model cannot be read yet");
+            said = problem;
+        }
+        tokio::time::sleep(CHECK_AGAIN).await;
+    }
+    if !said.is_empty() {
+        tracing::info!("the read model can be read");
+    }
+}

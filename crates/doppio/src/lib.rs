@@ -1,1 +1,10 @@
-//! Placeholder.
+//! Doppio as one program: the four services in one process on the embedded engines, and the command line.
+
+pub mod audit;
+pub mod clients;
+pub mod commands;
+pub mod data_dir;
+pub mod exit;
+pub mod output;
+pub mod system;
+pub mod tills;

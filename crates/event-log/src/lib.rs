@@ -8,6 +8,8 @@ mod chain;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod error;
+#[cfg(test)]
+mod frozen_tests;
 mod info;
 pub mod jetstream;
 mod location;

@@ -11,6 +11,10 @@ pub const READER_VERSION: u16 = 1;
 /// Largest payload of one record, in bytes.
 pub const MAX_PAYLOAD_BYTES: usize = 128 * 1024;
 
+/// Largest record, in bytes: header and payload.
+pub const MAX_RECORD_BYTES: usize = FIXED_BYTES + MAX_NAME_BYTES + MAX_PAYLOAD_BYTES;
+
+const MAX_NAME_BYTES: usize = 32;
 const MAGIC: [u8; 4] = *b"DPO\x01";
 const FORMAT: u8 = 1;
 const FIXED_BYTES: usize = 4 + 1 + 2 + 16 + 8 + 32 + 8 + 8 + 1;
@@ -26,7 +30,7 @@ pub struct NameError(pub String);
 impl LedgerName {
     pub fn new(name: &str) -> Result<Self, NameError> {
         let legal = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-        if name.is_empty() || name.len() > 32 || !name.bytes().all(legal) {
+        if name.is_empty() || name.len() > MAX_NAME_BYTES || !name.bytes().all(legal) {
             return Err(NameError(name.chars().take(64).collect()));
         }
         Ok(Self(name.into()))

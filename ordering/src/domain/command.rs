@@ -51,6 +51,15 @@ impl Command {
         matches!(self, Self::PlaceOrder(_) | Self::CancelOrder(_))
     }
 
+    /// The order that the command makes.
+    #[must_use]
+    pub fn new_order(&self) -> Option<OrderId> {
+        match self {
+            Self::PlaceOrder(command) => Some(command.order_id),
+            _ => None,
+        }
+    }
+
     /// The order that has to be known before the command can be decided.
     #[must_use]
     pub fn existing_order(&self) -> Option<OrderId> {

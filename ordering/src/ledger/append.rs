@@ -1,14 +1,15 @@
+use std::collections::HashSet;
 use std::time::Duration;
 
 use contract::event::RecordPayload;
-use contract::{Reason, Rejection};
+use contract::{OrderId, Reason, Rejection};
 use event_log::{Expectation, LogError, Outcome, Record, Tip};
 use runtime::Clock;
 use tokio::time::Instant;
 
 use super::batch::{Batch, Decided};
 use super::{Answer, Ledger, LedgerError, Verdict, Work, fold};
-use crate::domain::{ContentHash, StoreState};
+use crate::domain::{CommandId, ContentHash, StoreState};
 
 /// How long one attempt at an append may take before it is tried again with the same bytes.
 const ATTEMPT: Duration = Duration::from_secs(2);
@@ -79,18 +80,21 @@ impl Ledger {
     /// One record: repeats answered, orders fetched, the rest decided and appended.
     async fn round(&mut self, works: &[Work], progress: &mut [Progress], clock: &Clock) -> Result<Round, (Rejection, LedgerError)> {
         let refuse = |error: LedgerError| (error.rejection(), error);
-        for (work, progress) in works.iter().zip(progress.iter_mut()) {
-            if !matches!(progress, Progress::Waiting) {
+        let waiting: Vec<usize> = (0..works.len()).filter(|&index| matches!(progress[index], Progress::Waiting)).collect();
+        let ids: Vec<CommandId> = waiting.iter().filter_map(|&index| works[index].command.id()).collect();
+        let found = self.find(&ids).await.map_err(refuse)?;
+        let placed: HashSet<OrderId> =
+            waiting.iter().filter_map(|&index| works[index].command.new_order()).filter(|id| !found.contains_key(&(*id).into())).collect();
+        for index in waiting {
+            let command = &works[index].command;
+            if let Some((id, entry)) = command.id().and_then(|id| Some((id, *found.get(&id)?))) {
+                let verdict = self.first_answer(id, ContentHash::of(command), entry).await.map_err(refuse)?;
+                progress[index] = done(verdict);
                 continue;
             }
-            if let Some(id) = work.command.id()
-                && let Some(verdict) = self.outcome(id, ContentHash::of(&work.command)).await.map_err(refuse)?
-            {
-                *progress = done(verdict);
-                continue;
-            }
-            if let Some(id) = work.command.existing_order()
+            if let Some(id) = command.existing_order()
                 && !self.state.orders.contains_key(&id)
+                && !placed.contains(&id)
                 && let Some(order) = self.order(id).await.map_err(refuse)?
             {
                 self.state.orders.insert(id, order);
@@ -190,10 +194,7 @@ impl Ledger {
         let revision = record.revision().0;
         for (work, progress) in works.iter().zip(progress.iter_mut()) {
             let Progress::Recorded { last_event } = *progress else { continue };
-            let id = match &work.command {
-                crate::domain::Command::PlaceOrder(command) => Some(command.order_id),
-                other => other.existing_order(),
-            };
+            let id = work.command.new_order().or_else(|| work.command.existing_order());
             let order = id.and_then(|id| self.state.orders.get(&id)).and_then(|order| self.view(order, (revision, last_event)));
             *progress = done(Ok(Answer { order, revision, replayed: false }));
         }

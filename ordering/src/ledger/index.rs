@@ -5,7 +5,7 @@ use std::time::Duration;
 use contract::{OrderId, StoreId};
 use event_log::{ChainState, RecordHash, Revision};
 use serde_json::json;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous};
 use sqlx::{Row as _, SqliteConnection};
 use uuid::Uuid;
 
@@ -48,21 +48,18 @@ impl CommandIndex {
         Ok(Self { pool })
     }
 
-    pub(super) async fn command(&self, store: &StoreId, id: CommandId) -> Result<Option<Entry>, IndexError> {
-        let row = sqlx::query("SELECT content_hash, revision, event_index, order_id FROM commands WHERE store_id = ?1 AND command_id = ?2")
-            .bind(store.as_str())
-            .bind(id.0.as_bytes().as_slice())
-            .fetch_optional(&self.pool)
-            .await?;
-        let Some(row) = row else { return Ok(None) };
-        let content_hash: Vec<u8> = row.try_get(0)?;
-        let order_id: Option<Vec<u8>> = row.try_get(3)?;
-        Ok(Some(Entry {
-            content_hash: content_hash.try_into().map_err(|_| IndexError::Malformed)?,
-            revision: unsigned(row.try_get(1)?)?,
-            event_index: row.try_get::<u32, _>(2)?,
-            order_id: order_id.map(|bytes| OrderId::from_slice(&bytes)).transpose().map_err(|_| IndexError::Malformed)?,
-        }))
+    /// The indexed ones among these commands.
+    pub(super) async fn commands(&self, store: &StoreId, ids: &[CommandId]) -> Result<HashMap<CommandId, Entry>, IndexError> {
+        let wanted: Vec<String> = ids.iter().map(|id| hex::encode(id.0.as_bytes())).collect();
+        let rows = sqlx::query(
+            "SELECT command_id, content_hash, revision, event_index, order_id FROM commands
+             WHERE store_id = ?1 AND command_id IN (SELECT unhex(value) FROM json_each(?2))",
+        )
+        .bind(store.as_str())
+        .bind(json!(wanted).to_string())
+        .fetch_all(&self.pool)
+        .await?;
+        rows.iter().map(entry).collect()
     }
 
     /// Revisions of the indexed records that speak of an order, ascending.
@@ -164,6 +161,19 @@ async fn insert_commands(connection: &mut SqliteConnection, store: &StoreId, row
     .execute(connection)
     .await?;
     Ok(())
+}
+
+fn entry(row: &SqliteRow) -> Result<(CommandId, Entry), IndexError> {
+    let id: Vec<u8> = row.try_get(0)?;
+    let content_hash: Vec<u8> = row.try_get(1)?;
+    let order_id: Option<Vec<u8>> = row.try_get(4)?;
+    let entry = Entry {
+        content_hash: content_hash.try_into().map_err(|_| IndexError::Malformed)?,
+        revision: unsigned(row.try_get(2)?)?,
+        event_index: row.try_get::<u32, _>(3)?,
+        order_id: order_id.map(|bytes| OrderId::from_slice(&bytes)).transpose().map_err(|_| IndexError::Malformed)?,
+    };
+    Ok((CommandId(Uuid::from_slice(&id).map_err(|_| IndexError::Malformed)?), entry))
 }
 
 fn unsigned(number: i64) -> Result<u64, IndexError> {

@@ -15,7 +15,8 @@ impl Ledger {
     /// Loads a store's ledger: folds from its last close, and brings the index up to there.
     pub async fn open(log: Arc<dyn EventLog>, index: CommandIndex, store_id: StoreId) -> Result<Self, LedgerError> {
         let name = LedgerName::new(store_id.as_str()).map_err(|error| LogError::Unusable(error.to_string()))?;
-        let mut ledger = Self { log, index, store_id, name, state: StoreState::default(), tip: None, recent: Recent::default() };
+        let mut ledger =
+            Self { log, index, store_id, name, state: StoreState::default(), tip: None, recent: Recent::default(), indexed: false };
         let Some(tip) = ledger.log.tip(&ledger.name).await? else {
             // An index that knows the ledger is a witness of records that the log has lost.
             if ledger.index.stamp(&ledger.store_id).await?.is_some() {
@@ -24,6 +25,7 @@ impl Ledger {
             return Ok(ledger);
         };
         let mut chain = ledger.index_up_to(tip.fold_from).await?;
+        ledger.indexed = chain.is_some();
         loop {
             let records = ledger.log.read(&ledger.name, chain.as_ref(), PAGE).await?;
             let Some(last) = records.last() else { break };
@@ -136,6 +138,7 @@ impl Ledger {
             tracing::error!(store = %self.store_id, %error, "commands stay in memory");
             return;
         }
+        self.indexed = true;
         let through = stamp.revision.0;
         self.recent.commands.retain(|_, entry| entry.revision > through);
         self.recent.orders.retain(|_, revisions| {
@@ -149,7 +152,7 @@ impl Ledger {
         if let Some(order) = self.state.orders.get(&id) {
             return Ok(Some(order.clone()));
         }
-        let mut revisions = self.index.order_records(&self.store_id, id).await?;
+        let mut revisions = if self.indexed { self.index.order_records(&self.store_id, id).await? } else { Vec::new() };
         revisions.extend(self.recent.orders.get(&id).into_iter().flatten());
         revisions.sort_unstable();
         revisions.dedup();

@@ -16,7 +16,7 @@ use contract::{OrderId, Reason, Rejection, StoreId};
 use event_log::{EventLog, LedgerName, LogError, Tip};
 use uuid::Uuid;
 
-pub use index::{CommandIndex, IndexError};
+pub use self::index::{CommandIndex, IndexError};
 
 use crate::catalog::Store;
 use crate::domain::{Actor, Command, CommandId, ContentHash, OrderState, StoreState};
@@ -96,6 +96,17 @@ pub struct Ledger {
     state: StoreState,
     tip: Option<Tip>,
     recent: Recent,
+    /// Whether the index holds anything of this ledger: until its first close there is nothing to look up.
+    indexed: bool,
+}
+
+/// Whether a command is recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recorded {
+    No,
+    Same,
+    /// Under this id, with other content.
+    Other,
 }
 
 impl Ledger {
@@ -110,19 +121,46 @@ impl Ledger {
         self.tip.map_or(0, |tip| tip.chain.revision.0)
     }
 
+    /// When the last record was recorded.
+    #[must_use]
+    pub fn recorded_at(&self) -> Option<jiff::Timestamp> {
+        self.tip.and_then(|tip| jiff::Timestamp::from_microsecond(tip.chain.recorded_at_us).ok())
+    }
+
     /// What became of a command: its first answer, or `None` when it is not recorded up to [`Self::revision`]. With a content hash, a
     /// command of other content is `ID_REUSED`.
     pub async fn outcome(&mut self, id: CommandId, hash: Option<ContentHash>) -> Result<Option<Verdict>, LedgerError> {
-        let Some(entry) = self.find(id).await? else { return Ok(None) };
+        let entry = self.find(&[id]).await?.remove(&id);
+        match entry {
+            Some(entry) => Ok(Some(self.first_answer(id, hash, entry).await?)),
+            None => Ok(None),
+        }
+    }
+
+    /// Which of these commands are recorded, in their order. Cheaper than asking for each outcome.
+    pub async fn recorded(&self, commands: &[Command]) -> Result<Vec<Recorded>, LedgerError> {
+        let ids: Vec<CommandId> = commands.iter().filter_map(Command::id).collect();
+        let found = self.find(&ids).await?;
+        Ok(commands
+            .iter()
+            .map(|command| match (command.id().and_then(|id| found.get(&id)), ContentHash::of(command)) {
+                (None, _) => Recorded::No,
+                (Some(entry), Some(hash)) if hash.0 == entry.content_hash => Recorded::Same,
+                (Some(_), _) => Recorded::Other,
+            })
+            .collect())
+    }
+
+    async fn first_answer(&mut self, id: CommandId, hash: Option<ContentHash>, entry: Entry) -> Result<Verdict, LedgerError> {
         if hash.is_some_and(|hash| hash.0 != entry.content_hash) {
             let message = "the id was used before for a command with other content";
-            return Ok(Some(Err(Rejection::new(Reason::IdReused, message).with("id", id.0))));
+            return Ok(Err(Rejection::new(Reason::IdReused, message).with("id", id.0)));
         }
         let order = match entry.order_id {
             Some(order_id) => self.order(order_id).await?.and_then(|order| self.view(&order, (entry.revision, entry.event_index))),
             None => None,
         };
-        Ok(Some(Ok(Answer { order, revision: entry.revision, replayed: true })))
+        Ok(Ok(Answer { order, revision: entry.revision, replayed: true }))
     }
 
     /// An order of this ledger, wherever it is.
@@ -130,11 +168,21 @@ impl Ledger {
         self.order(id).await
     }
 
-    async fn find(&self, id: CommandId) -> Result<Option<Entry>, LedgerError> {
-        match self.recent.commands.get(&id.0) {
-            Some(entry) => Ok(Some(*entry)),
-            None => Ok(self.index.command(&self.store_id, id).await?),
+    async fn find(&self, ids: &[CommandId]) -> Result<HashMap<CommandId, Entry>, LedgerError> {
+        let mut found = HashMap::new();
+        let mut older = Vec::new();
+        for id in ids {
+            match self.recent.commands.get(&id.0) {
+                Some(entry) => {
+                    found.insert(*id, *entry);
+                }
+                None => older.push(*id),
+            }
         }
+        if self.indexed && !older.is_empty() {
+            found.extend(self.index.commands(&self.store_id, &older).await?);
+        }
+        Ok(found)
     }
 
     fn view(&self, order: &OrderState, up_to: (u64, u32)) -> Option<Order> {

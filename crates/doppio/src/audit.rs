@@ -1,0 +1,163 @@
+//! Recomputes a ledger's days from the log alone, with code of its own, and compares them with what the read model serves.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use contract::api::query::{GetDailySalesRequest, GetDailySalesResponse};
+use contract::api::types::Money;
+use contract::event::event::Event;
+use contract::{OrderId, StoreId, decode_payload};
+use event_log::{ChainState, EventLog, LedgerName};
+
+use crate::clients::{Clients, call};
+use crate::exit::Failure;
+
+const PAGE: usize = 1_000;
+
+/// One business date as its events have it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DayAudit {
+    pub orders: i64,
+    pub units: i64,
+    pub gross: i64,
+    pub discount: i64,
+    pub net: i64,
+    pub vat: i64,
+    pub voids: i64,
+    pub voids_net: i64,
+    pub by_item: BTreeMap<String, i64>,
+    pub z_number: Option<i64>,
+}
+
+/// A whole ledger.
+#[derive(Debug, Clone, Default)]
+pub struct LedgerAudit {
+    pub records: u64,
+    pub events: u64,
+    pub days: BTreeMap<String, DayAudit>,
+    pub orders: BTreeSet<OrderId>,
+    /// What is wrong with the ledger itself.
+    pub problems: Vec<String>,
+}
+
+/// Reads a ledger from its first record.
+pub async fn ledger(log: &Arc<dyn EventLog>, store: &StoreId) -> Result<LedgerAudit, Failure> {
+    let name = LedgerName::new(store.as_str())?;
+    let mut audit = LedgerAudit::default();
+    let mut chain: Option<ChainState> = None;
+    let (mut document, mut tickets) = (0_i64, BTreeMap::<String, i64>::new());
+    loop {
+        let records = log.read(&name, chain.as_ref(), PAGE).await?;
+        let Some(last) = records.last() else { break };
+        chain = Some(ChainState::after(last));
+        for record in &records {
+            audit.records += 1;
+            let payload = decode_payload(record.payload())?;
+            for event in payload.commands.iter().flat_map(|command| &command.events).filter_map(|event| event.event.as_ref()) {
+                audit.events += 1;
+                audit.take(event, record.revision().0, &mut document, &mut tickets);
+            }
+        }
+    }
+    Ok(audit)
+}
+
+impl LedgerAudit {
+    fn take(&mut self, event: &Event, revision: u64, document: &mut i64, tickets: &mut BTreeMap<String, i64>) {
+        let mut number = |found: i64, problems: &mut Vec<String>| {
+            *document += 1;
+            if found != *document {
+                problems.push(format!("revision {revision}: document {found} where {document} is due"));
+                *document = found;
+            }
+        };
+        match event {
+            Event::OrderPlaced(placed) => {
+                number(placed.document_number, &mut self.problems);
+                let ticket = tickets.entry(placed.business_date.clone()).or_default();
+                *ticket += 1;
+                if placed.ticket_number != *ticket {
+                    self.problems.push(format!(
+                        "revision {revision}: ticket {} of {} where {ticket} is due",
+                        placed.ticket_number, placed.business_date
+                    ));
+                    *ticket = placed.ticket_number;
+                }
+                match OrderId::from_slice(&placed.order_id) {
+                    Ok(id) if self.orders.insert(id) => {}
+                    Ok(id) => self.problems.push(format!("revision {revision}: order {id} is placed twice")),
+                    Err(error) => self.problems.push(format!("revision {revision}: {error}")),
+                }
+                let day = self.days.entry(placed.business_date.clone()).or_default();
+                day.orders += 1;
+                day.gross += placed.gross;
+                day.discount += placed.discount;
+                day.net += placed.net;
+                day.vat += placed.taxes.iter().map(|tax| tax.vat).sum::<i64>();
+                for line in &placed.lines {
+                    day.units += i64::from(line.quantity);
+                    *day.by_item.entry(line.sku.clone()).or_default() += i64::from(line.quantity);
+                }
+            }
+            Event::OrderCancelled(cancelled) => {
+                number(cancelled.document_number, &mut self.problems);
+                if cancelled.business_date == cancelled.sale_business_date {
+                    let day = self.days.entry(cancelled.business_date.clone()).or_default();
+                    day.voids += 1;
+                    day.voids_net += cancelled.net;
+                }
+            }
+            Event::OrderRefunded(refunded) => number(refunded.document_number, &mut self.problems),
+            Event::BusinessDayOpened(opened) => {
+                self.days.entry(opened.business_date.clone()).or_default();
+            }
+            Event::BusinessDayClosed(closed) => {
+                self.days.entry(closed.business_date.clone()).or_default().z_number = Some(closed.z_number);
+            }
+            _ => {}
+        }
+    }
+
+    /// Compares every day with what the query service answers; returns the differences and the answers.
+    pub async fn compare(
+        &self,
+        clients: &Clients,
+        store: &StoreId,
+        at_least: &[String],
+    ) -> Result<(Vec<String>, Vec<GetDailySalesResponse>), Failure> {
+        let mut differences = Vec::new();
+        let mut answers = Vec::new();
+        for (date, day) in &self.days {
+            let request = GetDailySalesRequest { store_id: store.to_string(), business_date: date.clone(), at_least: at_least.to_vec() };
+            let sales = clients.query.clone().get_daily_sales(call(request)).await?.into_inner();
+            let minor = |money: Option<&Money>| money.map_or(0, |money| money.amount_minor);
+            let block = |block: Option<&contract::api::types::Block>| {
+                (block.map_or(0, |block| block.count), block.map_or(0, |block| minor(block.net.as_ref())))
+            };
+            let voids = block(sales.voids.as_ref());
+            let projected = DayAudit {
+                orders: sales.orders,
+                units: sales.items.iter().map(|item| item.units).sum(),
+                gross: minor(sales.gross.as_ref()),
+                discount: minor(sales.discount.as_ref()),
+                net: minor(sales.net.as_ref()),
+                vat: minor(sales.vat.as_ref()),
+                voids: voids.0,
+                voids_net: voids.1,
+                by_item: sales.items.iter().map(|item| (item.sku.clone(), item.units)).collect(),
+                z_number: Some(sales.z_number).filter(|number| *number > 0),
+            };
+            if projected != *day {
+                differences.push(format!("{store} {date}: the log says {day:?}, the read model {projected:?}"));
+            }
+            for difference in &sales.differences {
+                differences.push(format!(
+                    "{store} {date}: {}: the Z report says {}, the projection {}",
+                    difference.figure, difference.recorded, difference.projected
+                ));
+            }
+            answers.push(sales);
+        }
+        Ok((differences, answers))
+    }
+}

@@ -1,0 +1,114 @@
+//! Clients of the services, of a running system or of a data directory that is opened for one command.
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use contract::api::admin::admin_service_client::AdminServiceClient;
+use contract::api::member::member_service_client::MemberServiceClient;
+use contract::api::ordering::ordering_service_client::OrderingServiceClient;
+use contract::api::query::query_service_client::QueryServiceClient;
+use runtime::TraceContext;
+use tonic::transport::{Channel, Uri};
+
+use crate::data_dir::DataDir;
+use crate::exit::{ExitCode, Failure};
+use crate::system::{Addresses, Plan, System};
+
+/// How long a command waits for an answer.
+const CALL_DEADLINE: Duration = Duration::from_secs(10);
+const STOP_GRACE: Duration = Duration::from_secs(5);
+const DEFAULT_SERVER: &str = "http://127.0.0.1:7400";
+
+/// Which system a command works on.
+#[derive(Args, Debug, Clone)]
+pub struct Target {
+    /// Base address of a running system: member at its port + 1, ordering + 2, query + 3 [default: http://127.0.0.1:7400].
+    #[arg(long, global = true, value_name = "URL", conflicts_with = "data")]
+    pub server: Option<String>,
+    /// Open this embedded data directory instead; no server may hold it.
+    #[arg(long, global = true, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Address of the member service, where it is not at --server.
+    #[arg(long, global = true, value_name = "URL")]
+    pub member_server: Option<String>,
+    /// Address of the ordering service, where it is not at --server.
+    #[arg(long, global = true, value_name = "URL")]
+    pub ordering_server: Option<String>,
+    /// Address of the query service, where it is not at --server.
+    #[arg(long, global = true, value_name = "URL")]
+    pub query_server: Option<String>,
+}
+
+/// A client of each service.
+#[derive(Clone)]
+pub struct Clients {
+    pub member: MemberServiceClient<Channel>,
+    pub ordering: OrderingServiceClient<Channel>,
+    pub query: QueryServiceClient<Channel>,
+    pub admin: AdminServiceClient<Channel>,
+}
+
+impl Clients {
+    pub fn of(addresses: &Addresses) -> Result<Self, Failure> {
+        let url = |address: &std::net::SocketAddr| format!("http://{address}");
+        Self::connect(&url(&addresses.member), &url(&addresses.ordering), &url(&addresses.query))
+    }
+
+    pub fn connect(member: &str, ordering: &str, query: &str) -> Result<Self, Failure> {
+        let channel = |url: &str| runtime::channel::connect_lazy(url).map_err(|error| Failure::new(ExitCode::Usage, error));
+        let query = channel(query)?;
+        Ok(Self {
+            member: MemberServiceClient::new(channel(member)?),
+            ordering: OrderingServiceClient::new(channel(ordering)?),
+            query: QueryServiceClient::new(query.clone()),
+            admin: AdminServiceClient::new(query),
+        })
+    }
+}
+
+/// A call with the command line's deadline and a trace of its own.
+pub fn call<T>(message: T) -> tonic::Request<T> {
+    let mut request = tonic::Request::new(message);
+    request.set_timeout(CALL_DEADLINE);
+    TraceContext::new_trace().inject(&mut request);
+    request
+}
+
+impl Target {
+    /// The URLs of member, ordering and query.
+    pub fn urls(&self) -> Result<[String; 3], Failure> {
+        let server = self.server.as_deref().unwrap_or(DEFAULT_SERVER);
+        let wrong = || Failure::new(ExitCode::Usage, format!("--server {server:?} is not an address like http://host:7400"));
+        let uri: Uri = server.parse().map_err(|_| wrong())?;
+        let (Some(host), Some(port)) = (uri.host(), uri.port_u16()) else { return Err(wrong()) };
+        let scheme = uri.scheme_str().unwrap_or("http");
+        let at = |own: &Option<String>, offset: u16| -> Result<String, Failure> {
+            match own {
+                Some(url) => Ok(url.clone()),
+                None => Ok(format!("{scheme}://{host}:{}", port.checked_add(offset).ok_or_else(wrong)?)),
+            }
+        };
+        Ok([at(&self.member_server, 1)?, at(&self.ordering_server, 2)?, at(&self.query_server, 3)?])
+    }
+
+    /// Runs a command against the system, opening and closing the data directory around it if there is one.
+    pub async fn with<F, O, T>(&self, command: F) -> Result<T, Failure>
+    where
+        F: FnOnce(Clients) -> O,
+        O: Future<Output = Result<T, Failure>>,
+    {
+        let Some(path) = &self.data else {
+            let [member, ordering, query] = self.urls()?;
+            return command(Clients::connect(&member, &ordering, &query)?).await;
+        };
+        if !path.is_dir() {
+            return Err(Failure::new(ExitCode::Usage, format!("there is no data directory {}", path.display())));
+        }
+        let system = System::start(Plan::embedded(DataDir::hold(path)?)?).await?;
+        let outcome = command(Clients::of(&system.addresses)?).await;
+        system.stop(STOP_GRACE).await?;
+        outcome
+    }
+}

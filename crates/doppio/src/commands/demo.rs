@@ -1,0 +1,223 @@
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use clap::Args;
+use contract::StoreId;
+use contract::api::ordering::GetMenuRequest;
+use contract::api::query::GetDailySalesResponse;
+use indicatif::{ProgressBar, ProgressStyle};
+use runtime::{Clock, telemetry};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior};
+
+use crate::audit;
+use crate::clients::{Clients, Target, call};
+use crate::data_dir::DataDir;
+use crate::exit::{ExitCode, Failure};
+use crate::output::{money, table};
+use crate::system::{Plan, System, listen_from};
+use crate::tills::{Tally, Till, register_members};
+
+const MEMBERS: u32 = 24;
+const TILLS_PER_STORE: usize = 4;
+/// Orders that the tills have under way at once; when all are busy, the next customer waits.
+const CONCURRENT_ORDERS: usize = 256;
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
+const STOP_GRACE: Duration = Duration::from_secs(10);
+
+/// Starts everything embedded, in a temporary directory unless --data names one, and sells.
+#[derive(Args)]
+pub struct Demo {
+    /// How long the tills sell.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    seconds: u64,
+    /// Orders a second over all stores.
+    #[arg(long, default_value_t = 40.0)]
+    orders_per_second: f64,
+    /// Leave the services up afterwards, at the usual ports.
+    #[arg(long)]
+    stay: bool,
+}
+
+impl Demo {
+    pub async fn run(self, target: &Target) -> Result<(), Failure> {
+        if !(self.orders_per_second > 0.0 && self.orders_per_second <= 100_000.0) {
+            return Err(Failure::new(ExitCode::Usage, "--orders-per-second is more than 0 and at most 100000"));
+        }
+        telemetry::start(Some("warn"));
+        let (directory, temporary) = directory(target)?;
+        let mut plan = Plan::embedded(DataDir::hold(&directory)?)?;
+        if self.stay {
+            plan.listen = listen_from(std::net::SocketAddr::from(([127, 0, 0, 1], 7400)))?;
+        }
+        println!("Doppio demo: member, ordering, status-projector and query-api in one process, data in {}", directory.display());
+        let system = System::start(plan).await?;
+        let outcome = self.sell(&system).await;
+        if self.stay && outcome.is_ok() {
+            let addresses = system.addresses;
+            println!(
+                "\nThe services stay up: member {}, ordering {}, query {}. Ctrl-C stops them.",
+                addresses.member, addresses.ordering, addresses.query
+            );
+            system.shutdown.listen_for_signals()?;
+            system.shutdown.soft().cancelled().await;
+        }
+        system.stop(STOP_GRACE).await?;
+        drop(temporary);
+        outcome
+    }
+
+    async fn sell(&self, system: &System) -> Result<(), Failure> {
+        let clients = Clients::of(&system.addresses)?;
+        let members = Arc::new(register_members(&clients, MEMBERS).await?);
+        println!("{} members registered", members.len());
+        let tally = Arc::new(Tally::default());
+        let tills = open_tills(&clients, &members, &tally).await?;
+        let stores: BTreeSet<String> = tills.iter().map(|till| till.menu.store_id.clone()).collect();
+        self.run_tills(&tills, &tally).await?;
+        report(&tally);
+        let tokens: Vec<String> = tally.tokens.lock().await.values().cloned().collect();
+        let mut problems = std::mem::take(&mut *tally.wrong.lock().await);
+        let mut days = Vec::new();
+        let mut logged = BTreeSet::new();
+        for store in &stores {
+            let store = StoreId::new(store)?;
+            let ledger = audit::ledger(&system.log, &store).await?;
+            problems.extend(ledger.problems.iter().map(|problem| format!("{store}: {problem}")));
+            let own: Vec<String> = tokens
+                .iter()
+                .filter(|token| contract::ConsistencyToken::parse(token).is_ok_and(|token| token.store == store))
+                .cloned()
+                .collect();
+            let (differences, answers) = ledger.compare(&clients, &store, &own).await?;
+            problems.extend(differences);
+            days.extend(answers.into_iter().map(|answer| (answer, ledger.records)));
+            logged.extend(ledger.orders.iter().map(|order| (store.to_string(), *order)));
+        }
+        for acknowledged in tally.acknowledged.lock().await.iter() {
+            if !logged.contains(acknowledged) {
+                problems.push(format!("order {} was acknowledged and is not in the log", acknowledged.1));
+            }
+        }
+        show(&days);
+        if problems.is_empty() {
+            println!("The read model equals the log: every acknowledged order is in both once; tickets and document numbers have no gap.");
+            return Ok(());
+        }
+        Err(Failure::new(ExitCode::CheckFailed, format!("the read model differs from the log:\n  {}", problems.join("\n  "))))
+    }
+
+    async fn run_tills(&self, tills: &[Arc<Till>], tally: &Arc<Tally>) -> Result<(), Failure> {
+        let progress = ProgressBar::new(self.seconds);
+        if let Ok(style) = ProgressStyle::with_template("{spinner} [{elapsed}/{len}s] {msg}") {
+            progress.set_style(style);
+        }
+        let limit = Arc::new(Semaphore::new(CONCURRENT_ORDERS));
+        let mut under_way: JoinSet<Result<(), Failure>> = JoinSet::new();
+        let mut customers = tokio::time::interval(Duration::from_secs_f64(1.0 / self.orders_per_second));
+        customers.set_missed_tick_behavior(MissedTickBehavior::Burst);
+        let mut look = tokio::time::interval(PROGRESS_INTERVAL);
+        let end = Instant::now() + Duration::from_secs(self.seconds);
+        let mut next = 0;
+        let began = Instant::now();
+        while Instant::now() < end {
+            tokio::select! {
+                biased;
+                _ = look.tick() => {
+                    progress.set_position(began.elapsed().as_secs());
+                    progress.set_message(line(tally));
+                }
+                _ = customers.tick() => {
+                    let slot = limit.clone().acquire_owned().await?;
+                    let till = tills[next % tills.len()].clone();
+                    next += 1;
+                    under_way.spawn(async move {
+                        let sold = till.sell().await;
+                        drop(slot);
+                        sold
+                    });
+                }
+                Some(ended) = under_way.join_next(), if !under_way.is_empty() => ended??,
+            }
+        }
+        while let Some(ended) = under_way.join_next().await {
+            ended??;
+        }
+        progress.set_message(line(tally));
+        progress.finish();
+        Ok(())
+    }
+}
+
+fn directory(target: &Target) -> Result<(PathBuf, Option<tempfile::TempDir>), Failure> {
+    match &target.data {
+        Some(path) => Ok((path.clone(), None)),
+        None => {
+            let temporary = tempfile::Builder::new().prefix("doppio-demo-").tempdir()?;
+            Ok((temporary.path().to_owned(), Some(temporary)))
+        }
+    }
+}
+
+async fn open_tills(clients: &Clients, members: &Arc<Vec<String>>, tally: &Arc<Tally>) -> Result<Vec<Arc<Till>>, Failure> {
+    let mut tills = Vec::new();
+    for store in ordering::catalog::default_catalog()?.stores.keys() {
+        let menu = clients.ordering.clone().get_menu(call(GetMenuRequest { store_id: store.to_string() })).await?.into_inner().menu;
+        let menu = Arc::new(menu.ok_or_else(|| anyhow::anyhow!("store {store} has no menu"))?);
+        for number in 1..=TILLS_PER_STORE {
+            tills.push(Arc::new(Till {
+                clients: clients.clone(),
+                menu: menu.clone(),
+                terminal_id: format!("till-{number}"),
+                members: members.clone(),
+                tally: tally.clone(),
+                clock: Clock::system(),
+                keep_acknowledged: true,
+            }));
+        }
+    }
+    Ok(tills)
+}
+
+fn line(tally: &Tally) -> String {
+    let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+    format!(
+        "{} orders, {} of members, {} completed, {} cancelled, {} sent twice",
+        count(&tally.placed),
+        count(&tally.members),
+        count(&tally.completed),
+        count(&tally.cancelled),
+        count(&tally.retries)
+    )
+}
+
+fn report(tally: &Tally) {
+    println!("{}", line(tally));
+    let Ok(mut micros) = tally.micros.try_lock() else { return };
+    if micros.is_empty() {
+        return;
+    }
+    micros.sort_unstable();
+    let at = |permille: usize| Duration::from_micros(micros[(micros.len() - 1) * permille / 1_000]);
+    println!("placing an order, durable: p50 {:.1?}, p99 {:.1?}, max {:.1?}", at(500), at(990), at(1_000));
+}
+
+fn show(days: &[(GetDailySalesResponse, u64)]) {
+    let rows = days.iter().map(|(day, records)| {
+        let block = |block: Option<&contract::api::types::Block>| block.map_or(0, |block| block.count).to_string();
+        let turnover = day.turnover.as_ref().and_then(|block| block.net.as_ref());
+        let amounts = [day.gross.as_ref(), day.discount.as_ref(), day.net.as_ref(), day.vat.as_ref(), turnover].map(money);
+        [
+            vec![day.store_id.clone(), day.business_date.clone(), day.orders.to_string(), block(day.voids.as_ref())],
+            amounts.to_vec(),
+            vec![records.to_string()],
+        ]
+        .concat()
+    });
+    let header = ["store", "business date", "orders", "voids", "gross", "discount", "net sales", "VAT", "turnover", "records"];
+    println!("{}", table(&header, rows.collect(), 2));
+}

@@ -1,0 +1,227 @@
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use contract::api::admin::GetProjectionStatusRequest;
+use contract::api::member::CheckMembershipRequest;
+use contract::api::member::check_membership_request::Key;
+use contract::api::query::ListStoresRequest;
+use event_log::LogLocation;
+use member::Members;
+use read_model::ReadModel;
+use runtime::config::Settings;
+
+use super::health;
+use crate::clients::{Clients, Target, call};
+use crate::data_dir::DataDir;
+use crate::exit::{ExitCode, Failure};
+use crate::output::{Format, table};
+
+const LAG_WORTH_A_WARNING: f64 = 5.0;
+
+/// With --data: the embedded engines. Otherwise the services at --server, and the engines that the settings name (--log, --read-model,
+/// --member-db, DOPPIO_*, doppio.toml).
+#[derive(Args)]
+pub struct Doctor {
+    #[arg(long, value_name = "URL")]
+    log: Option<String>,
+    #[arg(long, value_name = "URL")]
+    read_model: Option<String>,
+    #[arg(long, value_name = "URL")]
+    member_db: Option<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Finding {
+    Good,
+    Warning,
+    Bad,
+}
+
+impl Finding {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Good => "ok",
+            Self::Warning => "warning",
+            Self::Bad => "BAD",
+        }
+    }
+}
+
+#[derive(Default)]
+struct Findings(Vec<(String, Finding, String)>);
+
+impl Findings {
+    fn add(&mut self, what: impl Into<String>, finding: Finding, detail: impl Into<String>) {
+        self.0.push((what.into(), finding, detail.into()));
+    }
+}
+
+impl Doctor {
+    pub async fn run(self, target: &Target, format: Format) -> Result<(), Failure> {
+        let mut findings = Findings::default();
+        if let Some(path) = &target.data {
+            let data = DataDir::hold(path)?;
+            if data.is_new() {
+                findings.add("data directory", Finding::Warning, "nothing is here yet; `doppio up` makes it");
+            } else {
+                log(&mut findings, &LogLocation::sqlite(&data.log())).await;
+                read_model(&mut findings, &format!("sqlite:{}", data.read_model().display())).await;
+                members(&mut findings, &format!("sqlite:{}", data.members().display())).await;
+            }
+        } else {
+            services(&mut findings, target).await?;
+            let flags = [("log", self.log), ("read_model", self.read_model), ("member_db", self.member_db)];
+            let mut settings = Settings::load(None, &flags);
+            if settings.find::<String>("log").is_some() {
+                match LogLocation::from_settings(|key| settings.find(key)) {
+                    Ok(location) => log(&mut findings, &location).await,
+                    Err((key, problem)) => findings.add("settings", Finding::Bad, format!("{key}: {problem}")),
+                }
+            }
+            if let Some(url) = settings.find::<String>("read_model") {
+                read_model(&mut findings, &url).await;
+            }
+            if let Some(url) = settings.find::<String>("member_db") {
+                members(&mut findings, &url).await;
+            }
+            if let Err(error) = settings.finish() {
+                findings.add("settings", Finding::Bad, error.to_string());
+            }
+        }
+        show(&findings, format);
+        match findings.0.iter().filter(|(_, finding, _)| *finding == Finding::Bad).count() {
+            0 => Ok(()),
+            bad => Err(Failure::new(ExitCode::CheckFailed, format!("{bad} of {} checks are bad", findings.0.len()))),
+        }
+    }
+}
+
+fn show(findings: &Findings, format: Format) {
+    match format {
+        Format::Json => {
+            let all: Vec<_> = findings
+                .0
+                .iter()
+                .map(|(what, finding, detail)| serde_json::json!({ "check": what, "finding": finding.as_str(), "detail": detail }))
+                .collect();
+            println!("{}", serde_json::json!({ "checks": all }));
+        }
+        Format::People => {
+            let rows = findings.0.iter().map(|(what, finding, detail)| vec![what.clone(), finding.as_str().to_owned(), detail.clone()]);
+            println!("{}", table(&["check", "finding", "detail"], rows.collect(), usize::MAX));
+        }
+    }
+}
+
+fn took(began: Instant) -> String {
+    let elapsed: Duration = began.elapsed();
+    format!("{elapsed:.1?}")
+}
+
+async fn services(findings: &mut Findings, target: &Target) -> Result<(), Failure> {
+    let [member, ordering, query] = target.urls()?;
+    for (name, url) in [("member", &member), ("ordering", &ordering), ("query-api", &query)] {
+        let began = Instant::now();
+        match health::check(url, "").await {
+            Ok(true) => findings.add(name, Finding::Good, format!("serving at {url}, answered in {}", took(began))),
+            Ok(false) => findings.add(name, Finding::Bad, format!("{url} answers that it is not serving; see its log")),
+            Err(failure) => findings.add(name, Finding::Bad, format!("{url} cannot be reached ({failure}); is it running?")),
+        }
+    }
+    let clients = Clients::connect(&member, &ordering, &query)?;
+    let key = Some(Key::PhoneNumber("+820000000000".to_owned()));
+    match clients.member.clone().check_membership(call(CheckMembershipRequest { key })).await {
+        Ok(_) => findings.add("membership check", Finding::Good, "answers"),
+        Err(status) => findings.add("membership check", Finding::Bad, status.message()),
+    }
+    match clients.query.clone().list_stores(call(ListStoresRequest::default())).await {
+        Ok(_) => findings.add("read model", Finding::Good, "answers"),
+        Err(status) => findings.add("read model", Finding::Bad, status.message()),
+    }
+    match clients.admin.clone().get_projection_status(call(GetProjectionStatusRequest {})).await {
+        Ok(answer) => {
+            let status = answer.into_inner();
+            if status.streams.is_empty() {
+                findings.add("projection", Finding::Warning, "no projector has ever run against this read model");
+            }
+            for stream in &status.streams {
+                let behind = stream.lag_seconds > LAG_WORTH_A_WARNING;
+                let detail = format!(
+                    "stream {}: {} records and {:.1} s behind, owner {}",
+                    stream.stream, stream.lag_records, stream.lag_seconds, stream.owner
+                );
+                findings.add("projection", if behind { Finding::Warning } else { Finding::Good }, detail);
+            }
+            for store in &status.quarantined {
+                findings.add(
+                    "projection",
+                    Finding::Bad,
+                    format!("store {} is quarantined at revision {}: {}", store.store_id, store.revision, store.reason),
+                );
+            }
+        }
+        Err(status) => findings.add("projection", Finding::Bad, status.message()),
+    }
+    Ok(())
+}
+
+async fn log(findings: &mut Findings, location: &LogLocation) {
+    let began = Instant::now();
+    match location.info().await {
+        Ok(info) => {
+            let records: u64 = info.streams.iter().map(|stream| stream.records).sum();
+            findings.add(
+                "event log",
+                Finding::Good,
+                format!(
+                    "{location}: log {}, {} records in {} streams, answered in {}",
+                    info.epoch,
+                    records,
+                    info.streams.len(),
+                    took(began)
+                ),
+            );
+            match location {
+                LogLocation::Sqlite(_) => findings.add("event log, durability", Finding::Good, "every append is synced to disk (WAL, synchronous=FULL)"),
+                LogLocation::JetStream(_) => findings.add(
+                    "event log, durability",
+                    Finding::Warning,
+                    "a client cannot see NATS's sync_interval: make sure that every node says `sync_interval: always` under jetstream, or acknowledged orders can be lost",
+                ),
+            }
+        }
+        Err(error) => findings.add("event log", Finding::Bad, format!("{location}: {error}")),
+    }
+}
+
+async fn read_model(findings: &mut Findings, url: &str) {
+    let model = match ReadModel::open(url) {
+        Ok(model) => model,
+        Err(error) => return findings.add("read model, database", Finding::Bad, error.to_string()),
+    };
+    match model.reader.check().await {
+        Ok(()) => findings.add("read model, database", Finding::Good, "reachable, its schema is the one that this version needs"),
+        Err(error) => findings.add("read model, database", Finding::Bad, error.to_string()),
+    }
+}
+
+async fn members(findings: &mut Findings, url: &str) {
+    let database = match member::Database::parse(url) {
+        Ok(database) => database,
+        Err(error) => return findings.add("members' database", Finding::Bad, format!("member_db {error}")),
+    };
+    match Members::open(&database).await {
+        Ok(members) => {
+            match members.probe().await {
+                Ok(()) => findings.add(
+                    "members' database",
+                    Finding::Good,
+                    format!("{database}: reachable, its schema is the one that this version needs"),
+                ),
+                Err(error) => findings.add("members' database", Finding::Bad, error.to_string()),
+            }
+            members.close().await;
+        }
+        Err(error) => findings.add("members' database", Finding::Bad, error.to_string()),
+    }
+}

@@ -1,0 +1,73 @@
+use std::io::Write as _;
+
+use clap::Args;
+use contract::{StoreId, decode_payload, json};
+use event_log::{ChainState, LedgerName, Revision};
+
+use super::log::location;
+use crate::clients::Target;
+use crate::data_dir::DataDir;
+use crate::exit::{ExitCode, Failure};
+
+const PAGE: usize = 500;
+
+/// One line a record, oldest first, each checked against the one before it by the hash chain.
+#[derive(Args)]
+pub struct Events {
+    #[arg(long)]
+    store: String,
+    /// The first revision to show.
+    #[arg(long, default_value_t = 1)]
+    from: u64,
+    /// How many records at most.
+    #[arg(long)]
+    limit: Option<usize>,
+    /// nats://host:port[,host:port…], or sqlite:PATH; or --data DIR.
+    #[arg(long, value_name = "URL")]
+    log: Option<String>,
+}
+
+impl Events {
+    pub async fn run(self, target: &Target) -> Result<(), Failure> {
+        let store = StoreId::new(&self.store).map_err(|error| Failure::new(ExitCode::Usage, format!("--store {error}")))?;
+        let (location, _data) = match &target.data {
+            Some(path) => {
+                let data = DataDir::hold(path)?;
+                (event_log::LogLocation::sqlite(&data.log()), Some(data))
+            }
+            None => (location(&[("log", self.log.clone())])?, None),
+        };
+        let log = location.open().await?;
+        let name = LedgerName::new(store.as_str())?;
+        let mut chain: Option<ChainState> = match self.from {
+            0 | 1 => None,
+            from => log.read_one(&name, Revision(from - 1)).await?.as_ref().map(ChainState::after),
+        };
+        let mut left = self.limit.unwrap_or(usize::MAX);
+        let mut out = std::io::stdout().lock();
+        while left > 0 {
+            let records = log.read(&name, chain.as_ref(), PAGE.min(left)).await?;
+            let Some(last) = records.last() else { break };
+            chain = Some(ChainState::after(last));
+            left -= records.len();
+            for record in &records {
+                let header = record.header();
+                let payload = json::to_json(&decode_payload(record.payload())?)?;
+                let written = writeln!(
+                    out,
+                    r#"{{"revision":{},"recorded_at":"{}","hash":"{}","previous_hash":"{}","payload":{payload}}}"#,
+                    header.revision,
+                    header.recorded_at,
+                    record.hash(),
+                    header.previous_hash
+                );
+                match written {
+                    // Whoever reads has seen enough.
+                    Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(()),
+                    other => other?,
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,120 @@
+use clap::{Args, Subcommand};
+use event_log::{LogInfo, LogLocation};
+use runtime::config::Settings;
+
+use crate::clients::Target;
+use crate::data_dir::DataDir;
+use crate::exit::{ExitCode, Failure};
+use crate::output::{Format, table};
+
+#[derive(Subcommand)]
+pub enum Log {
+    /// Make a new, empty log. Refuses where there is one.
+    Init(Where),
+    /// What a log holds.
+    Info(Where),
+    /// Take up a log that was restored from a backup, under the next epoch.
+    Adopt(Where),
+}
+
+/// Which log; --data for the one of a data directory.
+#[derive(Args)]
+pub struct Where {
+    /// nats://host:port[,host:port…], or sqlite:PATH; DOPPIO_LOG and doppio.toml say it too.
+    #[arg(long, value_name = "URL")]
+    pub log: Option<String>,
+    /// How many streams init makes [default: 1].
+    #[arg(long)]
+    streams: Option<u16>,
+    /// How many servers keep a copy: 1, 3 or 5 [default: 1].
+    #[arg(long)]
+    replicas: Option<usize>,
+    /// init: no error when the log is there already.
+    #[arg(long)]
+    if_missing: bool,
+}
+
+impl Where {
+    /// Where the log is, and the hold on the data directory that it is in.
+    pub fn location(&self, target: &Target) -> Result<(LogLocation, Option<DataDir>), Failure> {
+        if let Some(path) = &target.data {
+            let data = DataDir::hold(path)?;
+            return Ok((LogLocation::sqlite(&data.log()), Some(data)));
+        }
+        location(&[
+            ("log", self.log.clone()),
+            ("log_streams", self.streams.map(|streams| streams.to_string())),
+            ("log_replicas", self.replicas.map(|replicas| replicas.to_string())),
+        ])
+        .map(|location| (location, None))
+    }
+}
+
+/// Where the log is by flags and settings.
+pub fn location(flags: &[(&str, Option<String>)]) -> Result<LogLocation, Failure> {
+    let mut settings = Settings::load(None, flags);
+    let location = LogLocation::from_settings(|key| settings.find(key)).map_err(|(key, problem)| settings.problem(key, problem));
+    settings.finish()?;
+    location.map_err(|()| Failure::new(ExitCode::Usage, "which log? --log nats://host:port or sqlite:PATH"))
+}
+
+impl Log {
+    pub async fn run(self, target: &Target, format: Format) -> Result<(), Failure> {
+        match self {
+            Self::Init(place) => {
+                let (location, _data) = place.location(target)?;
+                if place.if_missing
+                    && let Ok(info) = location.info().await
+                {
+                    return show(&location, &info, format);
+                }
+                show(&location, &location.init().await?, format)
+            }
+            Self::Info(place) => {
+                let (location, _data) = place.location(target)?;
+                show(&location, &location.info().await?, format)
+            }
+            Self::Adopt(place) => {
+                let (location, _data) = place.location(target)?;
+                let epoch = location.adopt().await?;
+                match format {
+                    Format::Json => println!("{}", serde_json::json!({ "log_id": epoch.log_id, "epoch": epoch.epoch })),
+                    Format::People => println!("{location} is now log {epoch}; projectors rebuild from it, tokens of before are refused"),
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+fn show(location: &LogLocation, info: &LogInfo, format: Format) -> Result<(), Failure> {
+    match format {
+        Format::Json => {
+            let streams: Vec<_> = info
+                .streams
+                .iter()
+                .map(|stream| {
+                    serde_json::json!({
+                        "index": stream.index.0, "name": stream.name, "records": stream.records, "bytes": stream.bytes,
+                        "replicas": stream.replicas, "head": stream.head.position.0,
+                    })
+                })
+                .collect();
+            println!("{}", serde_json::json!({ "log_id": info.epoch.log_id, "epoch": info.epoch.epoch, "streams": streams }));
+        }
+        Format::People => {
+            let rows = info.streams.iter().map(|stream| {
+                vec![
+                    stream.name.clone(),
+                    stream.records.to_string(),
+                    stream.bytes.to_string(),
+                    stream.replicas.to_string(),
+                    stream.head.position.0.to_string(),
+                ]
+            });
+            println!("{location}: log {}, epoch {}", info.epoch.log_id, info.epoch.epoch);
+            println!("{}", table(&["stream", "records", "bytes", "replicas", "head"], rows.collect(), 1));
+        }
+    }
+    Ok(())
+}

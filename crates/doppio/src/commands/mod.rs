@@ -1,0 +1,94 @@
+//! One file per subcommand.
+
+mod demo;
+mod doctor;
+mod events;
+mod health;
+mod import;
+mod log;
+mod member;
+mod order;
+mod sales;
+mod status;
+mod up;
+
+use clap::{Parser, Subcommand};
+
+use crate::clients::Target;
+use crate::exit::Failure;
+use crate::output::Format;
+
+/// Doppio runs the orders of a coffee chain.
+///
+/// Exit codes: 0 done, 1 failed, 2 wrong command line or settings, 3 refused (nothing was recorded), 4 not available (repeat with the
+/// same id), 5 a check found something wrong.
+#[derive(Parser)]
+#[command(name = "doppio", version, max_term_width = 110)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    target: Target,
+    /// One JSON document: the canonical protobuf JSON of the answer.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Sell coffee for a while on embedded engines, then check the read model against the log.
+    Demo(demo::Demo),
+    /// Run the four services in one process.
+    Up(up::Up),
+    /// Place orders and see them through.
+    #[command(subcommand)]
+    Order(order::Order),
+    /// Register, check and withdraw members.
+    #[command(subcommand)]
+    Member(member::Member),
+    /// Sales figures.
+    #[command(subcommand)]
+    Sales(sales::Sales),
+    /// The stores that have a ledger.
+    Stores,
+    /// How far the read model is behind the log.
+    Status,
+    /// Read a store's events from the log, as JSON lines.
+    Events(events::Events),
+    /// Make, look at, or take up an event log.
+    #[command(subcommand)]
+    Log(log::Log),
+    /// Bring in history from elsewhere.
+    #[command(subcommand)]
+    Import(ImportCommand),
+    /// Reach everything, check it, say what to do.
+    Doctor(doctor::Doctor),
+    /// Ask one service whether it is healthy; for container health checks.
+    Health(health::Health),
+}
+
+#[derive(Subcommand)]
+enum ImportCommand {
+    /// Receipts of another till, as a CSV file of receipt, sold_at, item.
+    Receipts(import::Receipts),
+}
+
+/// Runs one command.
+pub async fn run(cli: Cli) -> Result<(), Failure> {
+    let format = if cli.json { Format::Json } else { Format::People };
+    let target = cli.target;
+    match cli.command {
+        Command::Demo(demo) => demo.run(&target).await,
+        Command::Up(up) => up.run(&target).await,
+        Command::Order(order) => target.with(|clients| order.run(clients, format)).await,
+        Command::Member(member) => target.with(|clients| member.run(clients, format)).await,
+        Command::Sales(sales) => target.with(|clients| sales.run(clients, format)).await,
+        Command::Stores => target.with(|clients| sales::stores(clients, format)).await,
+        Command::Status => target.with(|clients| status::run(clients, format)).await,
+        Command::Events(events) => events.run(&target).await,
+        Command::Log(log) => log.run(&target, format).await,
+        Command::Import(ImportCommand::Receipts(receipts)) => receipts.run(&target, format).await,
+        Command::Doctor(doctor) => doctor.run(&target, format).await,
+        Command::Health(health) => health.run(&target).await,
+    }
+}

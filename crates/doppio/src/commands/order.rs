@@ -1,0 +1,348 @@
+use clap::{Args, Subcommand};
+use contract::api::ordering as api;
+use contract::api::query::{GetOrderRequest, GetOrderResponse, ListOrdersRequest};
+use contract::api::types::{Channel, Money, OrderStatus, ServiceMode, TenderKind};
+use contract::timestamp_to_proto;
+use runtime::Clock;
+use uuid::Uuid;
+
+use crate::clients::{Clients, call};
+use crate::exit::{ExitCode, Failure};
+use crate::output::{Format, money, name, table};
+
+#[derive(Subcommand)]
+pub enum Order {
+    /// Place a paid order. Priced first, unless --total says what is expected.
+    Place(Place),
+    /// The kitchen takes the order up.
+    Start(Step),
+    /// The order can be called out.
+    Ready(Step),
+    /// The customer has it.
+    Complete(Step),
+    /// Void the whole order before it is completed.
+    Cancel(Cancel),
+    /// Show one order.
+    Show(Show),
+    /// The orders of a business date, by ticket number.
+    List(List),
+}
+
+#[derive(Args)]
+pub struct Place {
+    #[arg(long)]
+    store: String,
+    /// SKU[:QUANTITY][+OPTION[*QUANTITY]…], such as americano:2+shot*2. Repeatable.
+    #[arg(long = "item", required = true, value_name = "ITEM")]
+    items: Vec<String>,
+    #[arg(long, default_value = "cli")]
+    terminal: String,
+    #[arg(long, default_value = "")]
+    staff: String,
+    /// A member's id.
+    #[arg(long, conflicts_with = "card")]
+    member: Option<String>,
+    /// A member's card token.
+    #[arg(long)]
+    card: Option<String>,
+    #[arg(long)]
+    take_away: bool,
+    /// A coupon's code. Repeatable.
+    #[arg(long = "coupon", value_name = "CODE")]
+    coupons: Vec<String>,
+    /// cash:AMOUNT, or one of card, mobile, voucher, other with or without :AMOUNT, in minor units. Repeatable.
+    #[arg(long = "pay", value_name = "TENDER", default_value = "card")]
+    pay: Vec<String>,
+    /// What the order is expected to cost, in minor units.
+    #[arg(long)]
+    total: Option<i64>,
+    /// UUIDv7; repeat a placing with the id that it had.
+    #[arg(long)]
+    order_id: Option<String>,
+}
+
+#[derive(Args)]
+pub struct Step {
+    #[arg(long)]
+    store: String,
+    order_id: String,
+    /// UUIDv7; repeat a command with the id that it had.
+    #[arg(long)]
+    request_id: Option<String>,
+}
+
+#[derive(Args)]
+pub struct Cancel {
+    #[command(flatten)]
+    step: Step,
+    /// Why, as a code.
+    #[arg(long, default_value = "customer-request")]
+    reason: String,
+    #[arg(long, default_value = "")]
+    approver: String,
+}
+
+#[derive(Args)]
+pub struct Show {
+    #[arg(long)]
+    store: String,
+    order_id: String,
+    /// A token from an earlier answer: see nothing older. Repeatable.
+    #[arg(long, value_name = "TOKEN")]
+    at_least: Vec<String>,
+}
+
+#[derive(Args)]
+pub struct List {
+    #[arg(long)]
+    store: String,
+    /// YYYY-MM-DD; the latest one when absent.
+    #[arg(long, default_value = "")]
+    date: String,
+    /// placed, preparing, ready, completed or cancelled. Repeatable.
+    #[arg(long = "status", value_name = "STATUS")]
+    statuses: Vec<String>,
+    #[arg(long, default_value_t = 50)]
+    page_size: i32,
+    #[arg(long, default_value = "")]
+    page_token: String,
+    #[arg(long, value_name = "TOKEN")]
+    at_least: Vec<String>,
+}
+
+fn now() -> Option<prost_types::Timestamp> {
+    Some(timestamp_to_proto(Clock::system().now()))
+}
+
+fn new_id(given: Option<String>) -> String {
+    given.unwrap_or_else(|| Uuid::now_v7().to_string())
+}
+
+impl Order {
+    pub async fn run(self, clients: Clients, format: Format) -> Result<(), Failure> {
+        let mut ordering = clients.ordering.clone();
+        match self {
+            Self::Place(place) => place.run(clients, format).await,
+            Self::Start(step) => {
+                let (store_id, order_id, request_id) = (step.store, step.order_id, new_id(step.request_id));
+                let request = api::StartPreparationRequest { store_id, order_id, request_id, client_time: now(), ..Default::default() };
+                let answer = ordering.start_preparation(call(request)).await?.into_inner();
+                format.print(&answer, |answer| changed(answer.order.as_ref(), &answer.consistency_token))
+            }
+            Self::Ready(step) => {
+                let (store_id, order_id, request_id) = (step.store, step.order_id, new_id(step.request_id));
+                let request = api::MarkReadyRequest { store_id, order_id, request_id, client_time: now(), ..Default::default() };
+                let answer = ordering.mark_ready(call(request)).await?.into_inner();
+                format.print(&answer, |answer| changed(answer.order.as_ref(), &answer.consistency_token))
+            }
+            Self::Complete(step) => {
+                let (store_id, order_id, request_id) = (step.store, step.order_id, new_id(step.request_id));
+                let request = api::CompleteOrderRequest { store_id, order_id, request_id, client_time: now(), ..Default::default() };
+                let answer = ordering.complete_order(call(request)).await?.into_inner();
+                format.print(&answer, |answer| changed(answer.order.as_ref(), &answer.consistency_token))
+            }
+            Self::Cancel(Cancel { step, reason, approver }) => {
+                let request = api::CancelOrderRequest {
+                    store_id: step.store,
+                    order_id: step.order_id,
+                    request_id: new_id(step.request_id),
+                    client_time: now(),
+                    reason_code: reason,
+                    approver_id: approver,
+                    ..Default::default()
+                };
+                let answer = ordering.cancel_order(call(request)).await?.into_inner();
+                format.print(&answer, |answer| changed(answer.order.as_ref(), &answer.consistency_token))
+            }
+            Self::Show(show) => {
+                let request = GetOrderRequest { store_id: show.store, order_id: show.order_id, at_least: show.at_least };
+                let answer = clients.query.clone().get_order(call(request)).await?.into_inner();
+                format.print(&answer, |answer: &GetOrderResponse| answer.order.as_ref().map(order).unwrap_or_default())
+            }
+            Self::List(list) => list.run(clients, format).await,
+        }
+    }
+}
+
+impl Place {
+    async fn run(self, clients: Clients, format: Format) -> Result<(), Failure> {
+        let lines = self.items.iter().enumerate().map(|(index, item)| line(index, item)).collect::<Result<Vec<_>, _>>()?;
+        let member = match (self.member, self.card) {
+            (Some(id), _) => Some(api::order_draft::Member::MemberId(id)),
+            (None, Some(token)) => Some(api::order_draft::Member::CardToken(token)),
+            (None, None) => None,
+        };
+        let draft = api::OrderDraft {
+            store_id: self.store,
+            terminal_id: self.terminal,
+            staff_id: self.staff,
+            channel: Channel::Counter.into(),
+            service_mode: if self.take_away { ServiceMode::TakeAway } else { ServiceMode::EatIn }.into(),
+            lines,
+            promotion_codes: self.coupons,
+            member,
+            ..Default::default()
+        };
+        let mut ordering = clients.ordering.clone();
+        let quote = ordering.quote_order(call(api::QuoteOrderRequest { draft: Some(draft.clone()) })).await?.into_inner();
+        let due = quote.priced.and_then(|priced| priced.amount_due).unwrap_or_default();
+        let expected = Money { amount_minor: self.total.unwrap_or(due.amount_minor), ..due.clone() };
+        let tenders = tenders(&self.pay, &due)?;
+        let request = api::PlaceOrderRequest {
+            order_id: new_id(self.order_id),
+            draft: Some(draft),
+            tenders,
+            expected_total: Some(expected),
+            client_time: now(),
+            ..Default::default()
+        };
+        let answer = ordering.place_order(call(request)).await?.into_inner();
+        format.print(&answer, |answer| {
+            let text = answer.order.as_ref().map(order).unwrap_or_default();
+            let replayed = if answer.replayed { "\n(placed before; nothing was recorded now)" } else { "" };
+            format!("{text}\nconsistency token: {}{replayed}", answer.consistency_token)
+        })
+    }
+}
+
+impl List {
+    async fn run(self, clients: Clients, format: Format) -> Result<(), Failure> {
+        let mut statuses = Vec::new();
+        for status in &self.statuses {
+            let known = OrderStatus::from_str_name(&format!("ORDER_STATUS_{}", status.to_ascii_uppercase()));
+            statuses.push(known.ok_or_else(|| Failure::new(ExitCode::Usage, format!("there is no order status {status:?}")))?.into());
+        }
+        let request = ListOrdersRequest {
+            store_id: self.store,
+            business_date: self.date,
+            statuses,
+            page_size: self.page_size,
+            page_token: self.page_token,
+            at_least: self.at_least,
+        };
+        let answer = clients.query.clone().list_orders(call(request)).await?.into_inner();
+        format.print(&answer, |answer| {
+            let rows = answer.orders.iter().map(row).collect();
+            let more = if answer.next_page_token.is_empty() {
+                String::new()
+            } else {
+                format!("\nmore with --page-token {}", answer.next_page_token)
+            };
+            format!("{}{more}", table(&["date", "ticket", "status", "placed", "items", "order id", "document", "amount"], rows, 6))
+        })
+    }
+}
+
+fn line(index: usize, text: &str) -> Result<api::DraftLine, Failure> {
+    let wrong = || Failure::new(ExitCode::Usage, format!("{text:?} is not SKU[:QUANTITY][+OPTION[*QUANTITY]…]"));
+    let mut parts = text.split('+');
+    let item = parts.next().unwrap_or_default();
+    let (sku, quantity) = match item.split_once(':') {
+        Some((sku, quantity)) => (sku, quantity.parse().map_err(|_| wrong())?),
+        None => (item, 1),
+    };
+    let options = parts.map(|option| {
+        let (option_id, quantity) = match option.split_once('*') {
+            Some((id, quantity)) => (id, quantity.parse().map_err(|_| wrong())?),
+            None => (option, 1),
+        };
+        Ok(api::DraftOption { option_id: option_id.to_owned(), quantity })
+    });
+    let options = options.collect::<Result<Vec<_>, Failure>>()?;
+    Ok(api::DraftLine { line_id: format!("l{}", index + 1), sku: sku.to_owned(), quantity, options, ..Default::default() })
+}
+
+fn tenders(texts: &[String], due: &Money) -> Result<Vec<api::Tender>, Failure> {
+    if due.amount_minor == 0 {
+        return Ok(Vec::new());
+    }
+    let mut tenders = Vec::new();
+    for (index, text) in texts.iter().enumerate() {
+        let wrong = || Failure::new(ExitCode::Usage, format!("{text:?} is not a tender such as card, card:4500 or cash:10000"));
+        let (kind, amount) = match text.split_once(':') {
+            Some((kind, amount)) => (kind, amount.parse().map_err(|_| wrong())?),
+            None => (text.as_str(), due.amount_minor),
+        };
+        let kind = TenderKind::from_str_name(&format!("TENDER_KIND_{}", kind.to_ascii_uppercase()))
+            .filter(|kind| *kind != TenderKind::Unspecified);
+        let tendered = Money { amount_minor: amount, ..due.clone() };
+        let tender_id = format!("t{}", index + 1);
+        tenders.push(api::Tender { tender_id, kind: kind.ok_or_else(wrong)?.into(), tendered: Some(tendered), ..Default::default() });
+    }
+    Ok(tenders)
+}
+
+fn status(order: &api::Order) -> &'static str {
+    order.status().as_str_name().trim_start_matches("ORDER_STATUS_")
+}
+
+fn changed(order: Option<&api::Order>, token: &str) -> String {
+    let text = order.map(|order| format!("ticket {} of {}: {}", order.ticket_label, order.business_date, status(order)));
+    format!("{}\nconsistency token: {token}", text.unwrap_or_default())
+}
+
+fn row(order: &api::Order) -> Vec<String> {
+    let priced = order.priced.clone().unwrap_or_default();
+    let items: Vec<String> = priced.lines.iter().map(|line| format!("{} {}", line.quantity, name(line.name.as_ref()))).collect();
+    let placed = order.place_time.as_ref().and_then(contract::timestamp_from_proto).map(|time| time.strftime("%H:%M:%SZ").to_string());
+    vec![
+        order.business_date.clone(),
+        order.ticket_label.clone(),
+        status(order).to_owned(),
+        placed.unwrap_or_default(),
+        items.join(", "),
+        order.order_id.clone(),
+        order.document_number.to_string(),
+        money(priced.net.as_ref()),
+    ]
+}
+
+/// One order for people.
+fn order(order: &api::Order) -> String {
+    let priced = order.priced.clone().unwrap_or_default();
+    let mut rows: Vec<Vec<String>> = priced
+        .lines
+        .iter()
+        .map(|line| {
+            let options: Vec<String> = line.options.iter().map(|option| format!(" + {}", name(option.name.as_ref()))).collect();
+            vec![
+                format!("{}{}", name(line.name.as_ref()), options.concat()),
+                line.quantity.to_string(),
+                money(line.unit_price.as_ref()),
+                money(line.discount.as_ref()),
+                money(line.net.as_ref()),
+            ]
+        })
+        .collect();
+    let vat = priced
+        .taxes
+        .iter()
+        .filter_map(|tax| tax.vat.clone())
+        .reduce(|sum, vat| Money { amount_minor: sum.amount_minor + vat.amount_minor, ..sum });
+    rows.push(vec!["Total".into(), String::new(), String::new(), money(priced.discount.as_ref()), money(priced.net.as_ref())]);
+    rows.push(vec!["of it VAT".into(), String::new(), String::new(), String::new(), money(vat.as_ref())]);
+    let member = order.membership.as_ref().map(|membership| {
+        let outcome = membership.outcome().as_str_name().trim_start_matches("MEMBERSHIP_OUTCOME_");
+        format!("\nmember: {outcome} {}", membership.member_id)
+    });
+    let cancelled = order.cancellation.as_ref().map(|cancellation| {
+        format!(
+            "\ncancelled on {} ({}), {} given back",
+            cancellation.business_date,
+            cancellation.reason_code,
+            money(cancellation.amount.as_ref())
+        )
+    });
+    format!(
+        "ticket {} of {} at {}: {}\norder {}, document {}{}{}\n{}",
+        order.ticket_label,
+        order.business_date,
+        order.store_id,
+        status(order),
+        order.order_id,
+        order.document_number,
+        member.unwrap_or_default(),
+        cancelled.unwrap_or_default(),
+        table(&["item", "units", "unit price", "discount", "net"], rows, 1)
+    )
+}

@@ -1,0 +1,37 @@
+use contract::api::admin::GetProjectionStatusRequest;
+
+use crate::clients::{Clients, call};
+use crate::exit::{ExitCode, Failure};
+use crate::output::{Format, table};
+
+/// Shows the projection's progress; fails when a store is quarantined.
+pub async fn run(clients: Clients, format: Format) -> Result<(), Failure> {
+    let answer = clients.admin.clone().get_projection_status(call(GetProjectionStatusRequest {})).await?.into_inner();
+    format.print(&answer, |answer| {
+        let streams = answer.streams.iter().map(|stream| {
+            vec![
+                stream.stream.to_string(),
+                stream.owner.clone(),
+                stream.generation.to_string(),
+                stream.checkpoint.to_string(),
+                stream.head.to_string(),
+                stream.lag_records.to_string(),
+                format!("{:.1}", stream.lag_seconds),
+                stream.orphans.to_string(),
+            ]
+        });
+        let header = ["stream", "owner", "generation", "checkpoint", "head", "lag (records)", "lag (s)", "orphans"];
+        let mut text = table(&header, streams.collect(), 2).to_string();
+        for store in &answer.quarantined {
+            text.push_str(&format!(
+                "\nQUARANTINED {} at revision {}: {} ({} records skipped)",
+                store.store_id, store.revision, store.reason, store.skipped_records
+            ));
+        }
+        text
+    })?;
+    match answer.quarantined.as_slice() {
+        [] => Ok(()),
+        stores => Err(Failure::new(ExitCode::CheckFailed, format!("{} of the stores are quarantined", stores.len()))),
+    }
+}

@@ -1,0 +1,62 @@
+//! The directory of the embedded engines, held by one process at a time.
+
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+
+use crate::exit::{ExitCode, Failure};
+
+/// A data directory that this process holds until it is dropped.
+#[derive(Debug)]
+pub struct DataDir {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl DataDir {
+    /// Takes hold of a directory, made if it is missing.
+    pub fn hold(path: &Path) -> Result<Self, Failure> {
+        std::fs::create_dir_all(path).with_context(|| format!("cannot make the directory {}", path.display()))?;
+        let lock_path = path.join("lock");
+        let lock = File::options().create(true).truncate(false).write(true).open(&lock_path);
+        let lock = lock.with_context(|| format!("cannot open {}", lock_path.display()))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Err(TryLockError::WouldBlock) => {
+                let path = path.display();
+                Err(Failure::new(
+                    ExitCode::Unavailable,
+                    format!("the data directory {path} is held by a running doppio; talk to it with --server, or stop it first"),
+                ))
+            }
+            Err(TryLockError::Error(error)) => Err(Failure::new(ExitCode::Failed, format!("cannot lock {}: {error}", lock_path.display()))),
+        }
+    }
+
+    #[must_use]
+    pub fn log(&self) -> PathBuf {
+        self.path.join("log.db")
+    }
+
+    #[must_use]
+    pub fn read_model(&self) -> PathBuf {
+        self.path.join("read-model.db")
+    }
+
+    #[must_use]
+    pub fn members(&self) -> PathBuf {
+        self.path.join("member.db")
+    }
+
+    #[must_use]
+    pub fn index(&self) -> PathBuf {
+        self.path.join("ordering-index.db")
+    }
+
+    /// A log may be made here: nothing that was derived from one, and nothing that goes with one, is here.
+    #[must_use]
+    pub fn is_new(&self) -> bool {
+        [self.log(), self.read_model(), self.members(), self.index()].iter().all(|path| !path.exists())
+    }
+}

@@ -1,0 +1,80 @@
+//! What the process ends with.
+
+use std::fmt;
+
+use contract::Reason;
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
+
+/// Exit codes, for scripts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExitCode {
+    /// Something went wrong that is none of the others.
+    Failed = 1,
+    /// The command line, the settings or an input file is wrong.
+    Usage = 2,
+    /// The system refused the command; nothing was recorded.
+    Refused = 3,
+    /// A service cannot be reached, or cannot answer now; repeat with the same id.
+    Unavailable = 4,
+    /// A check found something wrong.
+    CheckFailed = 5,
+}
+
+/// An error with the exit code that it means.
+#[derive(Debug)]
+pub struct Failure {
+    pub code: ExitCode,
+    pub error: anyhow::Error,
+}
+
+impl Failure {
+    pub fn new(code: ExitCode, message: impl fmt::Display) -> Self {
+        Self { code, error: anyhow::anyhow!("{message}") }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#}", self.error)
+    }
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        let error: anyhow::Error = error.into();
+        let Some(status) = error.downcast_ref::<Status>() else {
+            let code = if error.downcast_ref::<runtime::config::ConfigError>().is_some() { ExitCode::Usage } else { ExitCode::Failed };
+            return Self { code, error };
+        };
+        let code = match status.code() {
+            Code::Unavailable | Code::DeadlineExceeded | Code::ResourceExhausted | Code::Aborted | Code::Cancelled => ExitCode::Unavailable,
+            Code::Internal | Code::Unknown | Code::DataLoss | Code::Unimplemented => ExitCode::Failed,
+            _ => ExitCode::Refused,
+        };
+        Self { code, error: anyhow::anyhow!("{}", explain(status)) }
+    }
+}
+
+/// A refusal for people: reason, message, fields, what to do.
+fn explain(status: &Status) -> String {
+    let details = status.get_error_details();
+    let Some(info) = details.error_info() else {
+        return format!("{:?}: {}", status.code(), status.message());
+    };
+    let mut text = format!("{}: {}", info.reason, status.message());
+    for violation in details.bad_request().map(|bad| bad.field_violations.as_slice()).unwrap_or_default() {
+        text.push_str(&format!("\n  {}: {}", violation.field, violation.description));
+    }
+    let mut metadata: Vec<_> = info.metadata.iter().collect();
+    metadata.sort();
+    for (key, value) in metadata {
+        text.push_str(&format!("\n  {key} = {value}"));
+    }
+    if let Some(reason) = Reason::ALL.iter().find(|reason| reason.as_str() == info.reason)
+        && reason.meaning() != status.message()
+    {
+        text.push_str(&format!("\n{}", reason.meaning()));
+    }
+    text
+}

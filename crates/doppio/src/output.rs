@@ -1,0 +1,88 @@
+//! Tables for people, canonical protobuf JSON for scripts.
+
+use comfy_table::presets::UTF8_FULL_CONDENSED;
+use comfy_table::{Cell, CellAlignment, ContentArrangement, Table};
+use contract::api::types::{LocalizedText, Money};
+use contract::{Currency, json};
+use prost::{Message, Name};
+
+use crate::exit::Failure;
+
+/// How results are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    People,
+    Json,
+}
+
+impl Format {
+    /// One JSON document, or what `show` makes of the message.
+    pub fn print<M: Message + Name>(self, message: &M, show: impl FnOnce(&M) -> String) -> Result<(), Failure> {
+        match self {
+            Self::Json => println!("{}", json::to_json(message)?),
+            Self::People => println!("{}", show(message)),
+        }
+        Ok(())
+    }
+}
+
+/// An amount for people: grouped, with the currency's decimals.
+#[must_use]
+pub fn money(money: Option<&Money>) -> String {
+    let Some(money) = money else { return String::new() };
+    let exponent = Currency::new(&money.currency_code).map_or(2, |currency| currency.exponent());
+    format!("{} {}", amount(money.amount_minor, exponent), money.currency_code)
+}
+
+/// Minor units, grouped by thousands, with `exponent` decimals.
+#[must_use]
+pub fn amount(minor: i64, exponent: u8) -> String {
+    let sign = if minor < 0 { "-" } else { "" };
+    let unit = 10_u64.pow(exponent.into());
+    let (whole, rest) = (minor.unsigned_abs() / unit, minor.unsigned_abs() % unit);
+    let digits = whole.to_string();
+    let mut grouped = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    if exponent == 0 { format!("{sign}{grouped}") } else { format!("{sign}{grouped}.{rest:0width$}", width = usize::from(exponent)) }
+}
+
+/// The English name where there is one, else any.
+#[must_use]
+pub fn name(text: Option<&LocalizedText>) -> String {
+    let Some(text) = text else { return String::new() };
+    text.text.get("en").or_else(|| text.text.values().next()).cloned().unwrap_or_default()
+}
+
+/// A table whose columns from `numbers_from` on are numbers.
+#[must_use]
+pub fn table(header: &[&str], rows: Vec<Vec<String>>, numbers_from: usize) -> Table {
+    let mut table = Table::new();
+    table.load_style(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic).set_header(header);
+    for row in rows {
+        table.add_row(row.into_iter().map(Cell::new));
+    }
+    for (index, column) in table.column_iter_mut().enumerate() {
+        if index >= numbers_from {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_are_grouped_and_keep_their_decimals() {
+        assert_eq!(amount(4_500, 0), "4,500");
+        assert_eq!(amount(-1_234_567, 2), "-12,345.67");
+        assert_eq!(amount(5, 2), "0.05");
+        assert_eq!(amount(i64::MIN, 0), "-9,223,372,036,854,775,808");
+    }
+}

@@ -1,0 +1,160 @@
+use async_nats::jetstream::ErrorCode;
+use async_nats::jetstream::context::{AccountErrorKind, CreateStreamErrorKind};
+use uuid::Uuid;
+
+use super::JetStreamConfig;
+use super::connection::Connection;
+use super::layout::{Identity, Layout, MAX_MESSAGE_BYTES, set_epoch};
+use crate::error::LogError;
+use crate::log::{LogEpoch, StreamIndex};
+
+/// The oldest server, as (major, minor), whose compare-and-append was tested to hold.
+pub const MIN_SERVER: (u64, u64) = (2, 12);
+
+/// Refuses a server that is older than [`MIN_SERVER`].
+pub fn check_server(version: &str) -> Result<(), LogError> {
+    let mut numbers = version.trim_start_matches('v').split(['.', '-']).map(str::parse::<u64>);
+    let (major, minor) = MIN_SERVER;
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(found_major)), Some(Ok(found_minor))) if (found_major, found_minor) >= MIN_SERVER => Ok(()),
+        _ => Err(LogError::Unusable(format!("the NATS server is version {version:?}; update it to {major}.{minor} or newer"))),
+    }
+}
+
+async fn check_servers(connection: &Connection) -> Result<(), LogError> {
+    let server = connection.client.server_info();
+    check_server(&server.version)?;
+    if server.max_payload < MAX_MESSAGE_BYTES {
+        let found = server.max_payload;
+        return Err(LogError::Unusable(format!(
+            "the NATS server takes messages of {found} bytes only; set its max_payload to {MAX_MESSAGE_BYTES} or more"
+        )));
+    }
+    let off = || LogError::Unusable("JetStream is off; start nats-server with --jetstream, and enable it for this account".to_owned());
+    match connection.jetstream.query_account().await {
+        Ok(_) => Ok(()),
+        Err(error) => match error.kind() {
+            AccountErrorKind::JetStreamUnavailable => Err(off()),
+            AccountErrorKind::JetStream(api)
+                if [ErrorCode::JETSTREAM_NOT_ENABLED, ErrorCode::JETSTREAM_NOT_ENABLED_FOR_ACCOUNT].contains(&api.error_code()) =>
+            {
+                Err(off())
+            }
+            _ => Err(LogError::Unavailable(format!("JetStream does not answer: {error}"))),
+        },
+    }
+}
+
+pub(super) async fn init(config: &JetStreamConfig) -> Result<(), LogError> {
+    let layout = Layout::new(&config.prefix, config.streams)?;
+    let connection = Connection::open(config, "doppio event log, init").await?;
+    check_servers(&connection).await?;
+    let exists = |name: &str| LogError::Unusable(format!("stream {name} exists already; open that log, or choose another prefix"));
+    for index in (0..layout.streams).map(StreamIndex) {
+        let name = layout.stream_name(index);
+        if connection.find_stream(&name).await?.is_some() {
+            return Err(exists(&name));
+        }
+    }
+    let epoch = LogEpoch { log_id: Uuid::new_v4(), epoch: 1 };
+    for index in (0..layout.streams).map(StreamIndex) {
+        let made = connection.jetstream.create_stream(layout.config(index, epoch, config.replicas)).await;
+        made.map_err(|error| match error.kind() {
+            CreateStreamErrorKind::JetStream(api) if api.error_code() == ErrorCode::STREAM_NAME_EXIST => exists(&layout.stream_name(index)),
+            CreateStreamErrorKind::JetStream(api) => {
+                LogError::Unusable(format!("stream {} cannot be made: {api}", layout.stream_name(index)))
+            }
+            _ => LogError::Unavailable(format!("stream {} cannot be made: {error}", layout.stream_name(index))),
+        })?;
+    }
+    Ok(())
+}
+
+pub(super) async fn open(connection: &Connection, config: &JetStreamConfig) -> Result<(Layout, LogEpoch), LogError> {
+    check_servers(connection).await?;
+    let found = streams(connection, config).await?;
+    let (layout, epoch) = (found.layout, found.identities[0].epoch);
+    if let Some(other) = found.identities.iter().find(|identity| identity.epoch != epoch) {
+        return Err(LogError::Unusable(format!(
+            "streams {} and {} have different epochs, {epoch} and {}; finish with `doppio log adopt`",
+            layout.stream_name(StreamIndex(0)),
+            layout.stream_name(StreamIndex(other.index)),
+            other.epoch,
+        )));
+    }
+    Ok((layout, epoch))
+}
+
+pub(super) async fn adopt(config: &JetStreamConfig) -> Result<LogEpoch, LogError> {
+    let connection = Connection::open(config, "doppio event log, adopt").await?;
+    check_servers(&connection).await?;
+    let found = streams(&connection, config).await?;
+    let highest = found.identities.iter().map(|identity| identity.epoch.epoch).max().unwrap_or_default();
+    let raised = LogEpoch { epoch: highest.saturating_add(1), ..found.identities[0].epoch };
+    for index in (0..found.layout.streams).map(StreamIndex) {
+        let name = found.layout.stream_name(index);
+        let mut stream = connection.stream_info(&name).await?.config;
+        set_epoch(&mut stream, raised.epoch);
+        let updated = connection.jetstream.update_stream(&stream).await;
+        updated.map_err(|error| LogError::Unavailable(format!("stream {name} keeps its epoch: {error}; adopt the log again")))?;
+    }
+    Ok(raised)
+}
+
+/// All streams of a log, checked; of one log, but perhaps not of one epoch.
+struct Found {
+    layout: Layout,
+    identities: Vec<Identity>,
+}
+
+async fn streams(connection: &Connection, config: &JetStreamConfig) -> Result<Found, LogError> {
+    let first = Layout::new(&config.prefix, 1)?.stream_name(StreamIndex(0));
+    let info = connection.find_stream(&first).await?.ok_or_else(|| {
+        LogError::Unusable(format!("there is no stream {first}; make the log with `doppio log init`, or change the prefix"))
+    })?;
+    let identity = Identity::of(&info.config)?;
+    let layout = Layout::new(&config.prefix, identity.streams)?;
+    let mut identities = Vec::new();
+    for index in (0..layout.streams).map(StreamIndex) {
+        let name = layout.stream_name(index);
+        let info = connection.find_stream(&name).await?.ok_or_else(|| {
+            LogError::Unusable(format!("stream {name} is missing, of {} that the log has; restore it from a backup", layout.streams))
+        })?;
+        let own = Identity::of(&info.config)?;
+        if (own.epoch.log_id, own.streams, own.index) != (identity.epoch.log_id, identity.streams, index.0) {
+            return Err(LogError::Unusable(format!(
+                "stream {name} belongs to log {} (stream {} of {}), {first} to log {}; restore all streams from one backup",
+                own.epoch.log_id, own.index, own.streams, identity.epoch.log_id
+            )));
+        }
+        layout.check(index, &info.config, config.replicas)?;
+        identities.push(own);
+    }
+    Ok(Found { layout, identities })
+}
+
+/// Refuses to go on with a stream that is not of the log that was opened: recreated, or adopted since.
+pub(super) fn same_log(info: &async_nats::jetstream::stream::Info, epoch: LogEpoch) -> Result<(), LogError> {
+    let found = Identity::of(&info.config)?.epoch;
+    if found == epoch {
+        Ok(())
+    } else {
+        Err(LogError::Changed(format!("stream {} was of {epoch} and is of {found} now", info.config.name)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::check_server;
+
+    #[test]
+    fn servers_before_2_12_are_refused_with_what_to_change() {
+        for version in ["2.12.0", "2.12.1-RC.2", "v2.15.1", "3.0.0"] {
+            check_server(version).unwrap();
+        }
+        for version in ["2.11.9", "1.99.0", "", "unknown"] {
+            let refused = check_server(version).unwrap_err().to_string();
+            assert!(refused.contains("update it to 2.12"), "{refused}");
+        }
+    }
+}

@@ -1,0 +1,254 @@
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use sqlx::{Connection, SqliteConnection};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::reader::{record_at, tip, tip_of};
+use super::schema::{epoch, unavailable};
+use crate::error::LogError;
+use crate::log::{Appended, Expectation, LogEpoch, Outcome, Position, Tip};
+use crate::record::{LedgerName, Record};
+
+/// Appends in one commit.
+const MAX_APPENDS_PER_COMMIT: usize = 1024;
+/// Bytes of records in one commit, so that one statement's parameter stays small.
+const MAX_BYTES_PER_COMMIT: usize = 8 * 1024 * 1024;
+/// Ledgers whose tips the writer remembers between commits.
+const MAX_REMEMBERED_TIPS: usize = 8192;
+
+/// One append and the caller who waits for it.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) record: Record,
+    pub(super) expectation: Expectation,
+    pub(super) answer: oneshot::Sender<Result<Outcome, LogError>>,
+}
+
+/// The one task that writes: the cost of a sync is shared by all appends that waited for it.
+pub(super) struct Writer {
+    connection: SqliteConnection,
+    epoch: LogEpoch,
+    committed: watch::Sender<u64>,
+    tips: HashMap<LedgerName, Option<Tip>>,
+    /// SQLite's count of commits by other connections; what is remembered holds as long as it stands still.
+    data_version: Option<i64>,
+}
+
+/// What a commit will store, and the outcome that each caller is told once it has.
+#[derive(Default)]
+struct Plan {
+    rows: Vec<(Position, Record)>,
+    outcomes: Vec<Result<Outcome, LogError>>,
+}
+
+impl Writer {
+    pub(super) fn new(connection: SqliteConnection, epoch: LogEpoch, committed: watch::Sender<u64>) -> Self {
+        Self { connection, epoch, committed, tips: HashMap::new(), data_version: None }
+    }
+
+    /// Runs until the log is dropped and everything that was queued is committed.
+    pub(super) async fn run(mut self, mut queue: mpsc::Receiver<Waiting>) {
+        while let Some(first) = queue.recv().await {
+            let mut bytes = first.record.bytes().len();
+            let mut batch = vec![first];
+            while batch.len() < MAX_APPENDS_PER_COMMIT && bytes < MAX_BYTES_PER_COMMIT {
+                let Ok(next) = queue.try_recv() else { break };
+                bytes += next.record.bytes().len();
+                batch.push(next);
+            }
+            // A caller who has given up was told "unknown", which stays true when nothing is written.
+            batch.retain(|waiting| !waiting.answer.is_closed());
+            self.commit(batch).await;
+        }
+        if let Err(error) = self.connection.close().await {
+            tracing::warn!(%error, "closing the log's file failed");
+        }
+    }
+
+    async fn commit(&mut self, batch: Vec<Waiting>) {
+        let outcomes = match self.store(&batch).await {
+            Ok(outcomes) => outcomes,
+            Err(failure) => {
+                // What the file holds now is not known: look again before the next append.
+                self.tips.clear();
+                self.data_version = None;
+                tracing::warn!(error = %failure.reason, appends = batch.len(), "a commit to the log failed");
+                batch.iter().map(|_| failure.outcome()).collect()
+            }
+        };
+        for (waiting, outcome) in batch.into_iter().zip(outcomes) {
+            // A caller who has gone away needs no answer.
+            let _ = waiting.answer.send(outcome);
+        }
+    }
+
+    async fn store(&mut self, batch: &[Waiting]) -> Result<Vec<Result<Outcome, LogError>>, Failure> {
+        let mut transaction = self.connection.begin_with("BEGIN IMMEDIATE").await.map_err(Failure::before_commit)?;
+        let version: i64 = sqlx::query_scalar("PRAGMA data_version").fetch_one(&mut *transaction).await.map_err(Failure::before_commit)?;
+        if self.data_version != Some(version) || self.tips.len() > MAX_REMEMBERED_TIPS {
+            let found = epoch(&mut transaction).await.map_err(Failure::refused)?;
+            if found != self.epoch {
+                let detail = format!("it was opened as {} and is {found} now; restart to take it up", self.epoch);
+                return Err(Failure::refused(LogError::Changed(detail)));
+            }
+            self.tips.clear();
+            self.data_version = Some(version);
+        }
+        let plan = plan(&mut transaction, &mut self.tips, batch).await.map_err(Failure::refused)?;
+        if plan.rows.is_empty() {
+            transaction.rollback().await.map_err(Failure::before_commit)?;
+            return Ok(plan.outcomes);
+        }
+        insert(&mut transaction, &plan.rows).await.map_err(Failure::before_commit)?;
+        transaction.commit().await.map_err(Failure::at_commit)?;
+        if let Some((position, _)) = plan.rows.last() {
+            self.committed.send_replace(position.0);
+        }
+        Ok(plan.outcomes)
+    }
+}
+
+/// Decides every append of a batch against the tips, in the order in which they came.
+async fn plan(connection: &mut SqliteConnection, tips: &mut HashMap<LedgerName, Option<Tip>>, batch: &[Waiting]) -> Result<Plan, LogError> {
+    let last: Option<i64> = sqlx::query_scalar("SELECT seq FROM sqlite_sequence WHERE name = 'records'")
+        .fetch_optional(&mut *connection)
+        .await
+        .map_err(unavailable)?;
+    let mut next = last.unwrap_or(0).cast_unsigned() + 1;
+    let mut plan = Plan::default();
+    for Waiting { record, expectation, .. } in batch {
+        let ledger = &record.header().ledger;
+        let known = match tips.get(ledger) {
+            Some(known) => *known,
+            None => match tip(connection, ledger).await {
+                Ok(found) => *tips.entry(ledger.clone()).or_insert(found),
+                Err(broken @ LogError::Broken { .. }) => {
+                    plan.outcomes.push(Err(broken));
+                    continue;
+                }
+                Err(error) => return Err(error),
+            },
+        };
+        let expected = match expectation {
+            Expectation::Empty => None,
+            Expectation::Tip(tip) => Some(tip.chain),
+        };
+        if known.map(|tip| tip.chain) == expected {
+            let stored = tip_of(record, Position(next));
+            tips.insert(ledger.clone(), Some(stored));
+            plan.rows.push((Position(next), record.clone()));
+            plan.outcomes.push(Ok(Outcome::Stored(Appended { tip: stored })));
+            next += 1;
+        } else {
+            let outcome = missed(connection, &plan.rows, record, known).await;
+            plan.outcomes.push(outcome);
+        }
+    }
+    Ok(plan)
+}
+
+/// The outcome for a record whose expectation is not the tip: stored before, beaten by another, or the log has lost records.
+async fn missed(
+    connection: &mut SqliteConnection,
+    planned: &[(Position, Record)],
+    record: &Record,
+    known: Option<Tip>,
+) -> Result<Outcome, LogError> {
+    let (ledger, revision) = (&record.header().ledger, record.revision());
+    let reached = known.is_some_and(|tip| tip.chain.revision >= revision);
+    if !reached {
+        let detail = format!("ledger {ledger} does not end with the record that revision {revision} is to follow");
+        return Err(LogError::Changed(detail));
+    }
+    let same_place = |row: &&(Position, Record)| row.1.header().ledger == *ledger && row.1.revision() == revision;
+    let found = match planned.iter().find(same_place) {
+        Some((position, other)) => Some((*position, other.clone())),
+        None => match record_at(connection, ledger, revision).await {
+            // Unreadable bytes stand at this revision, and they are not this record's.
+            Err(LogError::Broken { .. }) => None,
+            other => other?,
+        },
+    };
+    Ok(match found {
+        Some((position, other)) if other.hash() == record.hash() => Outcome::Stored(Appended { tip: tip_of(record, position) }),
+        _ => Outcome::Conflict,
+    })
+}
+
+/// One statement for all rows, with hex bodies in a JSON array: several times faster than a statement a row.
+async fn insert(connection: &mut SqliteConnection, rows: &[(Position, Record)]) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "INSERT INTO records (position, ledger, revision, appended_at, body)
+         SELECT value ->> 0, value ->> 1, value ->> 2, ?2, unhex(value ->> 3) FROM json_each(?1)",
+    )
+    .bind(json_rows(rows))
+    .bind(now_us())
+    .execute(connection)
+    .await
+    .map(|_| ())
+}
+
+/// Nothing here needs escaping: numbers, ledger names and hex digits.
+fn json_rows(rows: &[(Position, Record)]) -> String {
+    let bytes: usize = rows.iter().map(|(_, record)| record.bytes().len() * 2 + 80).sum();
+    let mut json = String::with_capacity(bytes + 2);
+    json.push('[');
+    for (index, (position, record)) in rows.iter().enumerate() {
+        if index > 0 {
+            json.push(',');
+        }
+        let header = record.header();
+        json.push_str(&format!("[{},\"{}\",{},\"", position.0, header.ledger, header.revision));
+        push_hex(&mut json, record.bytes());
+        json.push_str("\"]");
+    }
+    json.push(']');
+    json
+}
+
+fn push_hex(text: &mut String, bytes: &Bytes) {
+    const DIGITS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
+    for byte in bytes {
+        text.push(DIGITS[usize::from(byte >> 4)]);
+        text.push(DIGITS[usize::from(byte & 15)]);
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "when a record arrived is an operator's measure, no fact of the trade")]
+fn now_us() -> i64 {
+    Timestamp::now().as_microsecond()
+}
+
+/// Why a commit did not happen, and whether it may have happened all the same.
+struct Failure {
+    reason: LogError,
+    may_be_stored: bool,
+}
+
+impl Failure {
+    fn before_commit(error: sqlx::Error) -> Self {
+        Self::refused(unavailable(error))
+    }
+
+    fn refused(reason: LogError) -> Self {
+        Self { reason, may_be_stored: false }
+    }
+
+    fn at_commit(error: sqlx::Error) -> Self {
+        Self { reason: unavailable(error), may_be_stored: true }
+    }
+
+    fn outcome(&self) -> Result<Outcome, LogError> {
+        if self.may_be_stored {
+            return Ok(Outcome::Unknown(self.reason.to_string()));
+        }
+        Err(match &self.reason {
+            LogError::Changed(detail) => LogError::Changed(detail.clone()),
+            LogError::Unusable(detail) => LogError::Unusable(detail.clone()),
+            LogError::Unavailable(detail) => LogError::Unavailable(detail.clone()),
+            other => LogError::Unavailable(other.to_string()),
+        })
+    }
+}

@@ -1,0 +1,415 @@
+//! One suite of tests, which every backend passes.
+//!
+//! Each function is one test of one law; [`each_law!`](crate::each_law) makes a test of every function for a backend. A test gets two
+//! handles on one fresh, empty database, as two processes would have them.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use contract::{BusinessDate, Currency, Money, OrderId, StoreId};
+use event_log::{ChainState, Checkpoint, LogEpoch, Position, RecordHash, Revision, StreamIndex};
+use jiff::Timestamp;
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use crate::{
+    Batch, DayRow, DayState, Fence, FigureDifference, Generation, Heartbeat, LineRow, OrderPage, OrderRow, Quarantine, ReadModel,
+    ReadModelError, ReadModelWriter, StoreRow, StreamRow,
+};
+
+/// Why a test could not be carried out or failed.
+pub type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+const STREAM: StreamIndex = StreamIndex(0);
+const LIVE: Generation = Generation(1);
+const EPOCH: LogEpoch = LogEpoch { log_id: Uuid::from_u128(7), epoch: 3 };
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Makes a test of every law: `each_law!(module, fixture_expression)`, where the expression is awaited and gives a `Result` of two
+/// [`ReadModel`]s and of whatever must live as long as they do.
+#[macro_export]
+macro_rules! each_law {
+    ($backend:ident, $fixture:expr) => {
+        $crate::each_law!($backend, $fixture;
+            a_reader_says_when_there_is_no_schema,
+            of_two_claims_on_one_sight_one_succeeds,
+            who_was_fenced_changes_nothing,
+            a_batch_is_committed_once,
+            a_failed_batch_leaves_nothing,
+            rows_are_read_as_they_were_written,
+            rows_written_again_are_replaced,
+            orders_are_paged_by_ticket,
+            progress_tells_revisions_and_quarantine,
+            listeners_are_told,
+            a_heartbeat_and_a_release_need_the_fence,
+            other_generations_are_not_read,
+            a_stream_without_progress_takes_up_another_log,
+        );
+    };
+    ($backend:ident, $fixture:expr; $($law:ident,)*) => {
+        mod $backend {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $law() -> Result<(), $crate::conformance::Failure> {
+                    let (one, other, _kept) = $fixture.await?;
+                    $crate::conformance::$law(&one, &other).await
+                }
+            )*
+        }
+    };
+}
+
+fn store() -> Result<StoreId, Failure> {
+    Ok(StoreId::new("gangnam")?)
+}
+
+fn date(text: &str) -> Result<BusinessDate, Failure> {
+    Ok(BusinessDate::parse(text)?)
+}
+
+fn instant(seconds: i64) -> Result<Timestamp, Failure> {
+    Ok(Timestamp::from_second(1_700_000_000 + seconds)?)
+}
+
+fn order_id(number: u128) -> OrderId {
+    OrderId::from_uuid(Uuid::from_u128(0x0193_52f0_7a1c_7c3e_8f00_0000_0000_0000 + number))
+}
+
+fn store_row(revision: u64) -> Result<StoreRow, Failure> {
+    Ok(StoreRow {
+        chain: Some(ChainState {
+            ledger_id: Uuid::from_u128(11),
+            revision: Revision(revision),
+            hash: RecordHash([u8::try_from(revision % 256)?; 32]),
+            recorded_at_us: instant(i64::try_from(revision)?)?.as_microsecond(),
+        }),
+        currency: Some(Currency::new("KRW")?),
+        time_zone: "Asia/Seoul".into(),
+        name: BTreeMap::from([("ko".into(), "강남점 \"1호\"".into())]),
+        latest_date: Some(date("2026-03-02")?),
+        day_open: true,
+        z_number: 4,
+        z_hash: RecordHash([9; 32]),
+        document_number: 12,
+        open_orders: 2,
+        completed_between: 1,
+        grand_total_sales: Money::new(5_000_000),
+        grand_total_returns: Money::new(120_000),
+        ..StoreRow::new(store()?, STREAM)
+    })
+}
+
+fn order_row(number: i64, on: &str, status: i32) -> Result<OrderRow, Failure> {
+    Ok(OrderRow {
+        store: store()?,
+        order_id: order_id(u128::from(number.unsigned_abs()) + if on == "2026-03-02" { 0 } else { 1_000 }),
+        business_date: date(on)?,
+        ticket_number: number,
+        status,
+        placed_at: instant(number)?,
+        updated_at: instant(number + 5)?,
+        revision: Revision(2),
+        body: format!("order {number} of {on} \0\u{1}").into_bytes(),
+    })
+}
+
+fn day_row() -> Result<DayRow, Failure> {
+    Ok(DayRow {
+        store: store()?,
+        date: date("2026-03-02")?,
+        state: DayState::Closed,
+        time_zone: "Asia/Seoul".into(),
+        start: instant(0)?,
+        end: instant(86_400)?,
+        closed_at: Some(instant(86_500)?),
+        z_number: 5,
+        revision: Revision(9),
+        body: vec![0, 1, 2, 255],
+        recorded: vec![],
+        differences: vec![FigureDifference { figure: "sales.net \"x\"".into(), recorded: -5, projected: i64::MAX }],
+    })
+}
+
+/// An owner's sight of the stream.
+async fn own(writer: &dyn ReadModelWriter, owner: &str) -> Result<StreamRow, Failure> {
+    let seen = writer.stream(LIVE, STREAM, EPOCH).await?;
+    writer.claim(&seen, owner, EPOCH).await?.ok_or_else(|| "nobody else claims it".into())
+}
+
+fn fence(row: &StreamRow) -> Fence {
+    Fence { generation: row.generation, stream: row.stream, term: row.term, position: row.position }
+}
+
+fn batch(owned: &StreamRow, position: u64) -> Result<Batch, Failure> {
+    Ok(Batch {
+        fence: fence(owned),
+        checkpoint: Checkpoint { epoch: EPOCH, position: Position(position), hash: RecordHash([3; 32]) },
+        head: Position(position + 1),
+        lag_us: 17,
+        orphans: 2,
+        at: instant(100)?,
+        stores: vec![store_row(position)?],
+        orders: vec![],
+        lines: vec![],
+        days: vec![],
+    })
+}
+
+fn is_fenced<T>(result: &Result<T, ReadModelError>) -> bool {
+    matches!(result, Err(ReadModelError::Fenced { .. }))
+}
+
+pub async fn a_reader_says_when_there_is_no_schema(one: &ReadModel, other: &ReadModel) -> Result<(), Failure> {
+    assert!(matches!(other.reader.check().await, Err(ReadModelError::Schema(_))));
+    let (first, second) = tokio::join!(one.writer.migrate(), other.writer.migrate());
+    first?;
+    second?;
+    one.writer.migrate().await?;
+    other.reader.check().await?;
+    Ok(())
+}
+
+pub async fn of_two_claims_on_one_sight_one_succeeds(one: &ReadModel, other: &ReadModel) -> Result<(), Failure> {
+    one.writer.migrate().await?;
+    let seen = one.writer.stream(LIVE, STREAM, EPOCH).await?;
+    assert_eq!((seen.position, seen.checkpoint()), (Position(0), None));
+    assert_eq!(other.writer.stream(LIVE, STREAM, EPOCH).await?, seen);
+    let (first, second) = tokio::join!(one.writer.claim(&seen, "one", EPOCH), other.writer.claim(&seen, "other", EPOCH));
+    let (first, second) = (first?, second?);
+    assert!(first.is_some() != second.is_some());
+    let owned = first.or(second).ok_or("one has it")?;
+    assert_eq!(one.writer.stream(LIVE, STREAM, EPOCH).await?, owned);
+    assert!(one.writer.claim(&seen, "late", EPOCH).await?.is_none());
+    Ok(())
+}
+
+pub async fn who_was_fenced_changes_nothing(one: &ReadModel, other: &ReadModel) -> Result<(), Failure> {
+    one.writer.migrate().await?;
+    let fenced = own(&*one.writer, "one").await?;
+    let owner = own(&*other.writer, "other").await?;
+    assert!(is_fenced(&one.writer.commit(&batch(&fenced, 4)?).await));
+    assert!(one.reader.store(&store()?).await?.is_none());
+    other.writer.commit(&batch(&owner, 5)?).await?;
+    assert!(is_fenced(&one.writer.commit(&batch(&fenced, 6)?).await));
+    let seen = one.reader.store(&store()?).await?.ok_or("the store is there")?;
+    assert_eq!(seen.store.revision(), Revision(5));
+    Ok(())
+}
+
+pub async fn a_batch_is_committed_once(one: &ReadModel, _other: &ReadModel) -> Result<(), Failure> {
+    one.writer.migrate().await?;
+    let owned = own(&*one.writer, "one").await?;
+    let batch = Batch { orders: vec![order_row(1, "2026-03-02", 1)?], ..batch(&owned, 5)? };
+    one.writer.commit(&batch).await?;
+    assert!(is_fenced(&one.writer.commit(&batch).await), "the same batch again");
+    let now = one.writer.stream(LIVE, STREAM, EPOCH).await?;
+    assert_eq!((now.position, now.hash, now.head, now.lag_us, now.orphans), (Position(5), RecordHash([3; 32]), Position(6), 17, 2));
+    assert_eq!(now.checkpoint(), Some(batch.checkpoint));
+    assert!(now.beat > owned.beat);
+    Ok(())
+}
+
+pub async fn a_failed_batch_leaves_nothing(one: &ReadModel, _other: &ReadModel) -> Result<(), Failure> {
+    one.writer.migrate().await?;
+    let owned = own(&*one.writer, "one").await?;
+    // Two orders with one ticket break the index in the middle of the transaction.
+    let twin = OrderRow { order_id: order_id(77), ..order_row(1, "2026-03-02", 1)? };
+    let bad = Batch { orders: vec![order_row(1, "2026-03-02", 1)?, twin], ..batch(&owned, 5)? };
+    assert!(one.writer.commit(&bad).await.is_err());
+    assert!(one.reader.store(&store()?).await?.is_none());
+    one.writer.commit(&batch(&owned, 5)?).await?;
+    Ok(())
+}
+
+pub async fn rows_are_read_as_they_were_written(one: &ReadModel, other: &ReadModel) -> Result<(), Failure> {
+    one.writer.migrate().await?;
+    let owned = own(&*one.writer, "one").await?;
+    let still = StoreRow {
+        quarantine: Some(Quarantine { reason: "revision 3: it's \"broken\"".into(), revision: Revision(3), at: instant(1)?, skipped: 4 }),
+        ..StoreRow::new(StoreId::new("busan")?, STREAM)
+    };
+    let line = LineRow {
+        store: store()?,
+        order_id: order_id(1),
+        line_index: 0,
+        business_date: date("2026-03-02")?,
+        placed_at: instant(1)?,
+        sku: "latte \0 \"large\"".into(),
+        category: "coffee".into(),
+        quantity: 2,
+        gross: Money::new(10_000),
+        discount: Money::new(1_000),
+        net: Money::new(9_000),
+        tax_class: "STD".into(),
+        tax_rate_bp: 1_000,
+    };
+    let (order, day) = (order_row(1, "2026-03-02", 1)?, day_row()?);
+    let written = Batch {
+        stores: vec![store_row(5)?, still.clone()],
+        orders: vec![order.clone()],
+        lines: vec![line.clone(), LineRow { line_index: 1, ..line }],
+        days: vec![day.clone()],
+        ..batch(&owned, 5)?
+    };
+    one.writer.commit(&written).await?;
+
+    let seen = other.reader.store(&store()?).await?.ok_or("the store is there")?;
+    assert_eq!((seen.store, seen.epoch), (store_row(5)?, Some(EPOCH)));
+    let mut rows = one.writer.stores(LIVE, &[store()?, StoreId::new("busan")?, StoreId::new("nowhere")?]).await?;
+    rows.sort_by(|a, b| a.store.cmp(&b.store));
+    assert_eq!(rows, [still, store_row(5)?]);
+    let bodies = one.writer.orders(LIVE, &[(store()?, order_id(1)), (store()?, order_id(2))]).await?;
+    assert_eq!(bodies, [(store()?, order_id(1), order.body.clone())]);
+    let days = one.writer.days(LIVE, &[(store()?, date("2026-03-02")?), (store()?, date("2026-03-03")?)]).await?;
+    assert_eq!(days, std::slice::from_ref(&day));
+
+    let found = other.reader.order(&store()?, order_id(1)).await?.ok_or("the store is there")?;
+    assert_eq!(found.found, Some(order.body));
+    assert_eq!(other.reader.order(&store()?, order_id(2)).await?.ok_or("the store is there")?.found, None);
+    assert!(other.reader.order(&StoreId::new("nowhere")?, order_id(1)).await?.is_none());
+    assert_eq!(other.reader.day(&store()?, None).await?.ok_or("the store is there")?.found, Some(day.clone()));
+    assert_eq!(other.reader.day(&store()?, Some(day.date)).await?.ok_or("the store is there")?.found, Some(day));
+    assert_eq!(other.reader.day(&store()?, Some(date("2026-01-01")?)).await?.ok_or("the store is there")?.found, None);
+    let status = other.reader.status().await?;
+    assert_eq!((status.streams.len(), status.quarantined.len()), (1, 1));
+    let stores = other.reader.stores_after(None, 1).await?;
+    assert_eq!(stores.iter().map(|row| row.store.as_str()).collect::<Vec<_>>(), ["busan"]);
+    let stores = other.reader.stores_after(Some(&StoreId::new("busan")?), 10).await?;
+    assert_eq!(stores.iter().map(|row| row.store.as_str()).collect::<Vec<_>>(), ["gangnam"]);
+    Ok(())
+}
+
+pub async fn rows_written_again_are_replaced(one: &ReadModel, _other: &ReadModel) -> Result<(), Failure> {
+    one.writer.migrate().await?;
+    let mut owned = own(&*one.writer, "one").await?;
+    let (order, day) = (order_row(1, "2026-03-02", 1)?, day_row()?);
+    one.writer.commit(&Batch { orders: vec![order.clone()], days: vec![day.clone()], ..batch(&owned, 5)? }).await?;
+    owned.position = Position(5);
+    let order = OrderRow { status: 4, body: vec![1], revision: Revision(6), ..order };
+    let day = DayRow { body: vec![7; 100_000], z_number: 6, ..day };
+    one.writer.commit(&Batch { orders: vec![order], days: vec![day.clone()], ..batch(&owned, 6)? }).await?;
+    assert_eq!(one.reader.store(&store()?).await?.ok_or("the store is there")?.store, store_row(6)?);
+    assert_eq!(one.reader.order(&store()?, order_id(1)).await?.ok_or("the store is there")?.found, Some(vec![1]));
+    assert_eq!(one.reader.day(&store()?, None).await?.ok_or("the store is there")?.found, Some(day));
+    Ok(())
+}
+
+pub async fn orders_are_paged_by_ticket(one: &ReadModel, other: &ReadModel) -> Result<(), Failure> {
+    one.writer.migrate().await?;
+    let owned = own(&*one.writer, "one").await?;
+    let mut orders = vec![order_row(1, "2026-03-01", 4)?];
+    for ticket in (1..=25).rev() {
+        orders.push(order_row(ticket, "2026-03-02", if ticket % 2 == 0 { 4 } else { 1 })?);
+    }
+    one.writer.commit(&Batch { orders, ..batch(&owned, 5)? }).await?;
+    let page = OrderPage { store: store()?, date: None, statuses: vec![], after_ticket: 0, limit: 10 };
+    let mut tickets = Vec::new();
+    loop {
+        let after_ticket = tickets.last().copied().unwrap_or(0);
+        let found = other.reader.orders_page(&OrderPage { after_ticket, ..page.clone() }).await?.ok_or("the store is there")?.found;
+        if found.is_empty() {
+            break;
+        }
+        assert!(found.len() <= 10);
+        tickets.extend(found.iter().map(|(ticket, _)| *ticket));
+    }
+    assert_eq!(tickets, (1..=25).collect::<Vec<_>>());
+    let only = |statuses: Vec<i32>, on: Option<BusinessDate>| OrderPage { statuses, date: on, limit: 100, ..page.clone() };
+    let count = async |page: OrderPage| other.reader.orders_page(&page).await.map(|seen| seen.map(|seen| seen.found.len()));
+    assert_eq!(count(only(vec![4], None)).await?, Some(12));
+    assert_eq!(count(only(vec![1, 4], None)).await?, Some(25));
+    assert_eq!(count(only(vec![5], None)).await?, Some(0));
+    assert_eq!(count(only(vec![], Some(date("2026-03-01")?))).await?, Some(1));
+    assert_eq!(count(only(vec![], Some(date("2020-01-01")?))).await?, Some(0));
+    assert_eq!(count(OrderPage { store: StoreId::new("nowhere")?, ..page.clone() }).await?, None);
+    Ok(())
+}
+
+pub async fn progress_tells_revisions_and_quarantine(one: &ReadModel, other: &ReadModel) -> Result<(), Failure> {
+    one.writer.migrate().await?;
+    let nothing = other.reader.progress(&[store()?]).await?;
+    assert!(nothing.epoch.is_none() && nothing.stores.is_empty());
+    let owned = own(&*one.writer, "one").await?;
+    let quarantine = Quarantine { reason: "broken".into(), revision: Revision(3), at: instant(1)?, skipped: 0 };
+    let busan = StoreId::new("busan")?;
+    let still = StoreRow { quarantine: Some(quarantine), ..StoreRow::new(busan.clone(), STREAM) };
+    one.writer.commit(&Batch { stores: vec![store_row(5)?, still], ..batch(&owned, 5)? }).await?;
+    let progress = other.reader.progress(&[store()?, busan.clone(), StoreId::new("nowhere")?]).await?;
+    assert_eq!(progress.epoch, Some(EPOCH));
+    let told: Vec<_> =
+        progress.stores.iter().map(|(store, progress)| (store.as_str(), progress.revision.0, progress.quarantined)).collect();
+    assert_eq!(told, [("busan", 0, true), ("gangnam", 5, false)]);
+    Ok(())
+}
+
+pub async fn listeners_are_told(one: &ReadModel, _other: &ReadModel) -> Result<(), Failure> {
+    one.writer.migrate().await?;
+    let (hint, mut hinted) = watch::channel(0);
+    let reader = one.reader.clone();
+    let listening = tokio::spawn(async move { reader.listen(&hint).await });
+    let mut owned = own(&*one.writer, "one").await?;
+    let told = async {
+        // A commit from before the listener was there tells nobody.
+        for position in 1.. {
+            one.writer.commit(&batch(&owned, position)?).await?;
+            owned.position = Position(position);
+            if tokio::time::timeout(Duration::from_millis(200), hinted.changed()).await.is_ok() {
+                break;
+            }
+        }
+        Ok::<(), Failure>(())
+    };
+    tokio::time::timeout(PATIENCE, told).await??;
+    listening.abort();
+    Ok(())
+}
+
+pub async fn a_heartbeat_and_a_release_need_the_fence(one: &ReadModel, other: &ReadModel) -> Result<(), Failure> {
+    one.writer.migrate().await?;
+    let fenced = own(&*one.writer, "one").await?;
+    let owned = own(&*other.writer, "other").await?;
+    let beat = |row: &StreamRow| Ok::<_, Failure>(Heartbeat { fence: fence(row), head: Position(40), lag_us: 5, at: instant(3)? });
+    assert!(is_fenced(&one.writer.beat(&beat(&fenced)?).await));
+    assert!(is_fenced(&one.writer.release(&fence(&fenced)).await));
+    other.writer.beat(&beat(&owned)?).await?;
+    let now = one.writer.stream(LIVE, STREAM, EPOCH).await?;
+    assert_eq!((now.head, now.lag_us, now.updated_at, now.owner.as_str()), (Position(40), 5, instant(3)?, "other"));
+    assert!(now.beat > owned.beat);
+    other.writer.release(&fence(&owned)).await?;
+    assert_eq!(one.writer.stream(LIVE, STREAM, EPOCH).await?.owner, "");
+    Ok(())
+}
+
+pub async fn other_generations_are_not_read(one: &ReadModel, other: &ReadModel) -> Result<(), Failure> {
+    one.writer.migrate().await?;
+    assert_eq!(one.writer.live_generation().await?, LIVE);
+    let next = Generation(2);
+    let seen = one.writer.stream(next, STREAM, EPOCH).await?;
+    let owned = one.writer.claim(&seen, "one", EPOCH).await?.ok_or("nobody else claims it")?;
+    let rows = Batch { orders: vec![order_row(1, "2026-03-02", 1)?], days: vec![day_row()?], ..batch(&owned, 5)? };
+    one.writer.commit(&rows).await?;
+    assert!(other.reader.store(&store()?).await?.is_none());
+    assert!(other.reader.stores_after(None, 10).await?.is_empty());
+    assert!(other.reader.status().await?.streams.is_empty());
+    assert_eq!(one.writer.stores(next, &[store()?]).await?.len(), 1);
+    // The same rows fit into the live generation beside it.
+    let owned = own(&*one.writer, "one").await?;
+    let live = Batch { orders: rows.orders, days: rows.days, ..batch(&owned, 5)? };
+    one.writer.commit(&live).await?;
+    assert!(other.reader.store(&store()?).await?.is_some());
+    Ok(())
+}
+
+pub async fn a_stream_without_progress_takes_up_another_log(one: &ReadModel, _other: &ReadModel) -> Result<(), Failure> {
+    one.writer.migrate().await?;
+    let mut owned = own(&*one.writer, "one").await?;
+    let another = LogEpoch { log_id: Uuid::from_u128(8), epoch: 1 };
+    let seen = one.writer.claim(&owned, "one", another).await?.ok_or("nobody else claims it")?;
+    assert_eq!(seen.epoch, another);
+    owned = one.writer.claim(&seen, "one", EPOCH).await?.ok_or("nobody else claims it")?;
+    one.writer.commit(&batch(&owned, 5)?).await?;
+    let now = one.writer.stream(LIVE, STREAM, another).await?;
+    let claimed = one.writer.claim(&now, "one", another).await?.ok_or("nobody else claims it")?;
+    assert_eq!(claimed.epoch, EPOCH, "what was projected from a log stays that log's");
+    Ok(())
+}

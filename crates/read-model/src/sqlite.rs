@@ -1,0 +1,371 @@
+//! The embedded backend.
+//!
+//! Write-ahead log with `synchronous = NORMAL`: a power cut may take the last transactions, but always whole ones, each a batch's rows
+//! together with its checkpoint. The projector then finds the earlier checkpoint and projects the tail again from the event log, which
+//! is synchronous. Nothing that was acknowledged to a till lives only here.
+
+use std::path::Path;
+use std::time::Duration;
+
+use contract::{BusinessDate, Currency, Money, OrderId, StoreId};
+use event_log::{ChainState, LogEpoch, Position, RecordHash, Revision, StreamIndex};
+use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous};
+use sqlx::{Row as _, Sqlite, Transaction};
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use crate::error::ReadModelError;
+use crate::rows::{
+    Batch, DayRow, DayState, Fence, Generation, Heartbeat, LineRow, OrderPage, OrderRow, Orders, Progress, ProjectionStatus, Quarantine,
+    Seen, StoreProgress, StoreRow, StreamRow,
+};
+use crate::shared::{
+    backend, corrupt, day_columns, hash, instant, json, live, signed, store_and_epoch, store_columns, stream_columns, unsigned,
+};
+use crate::traits::{ReadModelReader, ReadModelWriter};
+
+const READERS: u32 = 4;
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
+const MIGRATION_TRIES: u32 = 5;
+const BETWEEN_MIGRATIONS: Duration = Duration::from_millis(100);
+/// Pages of the database held in memory by each connection, in KiB (negative, as SQLite wants it).
+const CACHE_KIB: &str = "-16384";
+
+static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
+
+pub(crate) struct SqliteModel {
+    reads: SqlitePool,
+    writes: SqlitePool,
+    commits: watch::Sender<u64>,
+}
+
+/// Byte strings of many rows in one parameter: rows name offset and length, and `substr` cuts them out, which spares hexadecimal.
+#[derive(Default)]
+struct Blobs(Vec<u8>);
+
+impl Blobs {
+    /// Where the bytes begin, counted from 1 as `substr` does.
+    fn push(&mut self, bytes: &[u8]) -> usize {
+        let at = self.0.len() + 1;
+        self.0.extend_from_slice(bytes);
+        at
+    }
+}
+
+impl SqliteModel {
+    pub fn open(path: &Path) -> Self {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Normal)
+            .busy_timeout(BUSY_TIMEOUT)
+            .foreign_keys(false)
+            .pragma("cache_size", CACHE_KIB);
+        let pool = |connections| {
+            SqlitePoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE_TIMEOUT).connect_lazy_with(options.clone())
+        };
+        Self { reads: pool(READERS), writes: pool(1), commits: watch::Sender::new(0) }
+    }
+
+    fn newest_migration() -> i64 {
+        MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0)
+    }
+
+    async fn run_migrations(&self) -> Result<(), ReadModelError> {
+        // SQLite has no lock around migrations: who comes second finds the tables made half-way through its own try, and looks again.
+        let mut tries = 1;
+        loop {
+            match MIGRATIONS.run(&self.writes).await {
+                Ok(()) => return Ok(()),
+                Err(MigrateError::ExecuteMigration(..)) if tries < MIGRATION_TRIES => tries += 1,
+                Err(MigrateError::Execute(error)) => return Err(error.into()),
+                Err(other) => return Err(ReadModelError::Schema(other.to_string())),
+            }
+            tokio::time::sleep(BETWEEN_MIGRATIONS).await;
+        }
+    }
+
+    async fn migrated_to(&self) -> Result<Option<i64>, ReadModelError> {
+        let known = sqlx::query("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = '_sqlx_migrations'");
+        if known.fetch_optional(&self.reads).await?.is_none() {
+            return Ok(None);
+        }
+        let row = sqlx::query("SELECT max(version) AS version FROM _sqlx_migrations WHERE success").fetch_one(&self.reads).await?;
+        Ok(row.try_get("version")?)
+    }
+
+    async fn told(&self, hint: &watch::Sender<u64>) {
+        let mut commits = self.commits.subscribe();
+        while commits.changed().await.is_ok() {
+            hint.send_modify(|count| *count = count.wrapping_add(1));
+        }
+    }
+
+    async fn stored_orders(&self, generation: Generation, orders: &[(StoreId, OrderId)]) -> Result<Vec<SqliteRow>, ReadModelError> {
+        let keys: Vec<_> = orders.iter().map(|(store, order)| (store.as_str(), order.uuid().simple().to_string())).collect();
+        // The cross join keeps the keys outside: one look into the index for each.
+        let query = "SELECT o.store_id, o.order_id, o.body FROM json_each($2) k CROSS JOIN orders o \
+                     ON o.generation = $1 AND o.store_id = k.value ->> 0 AND o.order_id = unhex(k.value ->> 1)";
+        Ok(sqlx::query(query).bind(generation.0).bind(json(&keys)?).fetch_all(&self.writes).await?)
+    }
+
+    async fn stored_days(&self, generation: Generation, days: &[(StoreId, BusinessDate)]) -> Result<Vec<SqliteRow>, ReadModelError> {
+        let keys: Vec<_> = days.iter().map(|(store, date)| (store.as_str(), date.to_string())).collect();
+        let query = sqlx::query(concat!(
+            "SELECT ",
+            day_columns!(),
+            " FROM json_each($2) k CROSS JOIN business_days d \
+             ON d.generation = $1 AND d.store_id = k.value ->> 0 AND d.business_date = k.value ->> 1"
+        ));
+        Ok(query.bind(generation.0).bind(json(&keys)?).fetch_all(&self.writes).await?)
+    }
+
+    async fn commit_batch(&self, batch: &Batch) -> Result<(), ReadModelError> {
+        let fence = &batch.fence;
+        let mut transaction = self.writes.begin_with("BEGIN IMMEDIATE").await?;
+        let moved = sqlx::query(
+            "UPDATE checkpoints SET position = $1, hash = $2, head = $3, lag_us = $4, orphans = orphans + $5, beat = beat + 1, \
+             updated_at_us = $6, log_id = $7, epoch = $8 \
+             WHERE projection = 'sales' AND generation = $9 AND stream = $10 AND position = $11 AND term = $12",
+        )
+        .bind(signed(batch.checkpoint.position.0))
+        .bind(&batch.checkpoint.hash.0[..])
+        .bind(signed(batch.head.0))
+        .bind(batch.lag_us)
+        .bind(signed(batch.orphans))
+        .bind(batch.at.as_microsecond())
+        .bind(batch.checkpoint.epoch.log_id)
+        .bind(i64::from(batch.checkpoint.epoch.epoch))
+        .bind(fence.generation.0)
+        .bind(i64::from(fence.stream.0))
+        .bind(signed(fence.position.0))
+        .bind(signed(fence.term))
+        .execute(&mut *transaction)
+        .await?;
+        if moved.rows_affected() == 0 {
+            transaction.rollback().await?;
+            return Err(fenced(fence));
+        }
+        write_stores(&mut transaction, fence.generation, &batch.stores).await?;
+        write_orders(&mut transaction, fence.generation, &batch.orders).await?;
+        write_lines(&mut transaction, fence.generation, &batch.lines).await?;
+        write_days(&mut transaction, fence.generation, &batch.days).await?;
+        transaction.commit().await?;
+        self.commits.send_modify(|count| *count = count.wrapping_add(1));
+        Ok(())
+    }
+}
+
+#[derive(serde::Serialize)]
+struct StoreJson<'a> {
+    store_id: &'a str,
+    stream: u16,
+    /// Absent before the first record.
+    ledger_id: Option<String>,
+    revision: u64,
+    hash: String,
+    recorded_at_us: i64,
+    currency: &'a str,
+    time_zone: &'a str,
+    name: String,
+    latest_date: String,
+    day_open: u8,
+    z_number: i64,
+    z_hash: String,
+    document_number: i64,
+    open_orders: i64,
+    completed_between: i64,
+    grand_total_sales: i64,
+    grand_total_returns: i64,
+    quarantine_reason: &'a str,
+    quarantine_revision: u64,
+    quarantined_at_us: i64,
+    skipped_records: u64,
+}
+
+impl<'a> StoreJson<'a> {
+    fn of(row: &'a StoreRow) -> Result<Self, ReadModelError> {
+        let quarantine = row.quarantine.as_ref();
+        Ok(Self {
+            store_id: row.store.as_str(),
+            stream: row.stream.0,
+            ledger_id: row.chain.map(|chain| chain.ledger_id.simple().to_string()),
+            revision: row.revision().0,
+            hash: hex::encode(row.chain.map_or(RecordHash::NONE, |chain| chain.hash).0),
+            recorded_at_us: row.chain.map_or(0, |chain| chain.recorded_at_us),
+            currency: row.currency.as_ref().map_or("", Currency::as_str),
+            time_zone: &row.time_zone,
+            name: json(&row.name)?,
+            latest_date: row.latest_date.map(|date| date.to_string()).unwrap_or_default(),
+            day_open: u8::from(row.day_open),
+            z_number: row.z_number,
+            z_hash: hex::encode(row.z_hash.0),
+            document_number: row.document_number,
+            open_orders: row.open_orders,
+            completed_between: row.completed_between,
+            grand_total_sales: row.grand_total_sales.minor(),
+            grand_total_returns: row.grand_total_returns.minor(),
+            quarantine_reason: quarantine.map_or("", |quarantine| &quarantine.reason),
+            quarantine_revision: quarantine.map_or(0, |quarantine| quarantine.revision.0),
+            quarantined_at_us: quarantine.map_or(0, |quarantine| quarantine.at.as_microsecond()),
+            skipped_records: quarantine.map_or(0, |quarantine| quarantine.skipped),
+        })
+    }
+}
+
+async fn write_stores(
+    transaction: &mut Transaction<'_, Sqlite>,
+    generation: Generation,
+    rows: &[StoreRow],
+) -> Result<(), ReadModelError> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let values = rows.iter().map(StoreJson::of).collect::<Result<Vec<_>, _>>()?;
+    sqlx::query(
+        "INSERT OR REPLACE INTO stores (generation, store_id, stream, ledger_id, revision, hash, recorded_at_us, currency, time_zone, \
+         name, latest_date, day_open, z_number, z_hash, document_number, open_orders, completed_between, grand_total_sales, grand_total_returns, \
+         quarantine_reason, quarantine_revision, quarantined_at_us, skipped_records) \
+         SELECT $1, value ->> 'store_id', value ->> 'stream', unhex(value ->> 'ledger_id'), value ->> 'revision', unhex(value ->> 'hash'), \
+         value ->> 'recorded_at_us', value ->> 'currency', value ->> 'time_zone', value ->> 'name', value ->> 'latest_date', \
+         value ->> 'day_open', value ->> 'z_number', unhex(value ->> 'z_hash'), value ->> 'document_number', value ->> 'open_orders', \
+         value ->> 'completed_between', \
+         value ->> 'grand_total_sales', value ->> 'grand_total_returns', value ->> 'quarantine_reason', \
+         value ->> 'quarantine_revision', value ->> 'quarantined_at_us', value ->> 'skipped_records' FROM json_each($2)",
+    )
+    .bind(generation.0)
+    .bind(json(&values)?)
+    .execute(&mut **transaction)
+    .await?;
+    Ok(())
+}
+
+async fn write_orders(
+    transaction: &mut Transaction<'_, Sqlite>,
+    generation: Generation,
+    rows: &[OrderRow],
+) -> Result<(), ReadModelError> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let mut blobs = Blobs::default();
+    let values: Vec<_> = rows
+        .iter()
+        .map(|row| {
+            let id = blobs.push(row.order_id.uuid().as_bytes());
+            let body = blobs.push(&row.body);
+            (
+                row.store.as_str(),
+                id,
+                row.business_date.to_string(),
+                row.ticket_number,
+                row.status,
+                row.placed_at.as_microsecond(),
+                row.updated_at.as_microsecond(),
+                row.revision.0,
+                body,
+                row.body.len(),
+            )
+        })
+        .collect();
+    sqlx::query(
+        "INSERT INTO orders (generation, store_id, order_id, business_date, ticket_number, status, placed_at_us, updated_at_us, revision, body) \
+         SELECT $1, value ->> 0, substr($3, value ->> 1, 16), value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7, \
+         substr($3, value ->> 8, value ->> 9) FROM json_each($2) WHERE true \
+         ON CONFLICT (generation, store_id, order_id) DO UPDATE SET status = excluded.status, updated_at_us = excluded.updated_at_us, \
+         revision = excluded.revision, body = excluded.body",
+    )
+    .bind(generation.0)
+    .bind(json(&values)?)
+    .bind(blobs.0)
+    .execute(&mut **transaction)
+    .await?;
+    Ok(())
+}
+
+async fn write_lines(
+    transaction: &mut Transaction<'_, Sqlite>,
+    generation: Generation,
+    rows: &[LineRow],
+) -> Result<(), ReadModelError> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let mut blobs = Blobs::default();
+    let values: Vec<_> = rows
+        .iter()
+        .map(|row| {
+            (
+                row.store.as_str(),
+                blobs.push(row.order_id.uuid().as_bytes()),
+                row.line_index,
+                row.business_date.to_string(),
+                row.placed_at.as_microsecond(),
+                &row.sku,
+                &row.category,
+                row.quantity,
+                row.gross.minor(),
+                row.discount.minor(),
+                row.net.minor(),
+                &row.tax_class,
+                row.tax_rate_bp,
+            )
+        })
+        .collect();
+    sqlx::query(
+        "INSERT OR REPLACE INTO order_lines (generation, store_id, order_id, line_index, business_date, placed_at_us, sku, category, \
+         quantity, gross, discount, net, tax_class, tax_rate_bp) \
+         SELECT $1, value ->> 0, substr($3, value ->> 1, 16), value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7, \
+         value ->> 8, value ->> 9, value ->> 10, value ->> 11, value ->> 12 FROM json_each($2)",
+    )
+    .bind(generation.0)
+    .bind(json(&values)?)
+    .bind(blobs.0)
+    .execute(&mut **transaction)
+    .await?;
+    Ok(())
+}
+
+async fn write_days(transaction: &mut Transaction<'_, Sqlite>, generation: Generation, rows: &[DayRow]) -> Result<(), ReadModelError> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let mut blobs = Blobs::default();
+    let mut values = Vec::with_capacity(rows.len());
+    for row in rows {
+        let (body, recorded) = (blobs.push(&row.body), blobs.push(&row.recorded));
+        values.push((
+            row.store.as_str(),
+            row.date.to_string(),
+            if row.state == DayState::Open { 1 } else { 2 },
+            &row.time_zone,
+            row.start.as_microsecond(),
+            row.end.as_microsecond(),
+            row.closed_at.map_or(0, |at| at.as_microsecond()),
+            row.z_number,
+            row.revision.0,
+            body,
+            row.body.len(),
+            recorded,
+            row.recorded.len(),
+            json(&row.differences)?,
+        ));
+    }
+    sqlx::query(
+        "INSERT OR REPLACE INTO business_days (generation, store_id, business_date, state, time_zone, start_at_us, end_at_us, closed_at_us, \
+         z_number, revision, body, recorded, differences) \
+         SELECT $1, value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7, value ->> 8, \
+         substr($3, value ->> 9, value ->> 10), substr($3, value ->> 11, value ->> 12), value ->> 13 FROM json_each($2)",
+    )
+    .bind(generation.0)
+    .bind(json(&values)?)
+    .bind(blobs.0)
+    .execute(&mut **transaction)
+    .await?;
+    Ok(())
+}
+
+backend!(SqliteModel, SqliteRow, "(SELECT value FROM json_each($1))", "(SELECT value FROM json_each($2))");

@@ -1,0 +1,80 @@
+use contract::{BusinessDate, OrderId, StoreId};
+use event_log::{LogEpoch, StreamIndex};
+use tokio::sync::watch;
+
+use crate::error::ReadModelError;
+use crate::rows::{
+    Batch, DayRow, Fence, Generation, Heartbeat, OrderPage, Orders, Progress, ProjectionStatus, Seen, StoreRow, StreamRow,
+};
+
+/// The projector's side of the read model.
+///
+/// Laws, which the conformance suite holds every backend to:
+///
+/// 1. *Fenced*: [`Self::commit`], [`Self::beat`] and [`Self::release`] change something only if the stream stands at the fence's position
+///    in the fence's term; otherwise they change nothing at all and say [`ReadModelError::Fenced`].
+/// 2. *Exactly once*: a batch's rows and its checkpoint are one transaction. As the checkpoint only moves on, rows read by a writer that
+///    believes in a position are those of that position if its commit then succeeds; so rows may be read outside of the transaction.
+/// 3. *One owner*: of all claims made on one sight of a stream at most one succeeds, and it fences the owner before.
+/// 4. *Told*: after a commit whoever listens ([`ReadModelReader::listen`]) is told, sooner or later; the news is a hint, never proof.
+#[async_trait::async_trait]
+pub trait ReadModelWriter: Send + Sync + 'static {
+    /// Brings the schema up to what this build needs. Any number of instances may do so at once.
+    async fn migrate(&self) -> Result<(), ReadModelError>;
+
+    /// The generation that is read now.
+    async fn live_generation(&self) -> Result<Generation, ReadModelError>;
+
+    /// The stream's row, made with position 0 and without an owner if there was none.
+    async fn stream(&self, generation: Generation, stream: StreamIndex, epoch: LogEpoch) -> Result<StreamRow, ReadModelError>;
+
+    /// Takes the stream over from whoever had it, if nothing has happened to it since `seen` was read; `None` otherwise.
+    /// A stream of which nothing has been projected yet changes to the log of `epoch`.
+    async fn claim(&self, seen: &StreamRow, owner: &str, epoch: LogEpoch) -> Result<Option<StreamRow>, ReadModelError>;
+
+    /// Lets go of the stream, so that a successor need not wait.
+    async fn release(&self, fence: &Fence) -> Result<(), ReadModelError>;
+
+    async fn beat(&self, heartbeat: &Heartbeat) -> Result<(), ReadModelError>;
+
+    async fn stores(&self, generation: Generation, stores: &[StoreId]) -> Result<Vec<StoreRow>, ReadModelError>;
+
+    /// The bodies of those orders that exist.
+    async fn orders(
+        &self,
+        generation: Generation,
+        orders: &[(StoreId, OrderId)],
+    ) -> Result<Vec<(StoreId, OrderId, Vec<u8>)>, ReadModelError>;
+
+    async fn days(&self, generation: Generation, days: &[(StoreId, BusinessDate)]) -> Result<Vec<DayRow>, ReadModelError>;
+
+    async fn commit(&self, batch: &Batch) -> Result<(), ReadModelError>;
+}
+
+/// The side of those who answer questions. Every answer is read at one instant, from the live generation.
+/// "Not found" is `None`.
+#[async_trait::async_trait]
+pub trait ReadModelReader: Send + Sync + 'static {
+    /// Whether the database answers and has the schema that this build reads.
+    async fn check(&self) -> Result<(), ReadModelError>;
+
+    /// Bumps `hint` whenever rows may have changed; runs for ever. Where the database cannot tell (a hot standby), it stays silent:
+    /// look at [`Self::progress`] as well.
+    async fn listen(&self, hint: &watch::Sender<u64>);
+
+    async fn progress(&self, stores: &[StoreId]) -> Result<Progress, ReadModelError>;
+
+    async fn store(&self, store: &StoreId) -> Result<Option<Seen<()>>, ReadModelError>;
+
+    /// Up to `limit` stores by id, after `after`.
+    async fn stores_after(&self, after: Option<&StoreId>, limit: u32) -> Result<Vec<StoreRow>, ReadModelError>;
+
+    async fn order(&self, store: &StoreId, order: OrderId) -> Result<Option<Seen<Option<Vec<u8>>>>, ReadModelError>;
+
+    async fn orders_page(&self, page: &OrderPage) -> Result<Option<Seen<Orders>>, ReadModelError>;
+
+    /// A day's figures; the store's latest date when none is named.
+    async fn day(&self, store: &StoreId, date: Option<BusinessDate>) -> Result<Option<Seen<Option<DayRow>>>, ReadModelError>;
+
+    async fn status(&self) -> Result<ProjectionStatus, ReadModelError>;
+}

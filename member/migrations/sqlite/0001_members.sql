@@ -1,0 +1,36 @@
+-- Times are microseconds since 1970-01-01 UTC. Ids are the 16 bytes of the UUID.
+
+CREATE TABLE members (
+    member_id        BLOB    NOT NULL PRIMARY KEY,
+    -- NULL once withdrawn, like phone_number.
+    display_name     TEXT,
+    phone_number     TEXT    UNIQUE,
+    tier             TEXT    NOT NULL CHECK (tier IN ('basic', 'silver', 'gold')),
+    state            TEXT    NOT NULL CHECK (state IN ('active', 'withdrawn')),
+    register_time_us INTEGER NOT NULL,
+    update_time_us   INTEGER NOT NULL,
+    -- Grows with every change; the etag.
+    version          INTEGER NOT NULL,
+    CHECK ((state = 'active') = (display_name IS NOT NULL)),
+    CHECK ((state = 'active') = (phone_number IS NOT NULL))
+) STRICT;
+
+CREATE TABLE cards (
+    -- SHA-256 of the token; the token itself is never stored.
+    token_sha256 BLOB NOT NULL PRIMARY KEY,
+    member_id    BLOB NOT NULL REFERENCES members
+) STRICT;
+
+CREATE INDEX cards_by_member ON cards (member_id);
+
+-- Every registration for ever, so that a repeat answers as the first did.
+CREATE TABLE registrations (
+    request_id   BLOB NOT NULL PRIMARY KEY,
+    member_id    BLOB NOT NULL REFERENCES members,
+    -- The content is kept only as SHA-256 (salt, content); NULL once withdrawn, so that nothing can be guessed from it.
+    salt         BLOB,
+    content_hash BLOB,
+    CHECK ((salt IS NULL) = (content_hash IS NULL))
+) STRICT;
+
+CREATE INDEX registrations_by_member ON registrations (member_id);

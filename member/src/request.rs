@@ -1,0 +1,140 @@
+//! Reads requests into values, reporting everything that is wrong with one at once.
+
+use contract::api::member as api;
+use contract::{Rejection, RequestId, Violation};
+
+use crate::store::CARDS_PER_MEMBER;
+use crate::value::{CardHash, Change, DisplayName, Key, MemberId, PhoneNumber, Registration, Tier, ValueError};
+
+/// Gathers what is wrong with a request's fields.
+#[derive(Default)]
+struct Checks {
+    violations: Vec<Violation>,
+}
+
+impl Checks {
+    fn check<T, E: std::fmt::Display>(&mut self, field: &str, value: Result<T, E>) -> Option<T> {
+        value.map_err(|error| self.note(field, error)).ok()
+    }
+
+    fn note(&mut self, field: &str, problem: impl std::fmt::Display) {
+        self.violations.push(Violation { field: field.to_owned(), description: problem.to_string() });
+    }
+
+    fn cards(&mut self, field: &str, tokens: &[String]) -> Vec<CardHash> {
+        if tokens.len() > CARDS_PER_MEMBER {
+            self.note(field, format!("a member has at most {CARDS_PER_MEMBER} cards"));
+            return Vec::new();
+        }
+        let mut cards = Vec::with_capacity(tokens.len());
+        for (index, token) in tokens.iter().enumerate() {
+            let field = format!("{field}[{index}]");
+            match self.check(&field, CardHash::of_token(token)) {
+                Some(card) if cards.contains(&card) => self.note(&field, "is listed twice"),
+                Some(card) => cards.push(card),
+                None => {}
+            }
+        }
+        cards
+    }
+
+    /// What was read, unless something was wrong.
+    fn finish<T>(self, read: Option<T>) -> Result<T, Rejection> {
+        match (Rejection::invalid(self.violations), read) {
+            (None, Some(read)) => Ok(read),
+            (Some(rejection), _) => Err(rejection),
+            (None, None) => Err(Rejection::new(contract::Reason::Internal, "internal error")),
+        }
+    }
+}
+
+fn tier(number: i32) -> Result<Tier, ValueError> {
+    match api::Tier::try_from(number) {
+        Ok(api::Tier::Basic) => Ok(Tier::Basic),
+        Ok(api::Tier::Silver) => Ok(Tier::Silver),
+        Ok(api::Tier::Gold) => Ok(Tier::Gold),
+        Ok(api::Tier::Unspecified) | Err(_) => Err(ValueError::NotATier),
+    }
+}
+
+pub(crate) fn member_id(text: &str) -> Result<MemberId, Rejection> {
+    let mut checks = Checks::default();
+    let id = checks.check("member_id", MemberId::parse(text));
+    checks.finish(id)
+}
+
+pub(crate) fn key(request: &api::CheckMembershipRequest) -> Result<Key, Rejection> {
+    use api::check_membership_request::Key as Sent;
+    let mut checks = Checks::default();
+    let key = match &request.key {
+        Some(Sent::MemberId(text)) => checks.check("member_id", MemberId::parse(text)).map(Key::Id),
+        Some(Sent::CardToken(text)) => checks.check("card_token", CardHash::of_token(text)).map(Key::Card),
+        Some(Sent::PhoneNumber(text)) => checks.check("phone_number", PhoneNumber::parse(text)).map(Key::Phone),
+        Some(Sent::CardTokenSha256(bytes)) => checks.check("card_token_sha256", CardHash::from_slice(bytes)).map(Key::Card),
+        None => {
+            checks.note("key", "must be one of member_id, card_token, phone_number and card_token_sha256");
+            None
+        }
+    };
+    checks.finish(key)
+}
+
+pub(crate) fn registration(request: &api::RegisterMemberRequest) -> Result<Registration, Rejection> {
+    let mut checks = Checks::default();
+    let request_id = checks.check("request_id", RequestId::parse(&request.request_id));
+    let display_name = checks.check("display_name", DisplayName::parse(&request.display_name));
+    let phone_number = checks.check("phone_number", PhoneNumber::parse(&request.phone_number));
+    let tier = checks.check("tier", tier(request.tier));
+    let cards = checks.cards("card_tokens", &request.card_tokens);
+    let read = request_id.zip(display_name).zip(phone_number).zip(tier);
+    checks.finish(read.map(|(((request_id, display_name), phone_number), tier)| Registration {
+        request_id,
+        display_name,
+        phone_number,
+        tier,
+        cards,
+    }))
+}
+
+pub(crate) fn change(request: &api::UpdateMemberRequest) -> Result<Change, Rejection> {
+    let mut checks = Checks::default();
+    let id = checks.check("member_id", MemberId::parse(&request.member_id));
+    let display_name = request.display_name.as_deref().and_then(|text| checks.check("display_name", DisplayName::parse(text)));
+    let phone_number = request.phone_number.as_deref().and_then(|text| checks.check("phone_number", PhoneNumber::parse(text)));
+    let tier = request.tier.and_then(|number| checks.check("tier", tier(number)));
+    let add_cards = checks.cards("add_card_tokens", &request.add_card_tokens);
+    let etag = (!request.etag.is_empty()).then(|| request.etag.clone());
+    checks.finish(id.map(|id| Change { id, display_name, phone_number, tier, add_cards, etag }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_that_is_wrong_is_reported_at_once() {
+        let request = api::RegisterMemberRequest {
+            request_id: "1".into(),
+            display_name: " ".into(),
+            phone_number: "010".into(),
+            tier: 9,
+            card_tokens: vec!["card-0001".into(), "short".into(), "card-0001".into()],
+        };
+        let fields: Vec<_> = registration(&request).unwrap_err().violations.into_iter().map(|violation| violation.field).collect();
+        assert_eq!(fields, ["request_id", "display_name", "phone_number", "tier", "card_tokens[1]", "card_tokens[2]"]);
+    }
+
+    #[test]
+    fn an_update_checks_only_what_is_set() {
+        let id = "019352f0-7a1c-7c3e-8f00-0123456789ab";
+        let nothing = api::UpdateMemberRequest { member_id: id.into(), ..Default::default() };
+        assert!(change(&nothing).is_ok());
+        let wrong = api::UpdateMemberRequest { display_name: Some(String::new()), tier: Some(0), ..nothing };
+        assert_eq!(change(&wrong).unwrap_err().violations.len(), 2);
+    }
+
+    #[test]
+    fn a_key_must_be_named() {
+        assert_eq!(key(&api::CheckMembershipRequest::default()).unwrap_err().violations[0].field, "key");
+    }
+}

@@ -1,0 +1,60 @@
+use std::time::Duration;
+
+use contract::{Reason, Rejection};
+use read_model::ReadModelError;
+use tonic::{Code, Status};
+
+/// When to try again after the read model's database was away.
+const DATABASE_RETRY: Duration = Duration::from_secs(1);
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum QueryError {
+    #[error(transparent)]
+    Refused(#[from] Rejection),
+    #[error(transparent)]
+    ReadModel(#[from] ReadModelError),
+    /// What is stored is not what this build reads.
+    #[error("a stored {what} cannot be decoded: {cause}")]
+    Stored { what: &'static str, cause: prost::DecodeError },
+    #[error("the read model's database did not answer in time")]
+    Slow,
+    /// Said by the one task that looks for all who wait.
+    #[error("the read model's database is not available: {0}")]
+    Away(String),
+}
+
+impl From<QueryError> for Status {
+    fn from(error: QueryError) -> Self {
+        let away = |error: &QueryError| {
+            let rejection = Rejection::new(Reason::ReadModelUnavailable, Reason::ReadModelUnavailable.meaning());
+            tracing::debug!(error = error as &dyn std::error::Error, "the read model's database is away");
+            rejection.retry_after(DATABASE_RETRY).to_status()
+        };
+        match &error {
+            QueryError::Refused(rejection) => rejection.to_status(),
+            QueryError::Slow | QueryError::Away(_) | QueryError::ReadModel(ReadModelError::Unavailable(_)) => away(&error),
+            QueryError::ReadModel(ReadModelError::Schema(problem)) => {
+                let message = format!("The read model cannot be read: {problem}.");
+                Rejection::new(Reason::ReadModelUnavailable, message).retry_after(DATABASE_RETRY).to_status()
+            }
+            QueryError::ReadModel(_) | QueryError::Stored { .. } => {
+                tracing::error!(error = &error as &dyn std::error::Error, "a query failed");
+                Rejection::new(Reason::Internal, Reason::Internal.meaning()).to_status()
+            }
+        }
+    }
+}
+
+/// Gives what tonic itself answers with the details that all other refusals have.
+#[must_use]
+pub fn describe(status: &Status) -> Option<Status> {
+    let rejection = match status.code() {
+        Code::OutOfRange => Rejection::new(Reason::MessageTooLarge, Reason::MessageTooLarge.meaning()),
+        Code::Internal => Rejection::new(Reason::InvalidArgument, format!("The request cannot be decoded: {}", status.message())),
+        Code::Cancelled | Code::DeadlineExceeded => {
+            Rejection::new(Reason::ReadModelUnavailable, "The answer was not ready by the deadline.").retry_after(DATABASE_RETRY)
+        }
+        _ => return None,
+    };
+    Some(rejection.to_status())
+}

@@ -1,0 +1,450 @@
+//! One store while records are folded into it.
+
+use std::collections::HashMap;
+
+use contract::api::ordering as api;
+use contract::event::{Actor, BusinessDayClosed, BusinessDayOpened, DayReport, LedgerOpened, OrderPlaced, RecordPayload, event::Event};
+use contract::order_view::{self, EventContext, order_of};
+use contract::{BusinessDate, Currency, Money, OrderId, RequestId, timestamp_from_proto};
+use event_log::{Record, RecordHash, Revision};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use prost::Message as _;
+use read_model::{DayRow, DayState, LineRow, OrderRow, StoreRow};
+
+use super::figures::{Figures, ReturnBlock, Returned};
+use super::order;
+use super::poison::{Poison, equal};
+use super::{StoreInput, StoreOutput, balance, compare};
+
+pub(super) struct StoreFold {
+    pub row: StoreRow,
+    orders: HashMap<OrderId, OrderFold>,
+    /// In the order of placing, so that rows are written in it.
+    placed: Vec<OrderId>,
+    lines: Vec<LineRow>,
+    days: HashMap<BusinessDate, DayFold>,
+    events: u64,
+}
+
+struct OrderFold {
+    order: api::Order,
+    changed: bool,
+}
+
+struct DayFold {
+    row: DayRow,
+    figures: Figures,
+    changed: bool,
+    zone: Option<TimeZone>,
+    /// The hour of the last sale: (seconds since the epoch of its start and end, text).
+    hour: (i64, i64, String),
+}
+
+/// Where an event stands.
+struct Place<'a> {
+    record: &'a Record,
+    /// Index of the event in its record.
+    index: usize,
+    actor: &'a Actor,
+    request_id: &'a [u8],
+}
+
+impl StoreFold {
+    pub fn new(input: &StoreInput) -> Result<Self, Poison> {
+        let corrupt = |error: prost::DecodeError| Poison::Corrupt(error.to_string());
+        let mut orders = HashMap::with_capacity(input.orders.len());
+        for (id, body) in &input.orders {
+            orders.insert(*id, OrderFold { order: api::Order::decode(body.clone()).map_err(corrupt)?, changed: false });
+        }
+        let mut days = HashMap::with_capacity(input.days.len());
+        for row in &input.days {
+            let figures = Figures::of(DayReport::decode(row.body.as_slice()).map_err(corrupt)?);
+            days.insert(row.date, DayFold { row: row.clone(), figures, changed: false, zone: None, hour: (0, 0, String::new()) });
+        }
+        Ok(Self { row: input.row.clone(), orders, placed: Vec::new(), lines: Vec::new(), days, events: 0 })
+    }
+
+    pub fn apply(&mut self, record: &Record, payload: &RecordPayload) -> Result<(), Poison> {
+        let nobody = Actor::default();
+        let mut index = 0;
+        for command in &payload.commands {
+            let actor = command.actor.as_ref().unwrap_or(&nobody);
+            for event in &command.events {
+                let event = event.event.as_ref().ok_or_else(|| Poison::Unreadable("an event of unknown type".into()))?;
+                self.event(&Place { record, index, actor, request_id: &command.request_id }, event)?;
+                index += 1;
+            }
+        }
+        self.events += index as u64;
+        Ok(())
+    }
+
+    pub fn finish(self) -> Result<StoreOutput, Poison> {
+        let open_orders = self.row.open_orders;
+        let mut days = Vec::new();
+        for day in self.days.into_values().filter(|day| day.changed) {
+            let mut row = day.row;
+            if row.state == DayState::Open {
+                row.body = day.figures.report(open_orders)?.encode_to_vec();
+            }
+            days.push(row);
+        }
+        days.sort_by_key(|row| row.date);
+        let mut orders = self.orders;
+        let mut changed = Vec::new();
+        for id in self.placed {
+            if let Some(fold) = orders.remove(&id) {
+                changed.push(order_row(&self.row, id, &fold.order)?);
+            }
+        }
+        let mut touched: Vec<_> = orders.into_iter().filter(|(_, fold)| fold.changed).collect();
+        touched.sort_by_key(|(id, _)| *id);
+        for (id, fold) in touched {
+            changed.push(order_row(&self.row, id, &fold.order)?);
+        }
+        Ok(StoreOutput { row: self.row, orders: changed, lines: self.lines, days, orphans: 0, events: self.events })
+    }
+
+    fn event(&mut self, place: &Place<'_>, event: &Event) -> Result<(), Poison> {
+        if (self.row.chain.is_none() && place.index == 0) != matches!(event, Event::LedgerOpened(_)) {
+            return Err(Poison::Illegal("LedgerOpened is the first event of a ledger, and no other".into()));
+        }
+        match event {
+            Event::LedgerOpened(opened) => self.open_ledger(place, opened),
+            Event::StoreConfigured(settings) => {
+                self.row.time_zone.clone_from(&settings.time_zone);
+                self.row.name.clone_from(&settings.store_name);
+                Ok(())
+            }
+            Event::BusinessDayOpened(opened) => self.open_day(place, opened),
+            Event::OrderPlaced(placed) => self.place(place, event, placed),
+            Event::PreparationStarted(_) | Event::OrderReady(_) | Event::MemberAttached(_) | Event::MembershipResolved(_) => {
+                self.on_order(place, event)
+            }
+            Event::OrderCompleted(_) => {
+                self.on_order(place, event)?;
+                self.row.open_orders -= 1;
+                match self.open_day_fold(place)? {
+                    Some(day) => day.figures.completed(1),
+                    // Between two days: it counts in the next one.
+                    None => self.row.completed_between += 1,
+                }
+                Ok(())
+            }
+            Event::OrderCancelled(cancelled) => {
+                let amounts = [cancelled.gross, cancelled.discount, cancelled.net];
+                let of = || order_of(event).map(|id| id.to_string()).unwrap_or_default();
+                balance::give_back(&of(), amounts, &cancelled.lines, &cancelled.taxes, &cancelled.tenders)?;
+                self.on_order(place, event)?;
+                self.row.open_orders -= 1;
+                let own = cancelled.sale_business_date == cancelled.business_date;
+                let block = if own { ReturnBlock::Voids } else { ReturnBlock::RefundsPriorDays };
+                let returned = Returned {
+                    gross: cancelled.gross,
+                    discount: cancelled.discount,
+                    net: cancelled.net,
+                    taxes: &cancelled.taxes,
+                    tenders: &cancelled.tenders,
+                    document_number: cancelled.document_number,
+                };
+                self.give_back(place, &cancelled.business_date, block, &returned)?.cancelled();
+                Ok(())
+            }
+            Event::OrderRefunded(refunded) => {
+                let amounts = [refunded.gross, refunded.discount, refunded.net];
+                let of = || order_of(event).map(|id| id.to_string()).unwrap_or_default();
+                balance::give_back(&of(), amounts, &refunded.lines, &refunded.taxes, &refunded.tenders)?;
+                self.on_order(place, event)?;
+                let own = refunded.sale_business_date == refunded.business_date;
+                let block = if own { ReturnBlock::RefundsSameDay } else { ReturnBlock::RefundsPriorDays };
+                let returned = Returned {
+                    gross: refunded.gross,
+                    discount: refunded.discount,
+                    net: refunded.net,
+                    taxes: &refunded.taxes,
+                    tenders: &refunded.tenders,
+                    document_number: refunded.document_number,
+                };
+                self.give_back(place, &refunded.business_date, block, &returned)?;
+                Ok(())
+            }
+            Event::CashMoved(moved) => self.day(place, &moved.business_date)?.figures.cash(moved),
+            Event::DrawerCounted(counted) => self.count_drawer(place, counted),
+            Event::BusinessDayClosed(closed) => self.close_day(place, closed),
+            // Nothing that is read depends on these.
+            Event::MenuPublished(_) | Event::LedgerRepaired(_) | Event::PeriodClosed(_) => Ok(()),
+        }
+    }
+
+    fn open_ledger(&mut self, place: &Place<'_>, opened: &LedgerOpened) -> Result<(), Poison> {
+        if opened.store_id != self.row.store.as_str() || opened.ledger_id[..] != place.record.header().ledger_id.as_bytes()[..] {
+            return Err(Poison::Broken(format!("LedgerOpened names store {} or another ledger id than its record", opened.store_id)));
+        }
+        let currency = Currency::new(&opened.currency_code).map_err(|error| Poison::Illegal(error.to_string()))?;
+        self.row.currency = Some(currency);
+        self.row.time_zone.clone_from(&opened.time_zone);
+        self.row.name.clone_from(&opened.store_name);
+        Ok(())
+    }
+
+    fn open_day(&mut self, place: &Place<'_>, opened: &BusinessDayOpened) -> Result<(), Poison> {
+        let date = business_date(&opened.business_date)?;
+        if self.row.day_open || self.row.latest_date.is_some_and(|latest| latest >= date) {
+            let latest = self.row.latest_date.map(|date| date.to_string()).unwrap_or_default();
+            return Err(Poison::Illegal(format!("business day {date} is opened, but {latest} is open or not before it")));
+        }
+        // Carried in is what was carried out of the day before, so orders completed in between are both carried in and completed.
+        let completed = std::mem::take(&mut self.row.completed_between);
+        let carried_in = self.row.open_orders + completed;
+        let mut figures = Figures::begin(carried_in, self.row.grand_total_sales.minor(), self.row.grand_total_returns.minor());
+        figures.completed(completed);
+        for float in &opened.floats {
+            figures.float(&float.drawer_id, float.amount)?;
+        }
+        let bound = |at: &Option<prost_types::Timestamp>| {
+            at.as_ref()
+                .and_then(timestamp_from_proto)
+                .ok_or_else(|| Poison::Illegal(format!("business day {date} has no start or end")))
+        };
+        let row = DayRow {
+            store: self.row.store.clone(),
+            date,
+            state: DayState::Open,
+            time_zone: opened.time_zone.clone(),
+            start: bound(&opened.start_time)?,
+            end: bound(&opened.end_time)?,
+            closed_at: None,
+            z_number: 0,
+            revision: place.record.revision(),
+            body: Vec::new(),
+            recorded: Vec::new(),
+            differences: Vec::new(),
+        };
+        self.days.insert(date, DayFold { row, figures, changed: true, zone: None, hour: (0, 0, String::new()) });
+        self.row.latest_date = Some(date);
+        self.row.day_open = true;
+        Ok(())
+    }
+
+    fn place(&mut self, place: &Place<'_>, event: &Event, placed: &OrderPlaced) -> Result<(), Poison> {
+        let order_id = order_id(&placed.order_id)?;
+        let shown = order_id.to_string();
+        if self.orders.contains_key(&order_id) {
+            return Err(Poison::Illegal(format!("order {shown} is placed twice")));
+        }
+        balance::sale(&shown, placed)?;
+        order::check_placed(&shown, placed)?;
+        self.document(placed.document_number, &shown)?;
+        let recorded_at = place.record.header().recorded_at;
+        let day = self.day(place, &placed.business_date)?;
+        let date = day.row.date;
+        if placed.ticket_number != day.figures.sales_count() + 1 {
+            return Err(Poison::Illegal(format!(
+                "order {shown} has ticket {}, but the next of {date} is {}",
+                placed.ticket_number,
+                day.figures.sales_count() + 1
+            )));
+        }
+        day.set_hour(recorded_at)?;
+        day.figures.sale(placed, &day.hour.2)?;
+        for (line, line_index) in placed.lines.iter().zip(0..) {
+            self.lines.push(LineRow {
+                store: self.row.store.clone(),
+                order_id,
+                line_index,
+                business_date: date,
+                placed_at: recorded_at,
+                sku: line.sku.clone(),
+                category: line.category.clone(),
+                quantity: line.quantity,
+                gross: Money::new(line.gross),
+                discount: Money::new(line.discount),
+                net: Money::new(line.net),
+                tax_class: line.tax_class.clone(),
+                tax_rate_bp: line.tax_rate_bp,
+            });
+        }
+        if let Some(order) = order_view::fold(None, event, &context(&self.row, place, "")?) {
+            self.orders.insert(order_id, OrderFold { order, changed: true });
+        }
+        self.placed.push(order_id);
+        self.row.open_orders += 1;
+        Ok(())
+    }
+
+    /// Something given back counts in the day of its event, which must be the open one.
+    fn give_back(
+        &mut self,
+        place: &Place<'_>,
+        date: &str,
+        block: ReturnBlock,
+        returned: &Returned<'_>,
+    ) -> Result<&mut Figures, Poison> {
+        self.document(returned.document_number, "given back")?;
+        let day = self.day(place, date)?;
+        day.figures.give_back(block, returned)?;
+        Ok(&mut day.figures)
+    }
+
+    fn count_drawer(&mut self, place: &Place<'_>, counted: &contract::event::DrawerCounted) -> Result<(), Poison> {
+        let date = business_date(&counted.business_date)?;
+        let revision = place.record.revision();
+        let day =
+            self.days.get_mut(&date).ok_or_else(|| Poison::Illegal(format!("a drawer of {date} is counted, which was never opened")))?;
+        day.figures.counted(&counted.drawer_id, counted.counted)?;
+        if day.row.state == DayState::Closed {
+            let carried_out = DayReport::decode(day.row.body.as_slice()).map_err(|error| Poison::Corrupt(error.to_string()))?.carried_out;
+            day.row.body = day.figures.report(carried_out)?.encode_to_vec();
+        }
+        day.row.revision = revision;
+        day.changed = true;
+        Ok(())
+    }
+
+    fn close_day(&mut self, place: &Place<'_>, closed: &BusinessDayClosed) -> Result<(), Poison> {
+        if place.index != 0 {
+            return Err(Poison::Illegal("BusinessDayClosed is not the first event of its record".into()));
+        }
+        let chain = self.row.chain.ok_or_else(|| Poison::Illegal("a day is closed before the ledger is opened".into()))?;
+        let last_revision = i64::try_from(chain.revision.0).unwrap_or(i64::MAX);
+        equal(closed.last_revision, last_revision, || "the Z's last revision against the record before it".into())?;
+        if closed.last_hash[..] != chain.hash.0[..] {
+            return Err(Poison::Illegal("the Z names another hash than that of the record before it".into()));
+        }
+        equal(closed.z_number, self.row.z_number + 1, || "the Z's number against the next one".into())?;
+        let previous = if self.row.z_hash == RecordHash::NONE { &[][..] } else { &self.row.z_hash.0[..] };
+        if closed.previous_z_hash[..] != *previous {
+            return Err(Poison::Illegal("the Z names another hash than that of the Z before it".into()));
+        }
+        let recorded = closed.report.as_ref().ok_or_else(|| Poison::Illegal("a Z without a report".into()))?;
+        let (open_orders, recorded_at) = (self.row.open_orders, place.record.header().recorded_at);
+        let day = self.day(place, &closed.business_date)?;
+        for drawer in &recorded.drawers {
+            if let Some(counted) = drawer.counted {
+                day.figures.counted(&drawer.drawer_id, counted)?;
+            }
+        }
+        let projected = day.figures.report(open_orders)?;
+        day.row.differences = compare::differences(recorded, &projected);
+        day.row.body = projected.encode_to_vec();
+        day.row.recorded = recorded.encode_to_vec();
+        day.row.state = DayState::Closed;
+        day.row.z_number = closed.z_number;
+        day.row.closed_at = Some(recorded_at);
+        let (sales, returns) = day.figures.grand_totals();
+        self.row.grand_total_sales = Money::new(sales);
+        self.row.grand_total_returns = Money::new(returns);
+        self.row.z_number = closed.z_number;
+        self.row.z_hash = place.record.hash();
+        self.row.day_open = false;
+        Ok(())
+    }
+
+    /// The open day, if there is one, about to change.
+    fn open_day_fold(&mut self, place: &Place<'_>) -> Result<Option<&mut DayFold>, Poison> {
+        let Some(date) = self.row.latest_date.filter(|_| self.row.day_open) else { return Ok(None) };
+        let day = self.days.get_mut(&date).ok_or_else(|| Poison::Corrupt(format!("the open day {date} is missing")))?;
+        day.changed = true;
+        day.row.revision = place.record.revision();
+        Ok(Some(day))
+    }
+
+    /// The open day, which must be the one named.
+    fn day(&mut self, place: &Place<'_>, named: &str) -> Result<&mut DayFold, Poison> {
+        let date = business_date(named)?;
+        match self.open_day_fold(place)? {
+            Some(day) if day.row.date == date => Ok(day),
+            Some(day) => Err(Poison::Illegal(format!("an event counts in {date}, but {} is open", day.row.date))),
+            None => Err(Poison::Illegal(format!("an event counts in {date}, but no business day is open"))),
+        }
+    }
+
+    /// An event of an order that must exist and allow it.
+    fn on_order(&mut self, place: &Place<'_>, event: &Event) -> Result<(), Poison> {
+        let id = order_of(event).ok_or_else(|| Poison::Illegal("an event names no order".into()))?;
+        let request_id = RequestId::from_slice(place.request_id).map(|id| id.to_string()).unwrap_or_default();
+        let context = context(&self.row, place, &request_id)?;
+        let fold = self.orders.get_mut(&id).ok_or_else(|| Poison::Illegal(format!("order {id} was never placed")))?;
+        order::check(&fold.order, event)?;
+        fold.changed = true;
+        if let Some(order) = order_view::fold(Some(std::mem::take(&mut fold.order)), event, &context) {
+            fold.order = order;
+        }
+        Ok(())
+    }
+
+    fn document(&mut self, number: i64, what: &str) -> Result<(), Poison> {
+        let next = self.row.document_number + 1;
+        if number != next {
+            return Err(Poison::Illegal(format!("{what}: document number {number}, but the next is {next}")));
+        }
+        self.row.document_number = number;
+        Ok(())
+    }
+}
+
+fn context<'a>(row: &'a StoreRow, place: &Place<'a>, request_id: &'a str) -> Result<EventContext<'a>, Poison> {
+    Ok(EventContext {
+        store_id: row.store.as_str(),
+        currency: row.currency.ok_or_else(|| Poison::Corrupt("the store has no currency".into()))?,
+        recorded_at: place.record.header().recorded_at,
+        revision: place.record.revision().0,
+        terminal_id: &place.actor.terminal_id,
+        staff_id: &place.actor.staff_id,
+        request_id,
+    })
+}
+
+impl DayFold {
+    /// Finds the local hour of a sale, with its offset: an hour repeated by a clock change is two.
+    fn set_hour(&mut self, at: Timestamp) -> Result<(), Poison> {
+        let seconds = at.as_second();
+        if self.hour.0 <= seconds && seconds < self.hour.1 {
+            return Ok(());
+        }
+        let zone = match &self.zone {
+            Some(zone) => zone.clone(),
+            None => {
+                let zone = TimeZone::get(&self.row.time_zone)
+                    .map_err(|_| Poison::Illegal(format!("time zone {:?} is not known to this machine", self.row.time_zone)))?;
+                self.zone.insert(zone).clone()
+            }
+        };
+        let offset = zone.to_offset(at);
+        let local = offset.to_datetime(at);
+        let minutes = offset.seconds() / 60;
+        let sign = if minutes < 0 { '-' } else { '+' };
+        let text =
+            format!("{}T{:02}:00{sign}{:02}:{:02}", local.date(), local.hour(), minutes.unsigned_abs() / 60, minutes.unsigned_abs() % 60);
+        // Only the rest of the minute is sure to have the same offset and hour.
+        let minute = seconds - i64::from(local.second());
+        self.hour = (minute, minute + 60, text);
+        Ok(())
+    }
+}
+
+fn business_date(text: &str) -> Result<BusinessDate, Poison> {
+    BusinessDate::parse(text).map_err(|error| Poison::Illegal(format!("business date {text:?}: {error}")))
+}
+
+fn order_id(bytes: &[u8]) -> Result<OrderId, Poison> {
+    OrderId::from_slice(bytes).map_err(|_| Poison::Illegal("an order id has not 16 bytes".into()))
+}
+
+fn order_row(store: &StoreRow, order_id: OrderId, order: &api::Order) -> Result<OrderRow, Poison> {
+    let instant = |at: &Option<prost_types::Timestamp>| {
+        at.as_ref().and_then(timestamp_from_proto).ok_or_else(|| Poison::Corrupt(format!("order {order_id} has no time")))
+    };
+    Ok(OrderRow {
+        store: store.store.clone(),
+        order_id,
+        business_date: business_date(&order.business_date)?,
+        ticket_number: order.ticket_number,
+        status: order.status,
+        placed_at: instant(&order.place_time)?,
+        updated_at: instant(&order.update_time)?,
+        revision: Revision(u64::try_from(order.revision).unwrap_or_default()),
+        body: order.encode_to_vec(),
+    })
+}

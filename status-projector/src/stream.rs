@@ -1,0 +1,273 @@
+//! One stream of the log: stand by, take over, project, be fenced, stand by.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use event_log::{Delivered, EventLog, LogError, Position, StreamIndex, Subscription};
+use read_model::{Batch, Fence, Generation, Heartbeat, ReadModelError, ReadModelWriter, StreamRow};
+use runtime::Clock;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use crate::Config;
+use crate::effects::effects;
+use crate::health::{Health, Trouble};
+
+/// How often the owner gives a sign of life.
+const HEARTBEAT: Duration = Duration::from_millis(500);
+/// How often a standby looks.
+const WATCH: Duration = Duration::from_millis(250);
+/// How long the owner may give no sign of life, or make no progress while there is work, before a standby takes over.
+const TAKEOVER: Duration = Duration::from_secs(2);
+/// A batch that takes longer is followed by a smaller one, so that a slow database never looks like a dead owner.
+const SLOW_BATCH: Duration = Duration::from_millis(500);
+const SMALLEST_BATCH: usize = 64;
+const FIRST_RETRY: Duration = Duration::from_millis(100);
+const LONGEST_RETRY: Duration = Duration::from_secs(2);
+/// Between tries when only an operator can help.
+const STOPPED_RETRY: Duration = Duration::from_secs(5);
+
+#[derive(Debug, thiserror::Error)]
+enum StreamError {
+    #[error(transparent)]
+    ReadModel(#[from] ReadModelError),
+    #[error(transparent)]
+    Log(#[from] LogError),
+}
+
+pub(crate) struct StreamTask {
+    pub stream: StreamIndex,
+    pub config: Arc<Config>,
+    pub log: Arc<dyn EventLog>,
+    pub model: Arc<dyn ReadModelWriter>,
+    pub clock: Clock,
+    pub health: Health,
+    pub held: Held,
+}
+
+/// What an instance had of its stream.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Held {
+    Never,
+    InTerm(u64),
+    Lost,
+}
+
+/// What a stream's owner holds in its hands.
+struct Ownership {
+    row: StreamRow,
+    head: Position,
+    size: usize,
+    /// When the rows last said how far they are.
+    told: Instant,
+    /// When the stream was last known to be projected to its end.
+    level: Instant,
+}
+
+impl StreamTask {
+    /// Projects until the soft stop; the batch under way is finished.
+    pub async fn run(mut self, soft: CancellationToken) {
+        let mut delay = FIRST_RETRY;
+        while !soft.is_cancelled() {
+            let Err(error) = self.session(&soft, &mut delay).await else { return };
+            let trouble = match &error {
+                StreamError::ReadModel(ReadModelError::Fenced { .. }) => {
+                    tracing::info!(stream = self.stream.0, "another instance projects the stream now; standing by");
+                    self.held = Held::Lost;
+                    continue;
+                }
+                StreamError::ReadModel(ReadModelError::Unavailable(_)) | StreamError::Log(LogError::Unavailable(_)) => {
+                    Trouble::Waiting(chain(&error))
+                }
+                StreamError::Log(LogError::Changed(_)) => Trouble::Stopped(format!(
+                    "{error}. The read model belongs to another log, or to another life of this one: rebuild it from this log, or connect \
+                     the log that it was built from"
+                )),
+                _ => Trouble::Stopped(chain(&error)),
+            };
+            let wait = if matches!(trouble, Trouble::Stopped(_)) { STOPPED_RETRY } else { delay };
+            delay = (delay * 2).min(LONGEST_RETRY);
+            self.health.troubled(self.stream, trouble).await;
+            tokio::select! {
+                () = sleep(wait) => {}
+                () = soft.cancelled() => {}
+            }
+        }
+    }
+
+    /// Until the soft stop, or until something fails; the next session starts from what is stored.
+    async fn session(&mut self, soft: &CancellationToken, delay: &mut Duration) -> Result<(), StreamError> {
+        let generation = self.model.live_generation().await?;
+        let Some(row) = self.stand_by(generation, soft).await? else { return Ok(()) };
+        self.held = Held::InTerm(row.term);
+        let subscription = self.log.subscribe(self.stream, row.checkpoint().as_ref()).await?;
+        *delay = FIRST_RETRY;
+        self.health.well(self.stream).await;
+        tracing::info!(stream = self.stream.0, position = row.position.0, term = row.term, "projecting");
+        self.own(row, subscription, soft).await
+    }
+
+    /// Watches until the stream is free or its owner is gone, then takes it. `None` at the soft stop.
+    async fn stand_by(&self, generation: Generation, soft: &CancellationToken) -> Result<Option<StreamRow>, StreamError> {
+        let epoch = self.log.epoch();
+        let mut seen = self.model.stream(generation, self.stream, epoch).await?;
+        // What an instance of this name had before a restart or an outage it takes back at once. Once fenced it waits like any other: two
+        // instances of one name must not take the stream from each other for ever.
+        let mut free = match self.held {
+            Held::Never => seen.owner == self.config.instance,
+            Held::InTerm(term) => seen.term == term,
+            Held::Lost => false,
+        };
+        let (mut alive_at, mut progress_at) = (Instant::now(), Instant::now());
+        loop {
+            let gone = alive_at.elapsed() >= TAKEOVER || progress_at.elapsed() >= TAKEOVER;
+            if (free || gone || seen.owner.is_empty())
+                && let Some(row) = self.model.claim(&seen, &self.config.instance, epoch).await?
+            {
+                return Ok(Some(row));
+            }
+            free = false;
+            tokio::select! {
+                () = sleep(WATCH) => {}
+                () = soft.cancelled() => return Ok(None),
+            }
+            let now = self.model.stream(generation, self.stream, epoch).await?;
+            if now.beat != seen.beat {
+                alive_at = Instant::now();
+            }
+            // A log that does not answer gives nobody work.
+            let behind = self.log.head(self.stream).await.is_ok_and(|head| head.position > now.position);
+            if now.position != seen.position || !behind {
+                progress_at = Instant::now();
+            }
+            self.health.well(self.stream).await;
+            seen = now;
+        }
+    }
+
+    async fn own(
+        &self,
+        row: StreamRow,
+        mut subscription: Box<dyn Subscription>,
+        soft: &CancellationToken,
+    ) -> Result<(), StreamError> {
+        let now = Instant::now();
+        let mut own = Ownership { head: row.head, row, size: self.config.batch.max(1), told: now, level: now };
+        self.beat(&mut own).await?;
+        loop {
+            let next = tokio::select! {
+                next = subscription.next(own.size, HEARTBEAT) => next,
+                () = soft.cancelled() => {
+                    self.model.release(&own.fence()).await?;
+                    return Ok(());
+                }
+            };
+            match next {
+                Ok(records) if records.is_empty() => {}
+                Ok(records) => self.project(&mut own, records).await?,
+                Err(LogError::Unavailable(reason)) => {
+                    // The subscription mends itself; the stream stays ours.
+                    self.health.troubled(self.stream, Trouble::Waiting(reason)).await;
+                    tokio::select! {
+                        () = sleep(HEARTBEAT) => {}
+                        () = soft.cancelled() => {}
+                    }
+                    self.model.beat(&own.heartbeat(self.clock.now())).await?;
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            }
+            if own.told.elapsed() >= HEARTBEAT {
+                self.beat(&mut own).await?;
+            }
+            self.health.well(self.stream).await;
+        }
+    }
+
+    async fn project(&self, own: &mut Ownership, records: Vec<Delivered>) -> Result<(), StreamError> {
+        let Some(last) = records.last() else { return Ok(()) };
+        let (begun, at, count) = (Instant::now(), self.clock.now(), records.len());
+        let checkpoint = event_log::Checkpoint { epoch: own.row.epoch, position: last.position, hash: last.hash };
+        let oldest = records.iter().find_map(|record| record.record.as_ref().ok()).map(|record| record.header().recorded_at);
+        let effects = effects(&*self.model, own.row.generation, self.stream, records, at).await?;
+        for row in &effects.stores {
+            if let Some(quarantine) = row.quarantine.as_ref().filter(|quarantine| quarantine.at == at) {
+                tracing::error!(store = %row.store, reason = quarantine.reason, "the store's projection is quarantined");
+            }
+        }
+        let events = effects.events;
+        own.head = own.head.max(checkpoint.position);
+        let age = oldest.map_or(0, |oldest| at.as_microsecond().saturating_sub(oldest.as_microsecond()).max(0));
+        let batch = Batch {
+            fence: own.fence(),
+            checkpoint,
+            head: own.head,
+            lag_us: if own.head > checkpoint.position { age } else { 0 },
+            orphans: effects.orphans,
+            at,
+            stores: effects.stores,
+            orders: effects.orders,
+            lines: effects.lines,
+            days: effects.days,
+        };
+        self.model.commit(&batch).await?;
+        own.row.position = checkpoint.position;
+        own.row.hash = checkpoint.hash;
+        own.row.lag_us = batch.lag_us;
+        if own.head == checkpoint.position {
+            own.level = Instant::now();
+        }
+        let took = begun.elapsed();
+        if took > SLOW_BATCH {
+            own.size = (own.size / 2).max(SMALLEST_BATCH.min(self.config.batch.max(1)));
+        } else if count == own.size {
+            own.size = (own.size * 2).min(self.config.batch.max(1));
+        }
+        tracing::debug!(stream = self.stream.0, records = count, events, took_ms = took.as_millis(), "projected");
+        Ok(())
+    }
+
+    /// Looks where the log ends and says how far behind the rows are.
+    async fn beat(&self, own: &mut Ownership) -> Result<(), StreamError> {
+        own.told = Instant::now();
+        match self.log.head(self.stream).await {
+            Ok(head) => own.head = head.position.max(own.row.position),
+            // The rows still say that there is an owner, and where the log ended when it was last seen.
+            Err(LogError::Unavailable(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+        if own.head <= own.row.position {
+            own.level = Instant::now();
+            own.row.lag_us = 0;
+        } else {
+            let waiting = i64::try_from(own.level.elapsed().as_micros()).unwrap_or(i64::MAX);
+            own.row.lag_us = own.row.lag_us.max(waiting);
+        }
+        Ok(self.model.beat(&own.heartbeat(self.clock.now())).await?)
+    }
+}
+
+impl Ownership {
+    fn fence(&self) -> Fence {
+        Fence { generation: self.row.generation, stream: self.row.stream, term: self.row.term, position: self.row.position }
+    }
+
+    fn heartbeat(&self, at: jiff::Timestamp) -> Heartbeat {
+        Heartbeat { fence: self.fence(), head: self.head, lag_us: self.row.lag_us, at }
+    }
+}
+
+/// The error with all its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let more = inner.to_string();
+        if !text.contains(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        cause = inner.source();
+    }
+    text
+}
