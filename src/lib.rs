@@ -18,7 +18,7 @@ pub use codec::{CodecError, decode_payload, encode_payload};
 pub use ids::{IdError, OrderId, RequestId, Slug, StoreId};
 pub use money::{Currency, CurrencyError, Money, MoneyError};
 pub use reason::Reason;
-pub use rejection::{DOMAIN, Rejection, Violation};
+pub use rejection::{DOMAIN, Rejection, Violation, describe};
 pub use time::{from_proto as timestamp_from_proto, to_proto as timestamp_to_proto};
 pub use token::{ConsistencyToken, TokenError};
 

@@ -2,7 +2,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
 
-use tonic::Status;
+use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::reason::Reason;
@@ -77,6 +77,27 @@ impl Rejection {
     }
 }
 
+/// How prost begins every message about bytes that it cannot decode.
+const UNDECODABLE: &str = "failed to decode Protobuf message";
+
+/// Gives a failure that the server's own machinery answered with the details that all others have. `None`: it has no reason of ours.
+///
+/// `OUT_OF_RANGE` is a request larger than the server takes, `INTERNAL` with prost's words one that cannot be decoded; `CANCELLED` and
+/// `DEADLINE_EXCEEDED` are the server's own time limit, for which the service names the reason.
+#[must_use]
+pub fn describe(status: &Status, out_of_time: Reason) -> Option<Status> {
+    let rejection = match status.code() {
+        Code::OutOfRange => Rejection::new(Reason::MessageTooLarge, status.message()),
+        Code::Internal if status.message().starts_with(UNDECODABLE) => {
+            Rejection::new(Reason::InvalidArgument, "the bytes are not a message of this call")
+        }
+        Code::Internal => Rejection::new(Reason::Internal, Reason::Internal.meaning()),
+        Code::Cancelled | Code::DeadlineExceeded => Rejection::new(out_of_time, out_of_time.meaning()),
+        _ => return None,
+    };
+    Some(rejection.to_status())
+}
+
 impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.reason, self.message)
@@ -88,5 +109,24 @@ impl std::error::Error for Rejection {}
 impl From<Rejection> for Status {
     fn from(rejection: Rejection) -> Self {
         rejection.to_status()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_of_the_machinery_get_a_reason() {
+        let reason = |status: Status| {
+            let described = describe(&status, Reason::OutcomeUnknown)?;
+            Some((described.code(), described.get_details_error_info()?.reason))
+        };
+        assert_eq!(reason(Status::out_of_range("5 MiB")), Some((Code::OutOfRange, "MESSAGE_TOO_LARGE".into())));
+        let undecodable = "failed to decode Protobuf message: buffer underflow";
+        assert_eq!(reason(Status::internal(undecodable)), Some((Code::InvalidArgument, "INVALID_ARGUMENT".into())));
+        assert_eq!(reason(Status::internal("panic")), Some((Code::Internal, "INTERNAL".into())));
+        assert_eq!(reason(Status::cancelled("Timeout expired")), Some((Code::Unavailable, "OUTCOME_UNKNOWN".into())));
+        assert_eq!(reason(Status::unimplemented("")), None);
     }
 }

@@ -6,7 +6,6 @@
 mod config;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
-mod describe;
 mod request;
 mod run;
 mod service;
@@ -14,7 +13,6 @@ mod store;
 mod value;
 
 pub use config::{Benefits, Config, Database, DatabaseError, TierBenefits};
-pub use describe::describe;
 pub use run::{RunError, run};
 pub use store::{Members, OpenError, StoreError};
 pub use value::{CardHash, Change, DisplayName, Key, Member, MemberId, PhoneNumber, Registered, Registration, Tier, ValueError};

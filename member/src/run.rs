@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use contract::Reason;
 use contract::api::member::member_service_server::{MemberServiceServer, SERVICE_NAME};
 use runtime::{Clock, ServeError, ServeOptions, Shutdown};
 use tokio::net::TcpListener;
@@ -9,7 +10,6 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use crate::config::Config;
-use crate::describe::describe;
 use crate::service::Service;
 use crate::store::{Members, StoreError};
 
@@ -28,7 +28,11 @@ pub enum RunError {
 /// Serves members on a socket that the caller owns until the soft stop, then closes the database. Reports itself not serving while the
 /// database does not answer, and recovers by itself.
 pub async fn run(config: Config, members: Members, listener: TcpListener, shutdown: Shutdown, clock: Clock) -> Result<(), RunError> {
-    let options = ServeOptions { descriptors: contract::DESCRIPTORS, call_timeout: CALL_TIMEOUT, describe };
+    let options = ServeOptions {
+        descriptors: contract::DESCRIPTORS,
+        call_timeout: CALL_TIMEOUT,
+        describe: |status| contract::describe(status, Reason::OutcomeUnknown),
+    };
     let service = Service { members: members.clone(), benefits: config.benefits, clock };
     let routes = |health: HealthReporter| {
         let soft = shutdown.soft();

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use contract::{Reason, Rejection};
 use read_model::ReadModelError;
-use tonic::{Code, Status};
+use tonic::Status;
 
 /// When to try again after the read model's database was away.
 const DATABASE_RETRY: Duration = Duration::from_secs(1);
@@ -43,18 +43,4 @@ impl From<QueryError> for Status {
             }
         }
     }
-}
-
-/// Gives what tonic itself answers with the details that all other refusals have.
-#[must_use]
-pub fn describe(status: &Status) -> Option<Status> {
-    let rejection = match status.code() {
-        Code::OutOfRange => Rejection::new(Reason::MessageTooLarge, Reason::MessageTooLarge.meaning()),
-        Code::Internal => Rejection::new(Reason::InvalidArgument, format!("The request cannot be decoded: {}", status.message())),
-        Code::Cancelled | Code::DeadlineExceeded => {
-            Rejection::new(Reason::ReadModelUnavailable, "The answer was not ready by the deadline.").retry_after(DATABASE_RETRY)
-        }
-        _ => return None,
-    };
-    Some(rejection.to_status())
 }

@@ -13,6 +13,7 @@ mod wait;
 use std::sync::Arc;
 use std::time::Duration;
 
+use contract::Reason;
 use contract::api::admin::admin_service_server::AdminServiceServer;
 use contract::api::query::query_service_server::QueryServiceServer;
 use read_model::ReadModelReader;
@@ -23,7 +24,6 @@ use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
-pub use error::describe;
 use service::Queries;
 use wait::Waiters;
 
@@ -64,13 +64,12 @@ pub fn routes(reader: Arc<dyn ReadModelReader>, shutdown: &Shutdown, clock: Cloc
 }
 
 /// Serves queries on `listener` until the soft stop.
-pub async fn run(
-    reader: Arc<dyn ReadModelReader>,
-    listener: TcpListener,
-    shutdown: Shutdown,
-    clock: Clock,
-) -> Result<(), ServeError> {
-    let options = ServeOptions { descriptors: contract::DESCRIPTORS, call_timeout: CALL_TIMEOUT, describe };
+pub async fn run(reader: Arc<dyn ReadModelReader>, listener: TcpListener, shutdown: Shutdown, clock: Clock) -> Result<(), ServeError> {
+    let options = ServeOptions {
+        descriptors: contract::DESCRIPTORS,
+        call_timeout: CALL_TIMEOUT,
+        describe: |status| contract::describe(status, Reason::TooStale),
+    };
     let soft = shutdown.soft();
     let served = |reporter: HealthReporter| {
         shutdown.spawn(async move {

@@ -29,8 +29,7 @@ pub(crate) fn write(request: &[&[u8]], next: &[u8]) -> String {
 
 /// Where the page begins; refuses a token that was cut, changed, or given out for another request.
 pub(crate) fn read(request: &[&[u8]], token: &str) -> Result<Vec<u8>, Rejection> {
-    let refused =
-        || Rejection::field(Reason::MalformedPageToken, "page_token", "does not belong to this request; start again without one");
+    let refused = || Rejection::field(Reason::MalformedPageToken, "page_token", "does not belong to this request; start again without one");
     let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|_| refused())?;
     let (&[version], bytes) = bytes.split_first_chunk::<1>().ok_or_else(refused)?;
     let (found, next) = bytes.split_first_chunk::<CHECK_BYTES>().ok_or_else(refused)?;

@@ -70,9 +70,9 @@ impl Queries {
         self.waiters.reflect(tokens(&request.at_least)?, deadline).await?;
         let seen = by(deadline, self.reader.order(&store, order)).await?.ok_or_else(|| unknown_store(&store))?;
         known(&seen.store)?;
-        let body = seen.found.ok_or_else(|| {
-            Rejection::new(Reason::UnknownOrder, format!("Store {store} has no order {order}.")).with("order_id", order)
-        })?;
+        let body = seen
+            .found
+            .ok_or_else(|| Rejection::new(Reason::UnknownOrder, format!("Store {store} has no order {order}.")).with("order_id", order))?;
         Ok(GetOrderResponse { order: Some(decode_order(&body)?), freshness: freshness(&seen.store, seen.epoch) })
     }
 
@@ -217,10 +217,7 @@ pub(crate) fn answer_by(metadata: &MetadataMap) -> Instant {
     deadline.checked_sub(margin).unwrap_or(deadline)
 }
 
-pub(crate) async fn by<T, E: Into<QueryError>>(
-    deadline: Instant,
-    read: impl Future<Output = Result<T, E>>,
-) -> Result<T, QueryError> {
+pub(crate) async fn by<T, E: Into<QueryError>>(deadline: Instant, read: impl Future<Output = Result<T, E>>) -> Result<T, QueryError> {
     timeout_at(deadline, read).await.map_err(|_| QueryError::Slow)?.map_err(Into::into)
 }
 
@@ -252,8 +249,7 @@ fn read_place(place: &[u8]) -> Result<(BusinessDate, i64), QueryError> {
 
 fn freshness(store: &StoreRow, epoch: Option<LogEpoch>) -> Option<Freshness> {
     let epoch = epoch?;
-    let token =
-        ConsistencyToken { log_id: epoch.log_id, epoch: epoch.epoch, store: store.store.clone(), revision: store.revision().0 };
+    let token = ConsistencyToken { log_id: epoch.log_id, epoch: epoch.epoch, store: store.store.clone(), revision: store.revision().0 };
     Some(Freshness { consistency_token: token.to_string(), as_of: store.recorded_at().map(timestamp_to_proto) })
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use contract::{ConsistencyToken, Reason, Rejection, StoreId};
 use event_log::LogEpoch;
-use read_model::{Progress, ReadModelReader};
+use read_model::{Progress, ReadModelError, ReadModelReader};
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -85,6 +85,8 @@ impl Waiters {
             hint.mark_unchanged();
             match reader.progress(&stores).await {
                 Ok(progress) => self.settle(|token| judge(&progress, token)),
+                // A projector that is only starting has not made the tables yet: nothing is projected.
+                Err(ReadModelError::Schema(_)) => {}
                 Err(error) => self.settle(|_| Some(Verdict::Away(error.to_string()))),
             }
             tokio::select! {

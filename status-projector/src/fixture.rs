@@ -6,7 +6,8 @@ use bytes::Bytes;
 use contract::event::{
     Actor, AppliedDiscount, BusinessDayClosed, BusinessDayOpened, CarryOver, DayReport, DiscountAllocation, DiscountSource, DrawerFloat,
     Event, LedgerOpened, OrderCancelled, OrderCompleted, OrderLine, OrderPlaced, OrderReady, OrderRefunded, PreparationStarted,
-    RecordPayload, RecordedCommand, ReturnedLine, ReturnedTender, ServiceMode, TaxAmount, TaxKind, Tender, TenderKind, event::Event as Kind,
+    RecordPayload, RecordedCommand, ReturnedLine, ReturnedTender, ServiceMode, TaxAmount, TaxKind, Tender, TenderKind,
+    event::Event as Kind,
 };
 use contract::{BusinessDate, DayRule, Money, OrderId, timestamp_to_proto};
 use event_log::{ChainState, Header, LedgerName, READER_VERSION, Record, RecordHash, Revision};
@@ -195,11 +196,7 @@ impl Ledger {
             discount: order.discount,
             net: order.net,
             taxes: order.taxes.clone(),
-            tenders: order
-                .tenders
-                .iter()
-                .map(|tender| returned(&tender.tender_id, tender.kind(), tender.amount))
-                .collect(),
+            tenders: order.tenders.iter().map(|tender| returned(&tender.tender_id, tender.kind(), tender.amount)).collect(),
             ..OrderCancelled::default()
         }
     }

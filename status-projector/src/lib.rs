@@ -65,7 +65,7 @@ impl Default for Config {
 
 /// Starts projecting every stream of the log; ends with `shutdown`, which the tasks are part of.
 #[must_use]
-pub fn start(config: Config, log: Arc<dyn EventLog>, model: Arc<dyn ReadModelWriter>, shutdown: &Shutdown, clock: Clock) -> Health {
+pub fn start(config: Config, log: &Arc<dyn EventLog>, model: &Arc<dyn ReadModelWriter>, shutdown: &Shutdown, clock: &Clock) -> Health {
     let health = Health::default();
     let config = Arc::new(config);
     for index in 0..log.streams() {
@@ -108,7 +108,7 @@ pub async fn run(
     shutdown: Shutdown,
     clock: Clock,
 ) -> Result<(), ServeError> {
-    let health = start(config, log, model, &shutdown, clock);
+    let health = start(config, &log, &model, &shutdown, &clock);
     let routes = move |reporter| {
         health.report_to(reporter);
         Routes::default()

@@ -145,12 +145,7 @@ impl StreamTask {
         }
     }
 
-    async fn own(
-        &self,
-        row: StreamRow,
-        mut subscription: Box<dyn Subscription>,
-        soft: &CancellationToken,
-    ) -> Result<(), StreamError> {
+    async fn own(&self, row: StreamRow, mut subscription: Box<dyn Subscription>, soft: &CancellationToken) -> Result<(), StreamError> {
         let now = Instant::now();
         let mut own = Ownership { head: row.head, row, size: self.config.batch.max(1), told: now, level: now };
         self.beat(&mut own).await?;

@@ -1,5 +1,7 @@
 //! Tables for people, canonical protobuf JSON for scripts.
 
+use std::io::Write as _;
+
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table};
 use contract::api::types::{LocalizedText, Money};
@@ -19,10 +21,17 @@ impl Format {
     /// One JSON document, or what `show` makes of the message.
     pub fn print<M: Message + Name>(self, message: &M, show: impl FnOnce(&M) -> String) -> Result<(), Failure> {
         match self {
-            Self::Json => println!("{}", json::to_json(message)?),
-            Self::People => println!("{}", show(message)),
+            Self::Json => say(json::to_json(message)?),
+            Self::People => say(show(message)),
         }
-        Ok(())
+    }
+}
+
+/// A line on standard output. Whoever stopped reading has seen enough: that is no failure.
+pub fn say(line: impl std::fmt::Display) -> Result<(), Failure> {
+    match writeln!(std::io::stdout().lock(), "{line}") {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => Ok(written?),
     }
 }
 

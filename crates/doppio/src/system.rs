@@ -116,6 +116,10 @@ impl System {
         let log = location.open().await.with_context(|| format!("the event log {location}"))?;
         let index = CommandIndex::open(&index).await.with_context(|| format!("the command index {}", index.display()))?;
         let model = ReadModel::open(&read_model)?;
+        // The projector does this too; done here, the query service finds its schema at once. A database that is down is waited for there.
+        if let Err(error) = model.writer.migrate().await {
+            tracing::warn!(%error, "the read model is not ready yet");
+        }
         let members = Members::open(&member_db).await.with_context(|| format!("the members' database {member_db}"))?;
 
         let mut services = JoinSet::new();

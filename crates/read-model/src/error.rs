@@ -23,7 +23,16 @@ impl From<sqlx::Error> for ReadModelError {
     fn from(error: sqlx::Error) -> Self {
         match error {
             sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::ColumnNotFound(_) => Self::Corrupt(error.to_string()),
+            sqlx::Error::Database(cause) if is_missing_table(&*cause) => {
+                Self::Schema("it has no tables yet: start status-projector, which makes them".into())
+            }
             other => Self::Unavailable(other),
         }
     }
+}
+
+fn is_missing_table(error: &dyn sqlx::error::DatabaseError) -> bool {
+    /// PostgreSQL's "undefined table".
+    const UNDEFINED_TABLE: &str = "42P01";
+    error.code().as_deref() == Some(UNDEFINED_TABLE) || error.message().starts_with("no such table")
 }

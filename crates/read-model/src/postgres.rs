@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use contract::{BusinessDate, Currency, Money, OrderId, StoreId};
 use event_log::{ChainState, LogEpoch, Position, RecordHash, Revision, StreamIndex};
+use jiff::Timestamp;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPool, PgPoolOptions, PgRow};
 use sqlx::{Postgres, Row as _, Transaction};
@@ -143,11 +144,7 @@ impl PostgresModel {
         write_orders(&mut transaction, fence.generation, &batch.orders).await?;
         write_lines(&mut transaction, fence.generation, &batch.lines).await?;
         write_days(&mut transaction, fence.generation, &batch.days).await?;
-        sqlx::query("SELECT pg_notify($1, $2)")
-            .bind(CHANNEL)
-            .bind(fence.stream.0.to_string())
-            .execute(&mut *transaction)
-            .await?;
+        sqlx::query("SELECT pg_notify($1, $2)").bind(CHANNEL).bind(fence.stream.0.to_string()).execute(&mut *transaction).await?;
         transaction.commit().await?;
         Ok(())
     }
@@ -241,11 +238,7 @@ async fn write_orders(
     Ok(())
 }
 
-async fn write_lines(
-    transaction: &mut Transaction<'_, Postgres>,
-    generation: Generation,
-    rows: &[LineRow],
-) -> Result<(), ReadModelError> {
+async fn write_lines(transaction: &mut Transaction<'_, Postgres>, generation: Generation, rows: &[LineRow]) -> Result<(), ReadModelError> {
     if rows.is_empty() {
         return Ok(());
     }
@@ -274,11 +267,7 @@ async fn write_lines(
     Ok(())
 }
 
-async fn write_days(
-    transaction: &mut Transaction<'_, Postgres>,
-    generation: Generation,
-    rows: &[DayRow],
-) -> Result<(), ReadModelError> {
+async fn write_days(transaction: &mut Transaction<'_, Postgres>, generation: Generation, rows: &[DayRow]) -> Result<(), ReadModelError> {
     if rows.is_empty() {
         return Ok(());
     }
@@ -300,7 +289,7 @@ async fn write_days(
     .bind(column(rows, |row| text(&row.time_zone)))
     .bind(column(rows, |row| row.start.as_microsecond()))
     .bind(column(rows, |row| row.end.as_microsecond()))
-    .bind(column(rows, |row| row.closed_at.map_or(0, |at| at.as_microsecond())))
+    .bind(column(rows, |row| row.closed_at.map_or(0, Timestamp::as_microsecond)))
     .bind(column(rows, |row| row.z_number))
     .bind(column(rows, |row| signed(row.revision.0)))
     .bind(rows.iter().map(|row| row.body.as_slice()).collect::<Vec<_>>())
@@ -311,9 +300,4 @@ async fn write_days(
     Ok(())
 }
 
-backend!(
-    PostgresModel,
-    PgRow,
-    "(SELECT jsonb_array_elements_text($1::jsonb))",
-    "(SELECT jsonb_array_elements_text($2::jsonb))"
-);
+backend!(PostgresModel, PgRow, "(SELECT jsonb_array_elements_text($1::jsonb))", "(SELECT jsonb_array_elements_text($2::jsonb))");

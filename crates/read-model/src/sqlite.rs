@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use contract::{BusinessDate, Currency, Money, OrderId, StoreId};
 use event_log::{ChainState, LogEpoch, Position, RecordHash, Revision, StreamIndex};
+use jiff::Timestamp;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous};
 use sqlx::{Row as _, Sqlite, Transaction};
@@ -216,11 +217,7 @@ impl<'a> StoreJson<'a> {
     }
 }
 
-async fn write_stores(
-    transaction: &mut Transaction<'_, Sqlite>,
-    generation: Generation,
-    rows: &[StoreRow],
-) -> Result<(), ReadModelError> {
+async fn write_stores(transaction: &mut Transaction<'_, Sqlite>, generation: Generation, rows: &[StoreRow]) -> Result<(), ReadModelError> {
     if rows.is_empty() {
         return Ok(());
     }
@@ -243,11 +240,7 @@ async fn write_stores(
     Ok(())
 }
 
-async fn write_orders(
-    transaction: &mut Transaction<'_, Sqlite>,
-    generation: Generation,
-    rows: &[OrderRow],
-) -> Result<(), ReadModelError> {
+async fn write_orders(transaction: &mut Transaction<'_, Sqlite>, generation: Generation, rows: &[OrderRow]) -> Result<(), ReadModelError> {
     if rows.is_empty() {
         return Ok(());
     }
@@ -286,11 +279,7 @@ async fn write_orders(
     Ok(())
 }
 
-async fn write_lines(
-    transaction: &mut Transaction<'_, Sqlite>,
-    generation: Generation,
-    rows: &[LineRow],
-) -> Result<(), ReadModelError> {
+async fn write_lines(transaction: &mut Transaction<'_, Sqlite>, generation: Generation, rows: &[LineRow]) -> Result<(), ReadModelError> {
     if rows.is_empty() {
         return Ok(());
     }
@@ -344,7 +333,7 @@ async fn write_days(transaction: &mut Transaction<'_, Sqlite>, generation: Gener
             &row.time_zone,
             row.start.as_microsecond(),
             row.end.as_microsecond(),
-            row.closed_at.map_or(0, |at| at.as_microsecond()),
+            row.closed_at.map_or(0, Timestamp::as_microsecond),
             row.z_number,
             row.revision.0,
             body,

@@ -3,9 +3,7 @@ use event_log::{LogEpoch, StreamIndex};
 use tokio::sync::watch;
 
 use crate::error::ReadModelError;
-use crate::rows::{
-    Batch, DayRow, Fence, Generation, Heartbeat, OrderPage, Orders, Progress, ProjectionStatus, Seen, StoreRow, StreamRow,
-};
+use crate::rows::{Batch, DayRow, Fence, Generation, Heartbeat, OrderPage, Orders, Progress, ProjectionStatus, Seen, StoreRow, StreamRow};
 
 /// The projector's side of the read model.
 ///

@@ -32,8 +32,7 @@ pub struct ServeOptions {
 }
 
 /// Serves `routes` with health and reflection on a socket that the caller owns, until the soft stop; calls that are under way are
-/// finished. `names` are the full names of the services, all reported healthy until then. A service that wants to say that it is not
-/// ready uses the reporter given to `routes`.
+/// finished. `routes` gets the reporter with which a service says whether it is ready.
 pub async fn serve(
     listener: TcpListener,
     routes: impl FnOnce(tonic_health::server::HealthReporter) -> Routes,
@@ -62,12 +61,11 @@ pub async fn serve(
         reporter.set_service_status("", tonic_health::ServingStatus::NotServing).await;
     };
     let server = Server::builder()
-        .timeout(options.call_timeout)
         .concurrency_limit_per_connection(STREAMS_PER_CONNECTION as usize)
         .max_concurrent_streams(STREAMS_PER_CONNECTION)
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_INTERVAL))
-        .layer(CallLayer { describe: options.describe })
+        .layer(CallLayer { describe: options.describe, limit: options.call_timeout })
         .add_routes(routes)
         .serve_with_incoming_shutdown(incoming, stopping);
     let hard = shutdown.hard();

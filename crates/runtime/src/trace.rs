@@ -2,6 +2,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tonic::Status;
 use tonic::body::Body;
@@ -75,13 +76,15 @@ impl fmt::Display for TraceContext {
 #[derive(Clone, Copy)]
 pub(crate) struct CallLayer {
     pub describe: fn(&Status) -> Option<Status>,
+    /// Longest that a call may take. Set here and not in tonic's server, whose answer would come without details.
+    pub limit: Duration,
 }
 
 impl<S> Layer<S> for CallLayer {
     type Service = CallService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        CallService { inner, describe: self.describe }
+        CallService { inner, describe: self.describe, limit: self.limit }
     }
 }
 
@@ -89,6 +92,7 @@ impl<S> Layer<S> for CallLayer {
 pub(crate) struct CallService<S> {
     inner: S,
     describe: fn(&Status) -> Option<Status>,
+    limit: Duration,
 }
 
 impl<S> Service<Request<Body>> for CallService<S>
@@ -113,10 +117,14 @@ where
             .map_or_else(TraceContext::new_trace, TraceContext::child);
         let span = tracing::info_span!("call", method = %request.uri().path(), trace = %format_args!("{:032x}", context.trace_id));
         request.extensions_mut().insert(context);
-        let describe = self.describe;
+        let (describe, limit) = (self.describe, self.limit);
         let call = self.inner.call(request);
         let answer = async move {
-            let response = call.await?;
+            let Ok(answered) = tokio::time::timeout(limit, call).await else {
+                let late = Status::cancelled("the server's time for this call ran out");
+                return Ok(describe(&late).unwrap_or(late).into_http());
+            };
+            let response = answered?;
             let Some(status) = Status::from_header_map(response.headers()) else { return Ok(response) };
             tracing::debug!(code = ?status.code(), message = status.message(), "refused");
             match describe(&status) {

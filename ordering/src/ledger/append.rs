@@ -200,10 +200,11 @@ impl Ledger {
         }
     }
 
-    /// After a lost compare-and-append somebody else's record is there; it is read before anything is decided again.
+    /// After a lost compare-and-append somebody else's record is there, or an orphan; it is seen before anything is decided again.
     async fn see_tail(&mut self) -> Result<(), LedgerError> {
+        let before = self.tip.map(|tip| tip.position);
         for _ in 0..TAIL_LOOKS {
-            if self.catch_up().await? > 0 {
+            if self.catch_up().await? > 0 || self.tip.map(|tip| tip.position) != before {
                 return Ok(());
             }
             tokio::time::sleep(PAUSE_BETWEEN_ATTEMPTS).await;

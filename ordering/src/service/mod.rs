@@ -1,7 +1,6 @@
 //! The gRPC shell around the ledgers.
 
 mod config;
-mod describe;
 mod grpc;
 mod membership;
 mod menu;
@@ -11,8 +10,8 @@ mod store_task;
 
 use std::sync::Arc;
 
-use contract::DESCRIPTORS;
 use contract::api::ordering::ordering_service_server::OrderingServiceServer;
+use contract::{DESCRIPTORS, Reason};
 use event_log::EventLog;
 use runtime::{Clock, ServeError, ServeOptions, Shutdown};
 use tokio::net::TcpListener;
@@ -42,7 +41,11 @@ pub async fn run(
     let registry = Registry::new(config.clone(), log.clone(), index, catalog.clone(), clock.clone(), membership.clone(), shutdown.clone());
     registry.warm();
     let service = grpc::Ordering::new(log, registry, catalog, membership, clock);
-    let options = ServeOptions { descriptors: DESCRIPTORS, call_timeout: config.longest_call, describe: describe::describe };
+    let options = ServeOptions {
+        descriptors: DESCRIPTORS,
+        call_timeout: config.longest_call,
+        describe: |status| contract::describe(status, Reason::OutcomeUnknown),
+    };
     // The registry goes with the service, and with it the last sender to each store's task: that ends them.
     runtime::serve(
         listener,

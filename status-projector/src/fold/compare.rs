@@ -102,6 +102,8 @@ fn block_figures(name: &str, block: &Block, all: &mut BTreeMap<String, i64>) {
     all.extend(amounts.map(|(figure, value)| (format!("{name}.{figure}"), value)));
     for tax in &block.taxes {
         let class = format!("{name}.taxes[{} {}]", tax.tax_class, tax.rate_bp);
-        all.extend([("net", tax.net), ("supply", tax.supply), ("vat", tax.vat)].map(|(figure, value)| (format!("{class}.{figure}"), value)));
+        all.extend(
+            [("net", tax.net), ("supply", tax.supply), ("vat", tax.vat)].map(|(figure, value)| (format!("{class}.{figure}"), value)),
+        );
     }
 }

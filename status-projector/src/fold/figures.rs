@@ -65,10 +65,7 @@ impl Figures {
             items: std::mem::take(&mut report.items).into_iter().map(|row| (row.sku.clone(), row)).collect(),
             categories: std::mem::take(&mut report.categories).into_iter().map(|row| (row.category.clone(), row)).collect(),
             hours: std::mem::take(&mut report.hours).into_iter().map(|row| (row.hour.clone(), row)).collect(),
-            discounts: std::mem::take(&mut report.discounts)
-                .into_iter()
-                .map(|row| ((row.source, row.discount_id.clone()), row))
-                .collect(),
+            discounts: std::mem::take(&mut report.discounts).into_iter().map(|row| ((row.source, row.discount_id.clone()), row)).collect(),
             report,
         }
     }
@@ -126,9 +123,7 @@ impl Figures {
         }
         let row = match self.hours.get_mut(hour) {
             Some(row) => row,
-            None => {
-                self.hours.entry(hour.to_owned()).or_insert_with(|| HourFigures { hour: hour.to_owned(), ..HourFigures::default() })
-            }
+            None => self.hours.entry(hour.to_owned()).or_insert_with(|| HourFigures { hour: hour.to_owned(), ..HourFigures::default() }),
         };
         row.orders += 1;
         add(&mut row.gross, placed.gross, "an hour's gross")?;

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use contract::api::types::{self, MembershipOutcome, OrderStatus};
 use contract::api::ordering as api;
+use contract::api::types::{self, MembershipOutcome, OrderStatus};
 use contract::event::{OrderPlaced, ReturnedLine, ReturnedTender, event::Event};
 
 use super::poison::{Poison, equal, sum};
@@ -40,11 +40,9 @@ pub(crate) fn check(order: &api::Order, event: &Event) -> Result<(), Poison> {
         },
         Event::MembershipResolved(_) => match outcome(order) {
             MembershipOutcome::Unverified => Ok(()),
-            other => Err(Poison::Illegal(format!(
-                "the membership of order {} is resolved, but it is {}",
-                order.order_id,
-                other.as_str_name()
-            ))),
+            other => {
+                Err(Poison::Illegal(format!("the membership of order {} is resolved, but it is {}", order.order_id, other.as_str_name())))
+            }
         },
         _ => Ok(()),
     }

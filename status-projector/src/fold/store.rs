@@ -203,9 +203,7 @@ impl StoreFold {
             figures.float(&float.drawer_id, float.amount)?;
         }
         let bound = |at: &Option<prost_types::Timestamp>| {
-            at.as_ref()
-                .and_then(timestamp_from_proto)
-                .ok_or_else(|| Poison::Illegal(format!("business day {date} has no start or end")))
+            at.as_ref().and_then(timestamp_from_proto).ok_or_else(|| Poison::Illegal(format!("business day {date} has no start or end")))
         };
         let row = DayRow {
             store: self.row.store.clone(),
@@ -274,13 +272,7 @@ impl StoreFold {
     }
 
     /// Something given back counts in the day of its event, which must be the open one.
-    fn give_back(
-        &mut self,
-        place: &Place<'_>,
-        date: &str,
-        block: ReturnBlock,
-        returned: &Returned<'_>,
-    ) -> Result<&mut Figures, Poison> {
+    fn give_back(&mut self, place: &Place<'_>, date: &str, block: ReturnBlock, returned: &Returned<'_>) -> Result<&mut Figures, Poison> {
         self.document(returned.document_number, "given back")?;
         let day = self.day(place, date)?;
         day.figures.give_back(block, returned)?;

@@ -66,7 +66,7 @@ impl Rig {
     fn project(&self, instance: &str, batch: usize) -> (Shutdown, Health) {
         let shutdown = Shutdown::new();
         let config = Config { instance: instance.into(), batch };
-        let health = status_projector::start(config, self.log.clone(), self.model.writer.clone(), &shutdown, Clock::system());
+        let health = status_projector::start(config, &self.log, &self.model.writer, &shutdown, &Clock::system());
         (shutdown, health)
     }
 
@@ -211,11 +211,7 @@ async fn reads(rig: Rig) -> Result<()> {
     refused(client.get_order(with(&other.to_string())).await, Code::FailedPrecondition, "LOG_CHANGED")?;
     let ahead = ConsistencyToken { log_id: epoch.log_id, epoch: epoch.epoch, store, revision: 1_000 }.to_string();
     let begun = Instant::now();
-    let status = refused(
-        client.get_order(within(with(&ahead), Duration::from_millis(400))).await,
-        Code::DeadlineExceeded,
-        "TOO_STALE",
-    )?;
+    let status = refused(client.get_order(within(with(&ahead), Duration::from_millis(400))).await, Code::DeadlineExceeded, "TOO_STALE")?;
     ensure!(begun.elapsed() < Duration::from_millis(400) && begun.elapsed() > Duration::from_millis(300));
     ensure!(status.get_error_details().retry_info().is_some());
 

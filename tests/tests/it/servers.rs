@@ -1,6 +1,7 @@
 //! The harness itself: servers that are killed come back with their data.
 
 use anyhow::{Result, ensure};
+use event_log::jetstream::JetStreamLog;
 use integration_tests::{Nats, Postgres};
 use sqlx::{Connection, PgConnection};
 
@@ -25,12 +26,10 @@ async fn postgres_comes_back_after_a_kill() -> Result<()> {
 #[tokio::test]
 async fn a_cluster_elects_another_leader() -> Result<()> {
     let nats = Nats::cluster3().await?;
-    let jetstream = async_nats::jetstream::new(async_nats::connect(nats.urls()).await?);
-    let stream = async_nats::jetstream::stream::Config { name: "S".to_owned(), num_replicas: 3, ..Default::default() };
-    jetstream.create_stream(stream).await?;
-    let leader = nats.leader_of("S").await?;
+    JetStreamLog::init(&nats.config()).await?;
+    let leader = nats.leader_of("ORDERS-0").await?;
     nats.kill(leader);
     nats.ready().await?;
-    ensure!(nats.leader_of("S").await? != leader);
+    ensure!(nats.leader_of("ORDERS-0").await? != leader);
     nats.restart().await
 }

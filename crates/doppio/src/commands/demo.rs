@@ -18,7 +18,7 @@ use crate::audit;
 use crate::clients::{Clients, Target, call};
 use crate::data_dir::DataDir;
 use crate::exit::{ExitCode, Failure};
-use crate::output::{money, table};
+use crate::output::{money, say, table};
 use crate::system::{Plan, System, listen_from};
 use crate::tills::{Tally, Till, register_members};
 
@@ -54,15 +54,15 @@ impl Demo {
         if self.stay {
             plan.listen = listen_from(std::net::SocketAddr::from(([127, 0, 0, 1], 7400)))?;
         }
-        println!("Doppio demo: member, ordering, status-projector and query-api in one process, data in {}", directory.display());
+        say(format_args!("Doppio demo: member, ordering, status-projector and query-api in one process, data in {}", directory.display()))?;
         let system = System::start(plan).await?;
         let outcome = self.sell(&system).await;
         if self.stay && outcome.is_ok() {
             let addresses = system.addresses;
-            println!(
+            say(format_args!(
                 "\nThe services stay up: member {}, ordering {}, query {}. Ctrl-C stops them.",
                 addresses.member, addresses.ordering, addresses.query
-            );
+            ))?;
             system.shutdown.listen_for_signals()?;
             system.shutdown.soft().cancelled().await;
         }
@@ -74,12 +74,12 @@ impl Demo {
     async fn sell(&self, system: &System) -> Result<(), Failure> {
         let clients = Clients::of(&system.addresses)?;
         let members = Arc::new(register_members(&clients, MEMBERS).await?);
-        println!("{} members registered", members.len());
+        say(format_args!("{} members registered", members.len()))?;
         let tally = Arc::new(Tally::default());
         let tills = open_tills(&clients, &members, &tally).await?;
         let stores: BTreeSet<String> = tills.iter().map(|till| till.menu.store_id.clone()).collect();
         self.run_tills(&tills, &tally).await?;
-        report(&tally);
+        report(&tally)?;
         let tokens: Vec<String> = tally.tokens.lock().await.values().cloned().collect();
         let mut problems = std::mem::take(&mut *tally.wrong.lock().await);
         let mut days = Vec::new();
@@ -103,9 +103,11 @@ impl Demo {
                 problems.push(format!("order {} was acknowledged and is not in the log", acknowledged.1));
             }
         }
-        show(&days);
+        show(&days)?;
         if problems.is_empty() {
-            println!("The read model equals the log: every acknowledged order is in both once; tickets and document numbers have no gap.");
+            say(format_args!(
+                "The read model equals the log: every acknowledged order is in both once; tickets and document numbers have no gap."
+            ))?;
             return Ok(());
         }
         Err(Failure::new(ExitCode::CheckFailed, format!("the read model differs from the log:\n  {}", problems.join("\n  "))))
@@ -195,18 +197,18 @@ fn line(tally: &Tally) -> String {
     )
 }
 
-fn report(tally: &Tally) {
-    println!("{}", line(tally));
-    let Ok(mut micros) = tally.micros.try_lock() else { return };
+fn report(tally: &Tally) -> Result<(), Failure> {
+    say(line(tally))?;
+    let Ok(mut micros) = tally.micros.try_lock() else { return Ok(()) };
     if micros.is_empty() {
-        return;
+        return Ok(());
     }
     micros.sort_unstable();
     let at = |permille: usize| Duration::from_micros(micros[(micros.len() - 1) * permille / 1_000]);
-    println!("placing an order, durable: p50 {:.1?}, p99 {:.1?}, max {:.1?}", at(500), at(990), at(1_000));
+    say(format_args!("placing an order, durable: p50 {:.1?}, p99 {:.1?}, max {:.1?}", at(500), at(990), at(1_000)))
 }
 
-fn show(days: &[(GetDailySalesResponse, u64)]) {
+fn show(days: &[(GetDailySalesResponse, u64)]) -> Result<(), Failure> {
     let rows = days.iter().map(|(day, records)| {
         let block = |block: Option<&contract::api::types::Block>| block.map_or(0, |block| block.count).to_string();
         let turnover = day.turnover.as_ref().and_then(|block| block.net.as_ref());
@@ -219,5 +221,5 @@ fn show(days: &[(GetDailySalesResponse, u64)]) {
         .concat()
     });
     let header = ["store", "business date", "orders", "voids", "gross", "discount", "net sales", "VAT", "turnover", "records"];
-    println!("{}", table(&header, rows.collect(), 2));
+    say(table(&header, rows.collect(), 2))
 }

@@ -14,7 +14,7 @@ use super::health;
 use crate::clients::{Clients, Target, call};
 use crate::data_dir::DataDir;
 use crate::exit::{ExitCode, Failure};
-use crate::output::{Format, table};
+use crate::output::{Format, say, table};
 
 const LAG_WORTH_A_WARNING: f64 = 5.0;
 
@@ -88,7 +88,7 @@ impl Doctor {
                 findings.add("settings", Finding::Bad, error.to_string());
             }
         }
-        show(&findings, format);
+        show(&findings, format)?;
         match findings.0.iter().filter(|(_, finding, _)| *finding == Finding::Bad).count() {
             0 => Ok(()),
             bad => Err(Failure::new(ExitCode::CheckFailed, format!("{bad} of {} checks are bad", findings.0.len()))),
@@ -96,7 +96,7 @@ impl Doctor {
     }
 }
 
-fn show(findings: &Findings, format: Format) {
+fn show(findings: &Findings, format: Format) -> Result<(), Failure> {
     match format {
         Format::Json => {
             let all: Vec<_> = findings
@@ -104,11 +104,11 @@ fn show(findings: &Findings, format: Format) {
                 .iter()
                 .map(|(what, finding, detail)| serde_json::json!({ "check": what, "finding": finding.as_str(), "detail": detail }))
                 .collect();
-            println!("{}", serde_json::json!({ "checks": all }));
+            say(serde_json::json!({ "checks": all }))
         }
         Format::People => {
             let rows = findings.0.iter().map(|(what, finding, detail)| vec![what.clone(), finding.as_str().to_owned(), detail.clone()]);
-            println!("{}", table(&["check", "finding", "detail"], rows.collect(), usize::MAX));
+            say(table(&["check", "finding", "detail"], rows.collect(), usize::MAX))
         }
     }
 }

@@ -24,7 +24,7 @@ use super::log::location;
 use crate::clients::Target;
 use crate::data_dir::DataDir;
 use crate::exit::{ExitCode, Failure};
-use crate::output::{Format, amount, table};
+use crate::output::{Format, amount, say, table};
 
 /// Receipts whose commands are looked up at once.
 const LOOK_UP: usize = 500;
@@ -103,11 +103,11 @@ impl Receipts {
         let (imported, revision) = import(log.clone(), index, &store, &receipts, &progress).await?;
         progress.finish_and_clear();
         if let Some(data) = &data {
-            project(log, data, &store.id, revision).await?;
+            project(&log, data, &store.id, revision).await?;
         }
         match format {
-            Format::Json => println!("{}", serde_json::to_string(&imported)?),
-            Format::People => show(&imported, &store),
+            Format::Json => say(serde_json::to_string(&imported)?)?,
+            Format::People => show(&imported, &store)?,
         }
         Ok(())
     }
@@ -253,10 +253,10 @@ fn derived_id(store: &Store, receipt: &Receipt, step: &str) -> Uuid {
 }
 
 /// Brings the embedded read model up to the import, so that it can be queried at once.
-async fn project(log: Arc<dyn EventLog>, data: &DataDir, store: &StoreId, revision: u64) -> Result<(), Failure> {
+async fn project(log: &Arc<dyn EventLog>, data: &DataDir, store: &StoreId, revision: u64) -> Result<(), Failure> {
     let model = ReadModel::open(&format!("sqlite:{}", data.read_model().display()))?;
     let shutdown = Shutdown::new();
-    let _health = status_projector::start(status_projector::Config::default(), log, model.writer, &shutdown, Clock::system());
+    let _health = status_projector::start(status_projector::Config::default(), log, &model.writer, &shutdown, &Clock::system());
     let reached = tokio::time::timeout(PROJECTION_PATIENCE, async {
         loop {
             if let Ok(Some(seen)) = model.reader.store(store).await
@@ -276,7 +276,7 @@ async fn project(log: Arc<dyn EventLog>, data: &DataDir, store: &StoreId, revisi
     }
 }
 
-fn show(done: &Imported, store: &Store) {
+fn show(done: &Imported, store: &Store) -> Result<(), Failure> {
     let rows = vec![
         vec!["receipts".to_owned(), done.receipts.to_string()],
         vec!["imported now".to_owned(), done.imported.to_string()],
@@ -287,7 +287,7 @@ fn show(done: &Imported, store: &Store) {
         vec!["from".to_owned(), done.first_date.clone().unwrap_or_default()],
         vec!["to".to_owned(), done.last_date.clone().unwrap_or_default()],
     ];
-    println!("{}", table(&[store.id.as_str(), ""], rows, 1));
+    say(table(&[store.id.as_str(), ""], rows, 1))
 }
 
 #[derive(serde::Deserialize)]

@@ -5,7 +5,7 @@ use runtime::config::Settings;
 use crate::clients::Target;
 use crate::data_dir::DataDir;
 use crate::exit::{ExitCode, Failure};
-use crate::output::{Format, table};
+use crate::output::{Format, say, table};
 
 #[derive(Subcommand)]
 pub enum Log {
@@ -78,8 +78,10 @@ impl Log {
                 let (location, _data) = place.location(target)?;
                 let epoch = location.adopt().await?;
                 match format {
-                    Format::Json => println!("{}", serde_json::json!({ "log_id": epoch.log_id, "epoch": epoch.epoch })),
-                    Format::People => println!("{location} is now log {epoch}; projectors rebuild from it, tokens of before are refused"),
+                    Format::Json => say(serde_json::json!({ "log_id": epoch.log_id, "epoch": epoch.epoch }))?,
+                    Format::People => {
+                        say(format_args!("{location} is now log {epoch}; projectors rebuild from it, tokens of before are refused"))?;
+                    }
                 }
                 Ok(())
             }
@@ -100,7 +102,7 @@ fn show(location: &LogLocation, info: &LogInfo, format: Format) -> Result<(), Fa
                     })
                 })
                 .collect();
-            println!("{}", serde_json::json!({ "log_id": info.epoch.log_id, "epoch": info.epoch.epoch, "streams": streams }));
+            say(serde_json::json!({ "log_id": info.epoch.log_id, "epoch": info.epoch.epoch, "streams": streams }))?;
         }
         Format::People => {
             let rows = info.streams.iter().map(|stream| {
@@ -112,8 +114,8 @@ fn show(location: &LogLocation, info: &LogInfo, format: Format) -> Result<(), Fa
                     stream.head.position.0.to_string(),
                 ]
             });
-            println!("{location}: log {}, epoch {}", info.epoch.log_id, info.epoch.epoch);
-            println!("{}", table(&["stream", "records", "bytes", "replicas", "head"], rows.collect(), 1));
+            say(format_args!("{location}: log {}, epoch {}", info.epoch.log_id, info.epoch.epoch))?;
+            say(table(&["stream", "records", "bytes", "replicas", "head"], rows.collect(), 1))?;
         }
     }
     Ok(())

@@ -1,5 +1,9 @@
+use std::time::Duration;
+
 use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::context::{AccountErrorKind, CreateStreamErrorKind};
+use async_nats::jetstream::stream::Config;
+use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use super::JetStreamConfig;
@@ -20,6 +24,10 @@ pub fn check_server(version: &str) -> Result<(), LogError> {
         _ => Err(LogError::Unusable(format!("the NATS server is version {version:?}; update it to {major}.{minor} or newer"))),
     }
 }
+
+/// How long `init` waits for a cluster that has just started.
+const CLUSTER_PATIENCE: Duration = Duration::from_secs(15);
+const RETRY_PAUSE: Duration = Duration::from_millis(200);
 
 async fn check_servers(connection: &Connection) -> Result<(), LogError> {
     let server = connection.client.server_info();
@@ -49,7 +57,6 @@ pub(super) async fn init(config: &JetStreamConfig) -> Result<(), LogError> {
     let layout = Layout::new(&config.prefix, config.streams)?;
     let connection = Connection::open(config, "doppio event log, init").await?;
     check_servers(&connection).await?;
-    let exists = |name: &str| LogError::Unusable(format!("stream {name} exists already; open that log, or choose another prefix"));
     for index in (0..layout.streams).map(StreamIndex) {
         let name = layout.stream_name(index);
         if connection.find_stream(&name).await?.is_some() {
@@ -58,16 +65,34 @@ pub(super) async fn init(config: &JetStreamConfig) -> Result<(), LogError> {
     }
     let epoch = LogEpoch { log_id: Uuid::new_v4(), epoch: 1 };
     for index in (0..layout.streams).map(StreamIndex) {
-        let made = connection.jetstream.create_stream(layout.config(index, epoch, config.replicas)).await;
-        made.map_err(|error| match error.kind() {
-            CreateStreamErrorKind::JetStream(api) if api.error_code() == ErrorCode::STREAM_NAME_EXIST => exists(&layout.stream_name(index)),
-            CreateStreamErrorKind::JetStream(api) => {
-                LogError::Unusable(format!("stream {} cannot be made: {api}", layout.stream_name(index)))
-            }
-            _ => LogError::Unavailable(format!("stream {} cannot be made: {error}", layout.stream_name(index))),
-        })?;
+        make(&connection, layout.config(index, epoch, config.replicas)).await?;
     }
     Ok(())
+}
+
+/// A cluster that has just started takes a moment until all its servers may be given a copy.
+async fn make(connection: &Connection, config: Config) -> Result<(), LogError> {
+    let (name, limit) = (config.name.clone(), Instant::now() + CLUSTER_PATIENCE);
+    loop {
+        let Err(error) = connection.jetstream.create_stream(config.clone()).await else { return Ok(()) };
+        let waiting = match error.kind() {
+            CreateStreamErrorKind::JetStream(api) => match api.error_code() {
+                ErrorCode::STREAM_NAME_EXIST => return Err(exists(&name)),
+                ErrorCode::CLUSTER_NO_PEERS | ErrorCode::CLUSTER_NOT_AVAILABLE | ErrorCode::CLUSTER_NOT_LEADER => api.to_string(),
+                _ => return Err(LogError::Unusable(format!("stream {name} cannot be made: {api}"))),
+            },
+            _ => error.to_string(),
+        };
+        if Instant::now() >= limit {
+            let replicas = config.num_replicas;
+            return Err(LogError::Unavailable(format!("stream {name} needs {replicas} servers that are up: {waiting}")));
+        }
+        sleep(RETRY_PAUSE).await;
+    }
+}
+
+fn exists(name: &str) -> LogError {
+    LogError::Unusable(format!("stream {name} exists already; open that log, or choose another prefix"))
 }
 
 pub(super) async fn open(connection: &Connection, config: &JetStreamConfig) -> Result<(Layout, LogEpoch), LogError> {
