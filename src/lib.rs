@@ -10,6 +10,7 @@ mod money;
 pub mod order_view;
 mod reason;
 mod rejection;
+pub mod report_view;
 mod time;
 mod token;
 

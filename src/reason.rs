@@ -62,6 +62,10 @@ reasons! {
     IllegalTransition "ILLEGAL_TRANSITION" FailedPrecondition "The order's state does not allow this command. The metadata names both.";
     AlreadyHasMember "ALREADY_HAS_MEMBER" FailedPrecondition "The order has a member already.";
     NothingLeftToRefund "NOTHING_LEFT_TO_REFUND" FailedPrecondition "More units are to be refunded than remain.";
+    CancelInstead "CANCEL_INSTEAD" FailedPrecondition "The refund would take all that remains of an order that is not completed. Cancel the order.";
+    DayNotCounted "NOTHING_TO_COUNT" FailedPrecondition "The drawer was counted at the close, or the day is not the last closed one.";
+    QuoteInvalid "QUOTE_INVALID" InvalidArgument "The quote token is not one of this draft. Quote the draft again.";
+    QuoteExpired "QUOTE_EXPIRED" FailedPrecondition "The quote is older than 15 minutes. Quote the draft again.";
     ReturnExceedsTender "RETURN_EXCEEDS_TENDER" FailedPrecondition "More is to be returned on a tender than was paid with it and not yet returned.";
     ReturnsDoNotSum "RETURNS_DO_NOT_SUM" InvalidArgument "The returned tenders do not sum to what is given back. The metadata has both figures.";
     DayClosed "DAY_CLOSED" FailedPrecondition "The business day is closed.";

@@ -1,4 +1,5 @@
-//! Starts real servers for the integration tests: nats-server, PostgreSQL, and a TCP proxy between a client and either of them.
+//! Starts real servers for the integration tests: nats-server, PostgreSQL, a TCP proxy between a client and either of them, and
+//! Doppio's own programs.
 //!
 //! A missing server is a failure, never a skipped test: `./test` finds or installs what is needed and names it in
 //! `DOPPIO_NATS_SERVER` and `DOPPIO_POSTGRES_BIN`.
@@ -7,7 +8,9 @@ pub mod nats;
 pub mod postgres;
 mod process;
 pub mod proxy;
+pub mod services;
 
 pub use nats::Nats;
 pub use postgres::{Database, Postgres};
 pub use proxy::TcpProxy;
+pub use services::{Engines, Service};

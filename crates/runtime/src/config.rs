@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use figment::Figment;
 use figment::providers::{Env, Format as _, Serialized, Toml};
 use figment::value::{Dict, Value};
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IntoDeserializer};
 
 /// Every key there is, with what it means. Environment: upper case, `DOPPIO_` in front, `__` for the dot
 /// (`ordering.listen` is `DOPPIO_ORDERING__LISTEN`).
@@ -27,6 +27,7 @@ pub const KEYS: &[(&str, &str)] = &[
     ("ordering.member_concurrency", "membership checks under way at once"),
     ("ordering.catalog", "path of the TOML file with stores, menus and taxes; the built-in one when absent"),
     ("ordering.index", "path of the local index of command ids (disposable)"),
+    ("ordering.quote_key", "secret of quote tokens, at least 32 characters, the same for all instances; by default each makes its own"),
     ("ordering.queue", "commands that may wait per store"),
     ("ordering.max_stores", "stores held in memory at once"),
     ("ordering.idle_ms", "after how long without a command a store leaves memory"),
@@ -37,6 +38,10 @@ pub const KEYS: &[(&str, &str)] = &[
     ("projector.instance", "name of this projector instance"),
     ("query.listen", "address of the query service"),
 ];
+
+/// What `./test` and the tests read of the environment, without the prefix: no settings.
+const NO_SETTINGS: &[&str] =
+    &["NATS_SERVER", "POSTGRES_BIN", "POSTGRES_TEMPLATE", "TEST_PYTHONPATH", "SHARED_DATA", "BREAKING_AGAINST", "SERVER"];
 
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -60,7 +65,7 @@ impl Settings {
         if file.is_some() && !path.is_file() {
             problems.push(format!("the settings file {} does not exist", path.display()));
         }
-        let environment = Env::prefixed("DOPPIO_").split("__").ignore(&["NATS_SERVER", "POSTGRES_BIN", "TEST_TOOLS", "SERVER"]);
+        let environment = Env::prefixed("DOPPIO_").split("__").ignore(NO_SETTINGS);
         let mut figment = Figment::new().merge(Toml::file(&path)).merge(environment);
         for (key, value) in flags {
             if let Some(value) = value {
@@ -100,12 +105,15 @@ impl Settings {
 
     /// The setting at `key`, `None` when it is absent or malformed (which is noted).
     pub fn find<T: DeserializeOwned>(&mut self, key: &str) -> Option<T> {
-        self.figment.find_value(key).ok()?;
+        let value = self.figment.find_value(key).ok()?;
         match self.figment.extract_inner_lossy::<T>(key) {
             Ok(value) => Some(value),
             Err(error) => {
-                self.problems.push(format!("{key}: {}", error.kind));
-                None
+                let found = number_as_text(&value);
+                if found.is_none() {
+                    self.problems.push(format!("{key}: {}", error.kind));
+                }
+                found
             }
         }
     }
@@ -119,6 +127,13 @@ impl Settings {
     pub fn finish(self) -> Result<(), ConfigError> {
         if self.problems.is_empty() { Ok(()) } else { Err(ConfigError::Bad(self.problems)) }
     }
+}
+
+/// The environment has no types: a `3` there is read as a number, also where text is wanted.
+fn number_as_text<T: DeserializeOwned>(value: &Value) -> Option<T> {
+    let Value::Num(_, number) = value else { return None };
+    let text = number.to_u128().map(|number| number.to_string()).or_else(|| Some(number.to_i128()?.to_string()))?;
+    T::deserialize(IntoDeserializer::<serde::de::value::Error>::into_deserializer(text)).ok()
 }
 
 fn flatten(prefix: &str, dict: &Dict, found: &mut Vec<String>) {
@@ -135,6 +150,21 @@ fn flatten(prefix: &str, dict: &Dict, found: &mut Vec<String>) {
 mod tests {
     use super::*;
     use std::net::SocketAddr;
+
+    #[test]
+    fn a_number_is_text_where_text_is_wanted() -> Result<(), Box<dyn std::error::Error>> {
+        let dir = tempfile::tempdir()?;
+        let file = dir.path().join("settings.toml");
+        std::fs::write(&file, "log_replicas = 3\nprojector.instance = -7\nordering.listen = true\n")?;
+        let mut settings = Settings::load(Some(&file), &[]);
+        assert_eq!(settings.find::<String>("log_replicas").as_deref(), Some("3"));
+        assert_eq!(settings.find::<u8>("log_replicas"), Some(3));
+        assert_eq!(settings.find::<String>("projector.instance").as_deref(), Some("-7"));
+        assert_eq!(settings.find::<SocketAddr>("ordering.listen"), None);
+        let Err(ConfigError::Bad(problems)) = settings.finish() else { panic!("a bad key") };
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        Ok(())
+    }
 
     #[test]
     fn flags_win_over_the_file_and_every_bad_key_is_reported() -> Result<(), Box<dyn std::error::Error>> {

@@ -6,7 +6,8 @@ use contract::{BusinessDate, Reason, Rejection, timestamp_to_proto};
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
-use super::command::CloseBusinessDay;
+use super::command::{CarryOver, CloseBusinessDay};
+use super::figures::DayFigures;
 use super::state::{OpenDay, Settings, StoreState};
 use crate::catalog::Store;
 
@@ -65,7 +66,7 @@ pub fn prepare(state: &StoreState, store: &Store, moment: &Moment) -> Result<Vec
     if let Some(day) = &state.day {
         last_closed = Some(day.date);
         floats = day.figures.closing_floats().map_err(|_| impossible("its drawers overflow"))?;
-        events.push(close(state, day, moment, true)?);
+        events.push(close(state, day, &day.figures, moment, true)?);
     }
     let settings = settings_of(store);
     if state.settings.as_ref() != Some(&settings) {
@@ -75,20 +76,47 @@ pub fn prepare(state: &StoreState, store: &Store, moment: &Moment) -> Result<Vec
     Ok(events)
 }
 
-/// Closes a day past its cutoff, uncounted.
+/// Closes a day: by hand at any time once it has begun, otherwise past its cutoff and uncounted.
 pub fn decide_close(state: &StoreState, command: &CloseBusinessDay, moment: &Moment) -> Result<Vec<Event>, Rejection> {
     match &state.day {
         Some(day) if day.date == command.business_date => {
-            if moment.at < day.end {
-                return Err(Rejection::new(Reason::DayNotBegun, format!("business day {} lasts until {}", day.date, day.end)));
+            let Some(manual) = &command.manual else {
+                if moment.at < day.end {
+                    return Err(Rejection::new(Reason::DayNotBegun, format!("business day {} lasts until {}", day.date, day.end)));
+                }
+                return Ok(vec![close(state, day, &day.figures, moment, true)?]);
+            };
+            // A day that was opened early, after the one before was closed by hand, cannot be closed before its time.
+            if moment.at < day.start {
+                return Err(Rejection::new(Reason::DayNotBegun, format!("business day {} begins at {}", day.date, day.start)));
             }
-            Ok(vec![close(state, day, moment, true)?])
+            check_open_orders(state, &manual.carry_over)?;
+            let mut figures = day.figures.clone();
+            for (drawer, counted) in &manual.counts {
+                figures.counted(drawer.as_str(), counted.minor());
+            }
+            Ok(vec![close(state, day, &figures, moment, false)?])
         }
         _ if state.last_closed.is_some_and(|last| command.business_date <= last) => {
             Err(Rejection::new(Reason::DayClosed, format!("business day {} is closed", command.business_date)))
         }
         _ => Err(Rejection::new(Reason::DayNotBegun, format!("business day {} is not open", command.business_date))),
     }
+}
+
+/// Open orders block a manual close unless they are carried over explicitly.
+fn check_open_orders(state: &StoreState, carry_over: &CarryOver) -> Result<(), Rejection> {
+    const NAMED: usize = 50;
+    let CarryOver::Named(named) = carry_over else { return Ok(()) };
+    let left: Vec<String> = state.open_orders.keys().filter(|order| !named.contains(order)).map(ToString::to_string).collect();
+    let known = i64::try_from(state.open_orders.len()).unwrap_or(i64::MAX);
+    if left.is_empty() && known == state.open_count {
+        return Ok(());
+    }
+    let message = format!("{} orders are open; complete, cancel or carry them over", state.open_count);
+    Err(Rejection::new(Reason::OpenOrders, message)
+        .with("open_orders", state.open_count)
+        .with("order_ids", left[..left.len().min(NAMED)].join(",")))
 }
 
 fn check_clocks(moment: &Moment) -> Result<(), Rejection> {
@@ -139,11 +167,11 @@ fn open(
     }))
 }
 
-fn close(state: &StoreState, day: &OpenDay, moment: &Moment, automatic: bool) -> Result<Event, Rejection> {
+fn close(state: &StoreState, day: &OpenDay, figures: &DayFigures, moment: &Moment, automatic: bool) -> Result<Event, Rejection> {
     let overflow = |_| impossible("its figures overflow");
     let identity = state.identity.as_ref().ok_or_else(|| impossible("the ledger is not open"))?;
-    let report = day.figures.report(state.grand_total_sales, state.grand_total_returns).map_err(overflow)?;
-    let floats = day.figures.closing_floats().map_err(overflow)?;
+    let report = figures.report(state.grand_total_sales, state.grand_total_returns).map_err(overflow)?;
+    let floats = figures.closing_floats().map_err(overflow)?;
     let carried = |orders: &std::collections::BTreeMap<contract::OrderId, u64>| {
         orders
             .iter()

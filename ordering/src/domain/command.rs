@@ -1,4 +1,4 @@
-use contract::event::{Channel, Pricing, ServiceMode, TenderKind};
+use contract::event::{CashMovementKind, Channel, OrderPlaced, Pricing, ServiceMode, TenderKind};
 use contract::{BusinessDate, Money, OrderId, RequestId, Slug, StoreId};
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -41,14 +41,17 @@ pub enum Command {
     CancelOrder(CancelOrder),
     AttachMember(AttachMember),
     ResolveMembership(ResolveMembership),
+    RefundOrder(RefundOrder),
+    RecordCashMovement(RecordCashMovement),
     CloseBusinessDay(CloseBusinessDay),
+    CountDrawer(CountDrawer),
 }
 
 impl Command {
     /// Commands that take or give money open a business day and are tied to it; kitchen and membership commands never are.
     #[must_use]
     pub fn moves_money(&self) -> bool {
-        matches!(self, Self::PlaceOrder(_) | Self::CancelOrder(_))
+        matches!(self, Self::PlaceOrder(_) | Self::CancelOrder(_) | Self::RefundOrder(_) | Self::RecordCashMovement(_))
     }
 
     /// The order that the command makes.
@@ -64,7 +67,8 @@ impl Command {
     #[must_use]
     pub fn existing_order(&self) -> Option<OrderId> {
         match self {
-            Self::PlaceOrder(_) | Self::CloseBusinessDay(_) => None,
+            Self::PlaceOrder(_) | Self::RecordCashMovement(_) | Self::CloseBusinessDay(_) | Self::CountDrawer(_) => None,
+            Self::RefundOrder(command) => Some(command.order_id),
             Self::ChangeStatus(command) => Some(command.order_id),
             Self::CancelOrder(command) => Some(command.order_id),
             Self::AttachMember(command) => Some(command.order_id),
@@ -80,7 +84,11 @@ impl Command {
             Self::ChangeStatus(command) => Some(command.request_id.into()),
             Self::CancelOrder(command) => Some(command.request_id.into()),
             Self::AttachMember(command) => Some(command.request_id.into()),
-            Self::ResolveMembership(_) | Self::CloseBusinessDay(_) => None,
+            Self::RefundOrder(command) => Some(command.request_id.into()),
+            Self::RecordCashMovement(command) => Some(command.request_id.into()),
+            Self::CloseBusinessDay(command) => command.manual.as_ref().map(|manual| manual.request_id.into()),
+            Self::CountDrawer(command) => Some(command.request_id.into()),
+            Self::ResolveMembership(_) => None,
         }
     }
 }
@@ -93,6 +101,8 @@ pub struct PlaceOrder {
     pub expected_total: Option<Money>,
     /// What the membership check said; `None` when no member was named.
     pub membership: Option<MemberStanding>,
+    /// What a valid quote token promised: honoured whatever the menu says by now. No content of the command.
+    pub quoted: Option<Box<OrderPlaced>>,
 }
 
 #[derive(Debug, Clone)]
@@ -220,8 +230,57 @@ pub struct ResolveMembership {
     pub standing: MemberStanding,
 }
 
-/// Closes a day past its cutoff without a count, as a sweep or an import does.
+#[derive(Debug, Clone)]
+pub struct RefundOrder {
+    pub order_id: OrderId,
+    pub request_id: RequestId,
+    pub approver_id: Option<Slug>,
+    pub reason_code: Slug,
+    /// Units by line id, each line once.
+    pub lines: Vec<(Slug, i32)>,
+    /// Empty: as it was paid, other than cash first.
+    pub tenders: Vec<RequestedReturn>,
+}
+
+#[derive(Debug, Clone)]
+pub struct RecordCashMovement {
+    pub request_id: RequestId,
+    pub business_date: BusinessDate,
+    pub drawer_id: Slug,
+    pub kind: CashMovementKind,
+    pub amount: Money,
+    pub reason_code: Slug,
+    pub approver_id: Option<Slug>,
+}
+
+/// Closes a business day: by hand, or past its cutoff without a count, as a sweep or an import does.
 #[derive(Debug, Clone)]
 pub struct CloseBusinessDay {
     pub business_date: BusinessDate,
+    pub manual: Option<ManualClose>,
+}
+
+#[derive(Debug, Clone)]
+pub struct ManualClose {
+    pub request_id: RequestId,
+    /// Cash by drawer.
+    pub counts: Vec<(Slug, Money)>,
+    pub carry_over: CarryOver,
+}
+
+/// Which open orders stay open over a manual close.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CarryOver {
+    All,
+    /// All that are open must be named.
+    Named(Vec<OrderId>),
+}
+
+/// What a drawer held at the last close, which did not count it.
+#[derive(Debug, Clone)]
+pub struct CountDrawer {
+    pub request_id: RequestId,
+    pub business_date: BusinessDate,
+    pub drawer_id: Slug,
+    pub counted: Money,
 }

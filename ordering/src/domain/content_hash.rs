@@ -1,6 +1,10 @@
+use contract::BusinessDate;
 use sha2::{Digest, Sha256};
 
-use super::command::{AttachMember, CancelOrder, ChangeStatus, Command, Draft, ManualDiscount, MemberKey, NewStatus, PlaceOrder};
+use super::command::{
+    AttachMember, CancelOrder, CarryOver, ChangeStatus, CloseBusinessDay, Command, CountDrawer, Draft, ManualClose, ManualDiscount,
+    MemberKey, NewStatus, PlaceOrder, RecordCashMovement, RefundOrder, RequestedReturn,
+};
 use crate::catalog::DiscountValue;
 
 /// Version of the canonical form that is hashed.
@@ -21,9 +25,22 @@ impl ContentHash {
             Command::ChangeStatus(command) => canonical.change_status(command),
             Command::CancelOrder(command) => canonical.cancel_order(command),
             Command::AttachMember(command) => canonical.attach_member(command),
+            Command::RefundOrder(command) => canonical.refund_order(command),
+            Command::RecordCashMovement(command) => canonical.cash_movement(command),
+            Command::CloseBusinessDay(CloseBusinessDay { business_date, manual: Some(manual) }) => canonical.close(*business_date, manual),
+            Command::CountDrawer(command) => canonical.count_drawer(command),
             Command::ResolveMembership(_) | Command::CloseBusinessDay(_) => return None,
         }
         Some(Self(canonical.0.finalize().into()))
+    }
+
+    /// Of a draft alone: what a quote is bound to.
+    #[must_use]
+    pub fn of_draft(draft: &Draft) -> Self {
+        let mut canonical = Canonical::default();
+        canonical.text("draft");
+        canonical.draft(draft);
+        Self(canonical.0.finalize().into())
     }
 }
 
@@ -150,12 +167,61 @@ impl Canonical {
         self.bytes(command.order_id.uuid().as_bytes());
         self.optional(command.approver_id.as_ref(), |this, approver| this.text(approver.as_str()));
         self.text(command.reason_code.as_str());
-        self.list(&command.tenders, |this, tender| {
+        self.returns(&command.tenders);
+    }
+
+    fn returns(&mut self, tenders: &[RequestedReturn]) {
+        self.list(tenders, |this, tender| {
             this.text(tender.tender_id.as_str());
             this.number(tender.amount.minor());
             this.optional(tender.drawer_id.as_ref(), |this, drawer| this.text(drawer.as_str()));
             this.text(&tender.external_reference);
         });
+    }
+
+    fn refund_order(&mut self, command: &RefundOrder) {
+        self.text("refund-order");
+        self.bytes(command.order_id.uuid().as_bytes());
+        self.optional(command.approver_id.as_ref(), |this, approver| this.text(approver.as_str()));
+        self.text(command.reason_code.as_str());
+        self.list(&command.lines, |this, (line, units)| {
+            this.text(line.as_str());
+            this.number((*units).into());
+        });
+        self.returns(&command.tenders);
+    }
+
+    fn cash_movement(&mut self, command: &RecordCashMovement) {
+        self.text("record-cash-movement");
+        self.text(&command.business_date.to_string());
+        self.text(command.drawer_id.as_str());
+        self.code(command.kind);
+        self.number(command.amount.minor());
+        self.text(command.reason_code.as_str());
+        self.optional(command.approver_id.as_ref(), |this, approver| this.text(approver.as_str()));
+    }
+
+    fn close(&mut self, date: BusinessDate, manual: &ManualClose) {
+        self.text("close-business-day");
+        self.text(&date.to_string());
+        self.list(&manual.counts, |this, (drawer, counted)| {
+            this.text(drawer.as_str());
+            this.number(counted.minor());
+        });
+        match &manual.carry_over {
+            CarryOver::All => self.number(1),
+            CarryOver::Named(orders) => {
+                self.number(2);
+                self.list(orders, |this, order| this.bytes(order.uuid().as_bytes()));
+            }
+        }
+    }
+
+    fn count_drawer(&mut self, command: &CountDrawer) {
+        self.text("count-drawer");
+        self.text(&command.business_date.to_string());
+        self.text(command.drawer_id.as_str());
+        self.number(command.counted.minor());
     }
 
     fn attach_member(&mut self, command: &AttachMember) {

@@ -1,8 +1,8 @@
 use std::collections::BTreeMap;
 
 use contract::event::{
-    self as e, Block, CategoryFigures, DayReport, DiscountFigures, DrawerFigures, HourFigures, ItemFigures, OrderPlaced, ReturnedTender,
-    TaxAmount, TenderFigures,
+    self as e, Block, CategoryFigures, DayReport, DiscountFigures, DrawerFigures, HourFigures, ItemFigures, OrderLine, OrderPlaced,
+    ReturnedTender, TaxAmount, TenderFigures,
 };
 
 /// A sum does not fit into 64 bits.
@@ -89,6 +89,15 @@ struct Sold {
     net: i64,
 }
 
+impl Sold {
+    fn add(&mut self, line: &OrderLine) -> Result<(), Overflow> {
+        add(&mut self.units, line.quantity.into())?;
+        add(&mut self.gross, line.gross)?;
+        add(&mut self.discount, line.discount)?;
+        add(&mut self.net, line.net)
+    }
+}
+
 #[derive(Debug, Clone, Default)]
 struct Drawer {
     float: i64,
@@ -120,6 +129,8 @@ pub struct DayFigures {
     tenders: BTreeMap<i32, (i64, i64)>,
     drawers: BTreeMap<String, Drawer>,
     items: BTreeMap<String, Sold>,
+    /// By each line's category, which a changed menu may change in the middle of a day.
+    categories: BTreeMap<String, Sold>,
     hours: BTreeMap<String, (i64, i64, i64, i64)>,
     discounts: BTreeMap<(i32, String), (i64, i64)>,
     carried_in: i64,
@@ -165,10 +176,8 @@ impl DayFigures {
             let item = self.items.entry(line.sku.clone()).or_default();
             item.name.clone_from(&line.name);
             item.category.clone_from(&line.category);
-            add(&mut item.units, line.quantity.into())?;
-            add(&mut item.gross, line.gross)?;
-            add(&mut item.discount, line.discount)?;
-            add(&mut item.net, line.net)?;
+            item.add(line)?;
+            self.categories.entry(line.category.clone()).or_default().add(line)?;
         }
         let (orders, gross, discount, net) = self.hours.entry(hour).or_default();
         add(orders, 1)?;
@@ -228,6 +237,11 @@ impl DayFigures {
         }
     }
 
+    /// What a drawer was counted to hold at the close.
+    pub fn counted(&mut self, drawer_id: &str, counted: i64) {
+        self.drawers.entry(drawer_id.to_owned()).or_default().counted = Some(counted);
+    }
+
     /// What goes back to customers, for the grand total of returns.
     pub fn returns_net(&self) -> Result<i64, Overflow> {
         [self.refunds_same_day.net, self.refunds_prior_days.net].into_iter().try_fold(self.voids.net, i64::checked_add).ok_or(Overflow)
@@ -246,23 +260,12 @@ impl DayFigures {
     /// The body of the report. Grand totals are those before this day.
     pub fn report(&self, grand_total_sales: i64, grand_total_returns: i64) -> Result<DayReport, Overflow> {
         let turnover = self.sales.less([&self.voids, &self.refunds_same_day, &self.refunds_prior_days])?;
-        let mut categories: BTreeMap<&str, CategoryFigures> = BTreeMap::new();
-        for item in self.items.values() {
-            let figures = categories
-                .entry(&item.category)
-                .or_insert_with(|| CategoryFigures { category: item.category.clone(), ..CategoryFigures::default() });
-            add(&mut figures.units, item.units)?;
-            add(&mut figures.gross, item.gross)?;
-            add(&mut figures.discount, item.discount)?;
-            add(&mut figures.net, item.net)?;
-        }
         let mut report = DayReport {
             sales: Some(self.sales.block()?),
             voids: Some(self.voids.block()?),
             refunds_same_day: Some(self.refunds_same_day.block()?),
             refunds_prior_days: Some(self.refunds_prior_days.block()?),
             turnover: Some(turnover.block()?),
-            categories: categories.into_values().collect(),
             carried_in: self.carried_in,
             completed: self.completed,
             cancelled: self.cancelled,
@@ -308,6 +311,15 @@ impl DayFigures {
                 gross: item.gross,
                 discount: item.discount,
                 net: item.net,
+            });
+        }
+        for (category, sold) in &self.categories {
+            report.categories.push(CategoryFigures {
+                category: category.clone(),
+                units: sold.units,
+                gross: sold.gross,
+                discount: sold.discount,
+                net: sold.net,
             });
         }
         for (hour, (orders, gross, discount, net)) in &self.hours {

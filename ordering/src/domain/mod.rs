@@ -8,18 +8,22 @@ pub mod cancel_order;
 pub mod change_status;
 mod command;
 mod content_hash;
+pub mod count_drawer;
 mod figures;
 mod order;
 pub mod place_order;
 pub mod pricing;
+pub mod record_cash_movement;
+pub mod refund_order;
 pub mod resolve_membership;
 mod state;
 mod tax;
 mod tenders;
 
 pub use command::{
-    Actor, AttachMember, CancelOrder, ChangeStatus, CloseBusinessDay, Command, CommandId, Draft, DraftLine, DraftOption, DraftTender,
-    ManualDiscount, MemberKey, MemberStanding, NewStatus, PlaceOrder, RequestedReturn, ResolveMembership,
+    Actor, AttachMember, CancelOrder, CarryOver, ChangeStatus, CloseBusinessDay, Command, CommandId, CountDrawer, Draft, DraftLine,
+    DraftOption, DraftTender, ManualClose, ManualDiscount, MemberKey, MemberStanding, NewStatus, PlaceOrder, RecordCashMovement,
+    RefundOrder, RequestedReturn, ResolveMembership,
 };
 pub use content_hash::{CONTENT_HASH_VERSION, ContentHash};
 pub use figures::DayFigures;

@@ -147,7 +147,9 @@ impl OrderState {
         Ok(())
     }
 
-    fn units_left(&self, index: usize) -> i32 {
+    /// Units of a line that were not given back.
+    #[must_use]
+    pub fn units_left(&self, index: usize) -> i32 {
         self.placed.lines[index].quantity - self.refunded[index]
     }
 

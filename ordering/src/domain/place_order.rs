@@ -7,10 +7,12 @@ use jiff::SignedDuration;
 
 use super::business_day::{CLOCK_TOLERANCE, Moment};
 use super::command::{MemberKey, MemberStanding, PlaceOrder};
+use super::pricing::{self, Priced};
 use super::state::StoreState;
-use super::{pricing, tenders};
+use super::tenders;
 use crate::catalog::{PRICING_RULE, Store, TAX_RULE};
 
+const TILL_PRICE_DIFFERS: &str = "TILL_PRICE_DIFFERS";
 /// The time in an order id that differs by more than this from the server's is flagged.
 const ID_TIME_TOLERANCE: SignedDuration = SignedDuration::from_hours(24);
 
@@ -20,8 +22,14 @@ pub fn decide(state: &StoreState, command: &PlaceOrder, store: &Store, moment: &
         return Err(Rejection::new(Reason::Internal, "an order is placed while no business day is open"));
     };
     let draft = &command.draft;
-    let member_prices = matches!(command.membership, Some(MemberStanding::Member { member_prices: true, .. }));
-    let priced = pricing::price(draft, store, moment.at, member_prices)?;
+    let quoted = command.quoted.as_deref();
+    let priced = match quoted {
+        Some(quoted) => quoted_prices(quoted),
+        None => {
+            let member_prices = matches!(command.membership, Some(MemberStanding::Member { member_prices: true, .. }));
+            pricing::price(draft, store, moment.at, member_prices)?
+        }
+    };
     let at_till_prices = draft.pricing == Pricing::Till;
     if !at_till_prices {
         check_expected(command.expected_total, priced.net)?;
@@ -36,7 +44,7 @@ pub fn decide(state: &StoreState, command: &PlaceOrder, store: &Store, moment: &
         flags.push("ORDER_ID_TIME_ODD".to_owned());
     }
     if at_till_prices && priced.till_price_differs {
-        flags.push("TILL_PRICE_DIFFERS".to_owned());
+        flags.push(TILL_PRICE_DIFFERS.to_owned());
     }
     let mut events = Vec::with_capacity(2);
     if state.menu_hash != store.menu.hash {
@@ -59,15 +67,31 @@ pub fn decide(state: &StoreState, command: &PlaceOrder, store: &Store, moment: &
         net: priced.net.minor(),
         taxes: priced.taxes,
         tenders: settled,
-        membership: command.membership.as_ref().map(membership),
+        membership: match quoted {
+            Some(quoted) => quoted.membership.clone(),
+            None => command.membership.as_ref().map(membership),
+        },
         pricing: draft.pricing.into(),
-        menu_version: store.menu.version.clone(),
+        menu_version: quoted.map_or(&store.menu.version, |quoted| &quoted.menu_version).clone(),
         pricing_rule: PRICING_RULE.to_owned(),
         tax_rule: TAX_RULE.to_owned(),
         flags,
         promotion_codes: draft.promotion_codes.iter().map(ToString::to_string).collect(),
     }));
     Ok(events)
+}
+
+/// The card has been charged by what was quoted.
+fn quoted_prices(quoted: &e::OrderPlaced) -> Priced {
+    Priced {
+        lines: quoted.lines.clone(),
+        discounts: quoted.discounts.clone(),
+        taxes: quoted.taxes.clone(),
+        gross: Money::new(quoted.gross),
+        discount: Money::new(quoted.discount),
+        net: Money::new(quoted.net),
+        till_price_differs: quoted.flags.iter().any(|flag| flag == TILL_PRICE_DIFFERS),
+    }
 }
 
 fn check_expected(expected: Option<Money>, net: Money) -> Result<(), Rejection> {

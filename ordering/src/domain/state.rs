@@ -69,6 +69,8 @@ pub struct StoreState {
     pub document_number: i64,
     /// What the drawers held at the last close.
     pub floats: BTreeMap<String, i64>,
+    /// What the drawers that the last close did not count should hold.
+    pub uncounted: BTreeMap<String, i64>,
     /// All open orders are counted; those beyond what a close can carry are known by count alone.
     pub open_count: i64,
     pub open_orders: BTreeMap<OrderId, u64>,
@@ -143,7 +145,9 @@ impl StoreState {
             }
             Event::CashMoved(moved) => self.open_day_of(&moved.business_date)?.figures.cash_moved(moved).map_err(overflow)?,
             Event::DrawerCounted(counted) => {
+                // The next day begins with what was counted; one that is open already keeps the float that it began with.
                 self.floats.insert(counted.drawer_id.clone(), counted.counted);
+                self.uncounted.remove(&counted.drawer_id);
             }
             Event::BusinessDayClosed(closed) => self.close_day(closed)?,
             Event::MenuPublished(published) => {
@@ -258,6 +262,12 @@ impl StoreState {
         self.grand_total_returns = report.grand_total_returns;
         self.document_number = carry_over.document_number;
         self.floats = carry_over.floats.iter().map(|float| (float.drawer_id.clone(), float.amount)).collect();
+        self.uncounted = report
+            .drawers
+            .iter()
+            .filter(|drawer| drawer.counted.is_none())
+            .map(|drawer| (drawer.drawer_id.clone(), drawer.expected))
+            .collect();
         self.closed_in_record = true;
         Ok(())
     }

@@ -113,7 +113,9 @@ impl Ledger {
         for index in order {
             match batch.decide(&works[index]) {
                 Decided::Recorded { last_event } => progress[index] = Progress::Recorded { last_event },
-                Decided::Nothing => progress[index] = done(Ok(Answer { order: None, revision: self.revision(), replayed: false })),
+                Decided::Nothing => {
+                    progress[index] = done(Ok(Answer { order: None, fact: None, revision: self.revision(), replayed: false }));
+                }
                 Decided::Rejected(rejection) => progress[index] = done(Err(rejection)),
                 Decided::Poisoned(rejection) => {
                     wait_again(progress);
@@ -136,7 +138,7 @@ impl Ledger {
         match self.append(&record).await {
             Landed::Stored(tip) => {
                 self.stored(&record, &payload, state, tip).await;
-                self.answer(works, progress, &record);
+                self.answer(works, progress, &record, &payload);
                 Ok(Round::More)
             }
             Landed::Lost => {
@@ -190,13 +192,14 @@ impl Ledger {
         }
     }
 
-    fn answer(&self, works: &[Work], progress: &mut [Progress], record: &Record) {
+    fn answer(&self, works: &[Work], progress: &mut [Progress], record: &Record, payload: &RecordPayload) {
         let revision = record.revision().0;
         for (work, progress) in works.iter().zip(progress.iter_mut()) {
             let Progress::Recorded { last_event } = *progress else { continue };
             let id = work.command.new_order().or_else(|| work.command.existing_order());
             let order = id.and_then(|id| self.state.orders.get(&id)).and_then(|order| self.view(order, (revision, last_event)));
-            *progress = done(Ok(Answer { order, revision, replayed: false }));
+            let fact = if id.is_none() { fold::event_at(payload, last_event) } else { None };
+            *progress = done(Ok(Answer { order, fact, revision, replayed: false }));
         }
     }
 

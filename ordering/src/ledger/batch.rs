@@ -11,8 +11,8 @@ use uuid::Uuid;
 use super::{MAX_COMMANDS_PER_RECORD, Work};
 use crate::domain::business_day::{self, Moment};
 use crate::domain::{
-    Actor, CONTENT_HASH_VERSION, Command, ContentHash, EventMeta, StoreState, attach_member, cancel_order, change_status, place_order,
-    resolve_membership,
+    Actor, CONTENT_HASH_VERSION, Command, ContentHash, EventMeta, StoreState, attach_member, cancel_order, change_status, count_drawer,
+    place_order, record_cash_movement, refund_order, resolve_membership,
 };
 
 /// The lowest reader that understands the events of this build.
@@ -100,7 +100,7 @@ impl<'a> Batch<'a> {
 
     fn events_of(&self, work: &Work) -> Result<Vec<Fact>, Rejection> {
         let moment = self.moment(&work.actor);
-        if !work.command.moves_money() {
+        if !work.command.moves_money() || self.is_meant_for_open_day(&work.command) {
             return decide(&self.state, work, &moment);
         }
         let mut events = business_day::prepare(&self.state, &work.store, &moment)?;
@@ -116,6 +116,11 @@ impl<'a> Batch<'a> {
         }
         events.extend(decide(&prepared, work, &moment)?);
         Ok(events)
+    }
+
+    /// Cash that is moved on an overdue day, which the command names, belongs to it as long as it is not closed.
+    fn is_meant_for_open_day(&self, command: &Command) -> bool {
+        matches!((command, &self.state.day), (Command::RecordCashMovement(command), Some(day)) if day.date == command.business_date)
     }
 
     fn add(&mut self, work: &Work, events: &[Fact]) -> Decided {
@@ -185,7 +190,10 @@ fn decide(state: &StoreState, work: &Work, moment: &Moment) -> Result<Vec<Fact>,
         Command::CancelOrder(command) => cancel_order::decide(state, order(command.order_id)?, command),
         Command::AttachMember(command) => attach_member::decide(order(command.order_id)?, command),
         Command::ResolveMembership(command) => resolve_membership::decide(order(command.order_id)?, command),
+        Command::RefundOrder(command) => refund_order::decide(state, order(command.order_id)?, command),
+        Command::RecordCashMovement(command) => record_cash_movement::decide(state, command),
         Command::CloseBusinessDay(command) => business_day::decide_close(state, command, moment),
+        Command::CountDrawer(command) => count_drawer::decide(state, command),
     }
 }
 
@@ -213,9 +221,10 @@ fn recorded(work: &Work, events: &[Fact], closes: bool, state: &StoreState, at: 
     let Some(id) = work.command.id() else {
         return vec![RecordedCommand { traceparent: work.actor.traceparent.clone(), events: wrap(events), ..system() }];
     };
-    let split = if closes { 1 } else { 0 };
+    let by_itself = closes && !matches!(work.command, Command::CloseBusinessDay(_));
+    let split = usize::from(by_itself);
     let mut commands = Vec::with_capacity(2);
-    if closes {
+    if by_itself {
         commands.push(RecordedCommand { events: wrap(&events[..split]), ..system() });
     }
     commands.push(RecordedCommand {

@@ -1,4 +1,5 @@
 use contract::event::RecordPayload;
+use contract::event::event::Event;
 use contract::order_view::order_of;
 use contract::{OrderId, decode_payload};
 use event_log::Record;
@@ -13,6 +14,11 @@ pub(super) fn decode(record: &Record) -> Result<RecordPayload, LedgerError> {
         ledger: record.header().ledger.clone(),
         detail: format!("revision {}: {error}", record.revision()),
     })
+}
+
+/// The event at a place in a record.
+pub(super) fn event_at(payload: &RecordPayload, index: u32) -> Option<Event> {
+    payload.commands.iter().flat_map(|command| &command.events).nth(index as usize)?.event.clone()
 }
 
 /// Folds a record into the state.

@@ -48,6 +48,18 @@ impl CommandIndex {
         Ok(Self { pool })
     }
 
+    /// A key of this name, made at random when it is asked for the first time.
+    pub async fn secret(&self, name: &str) -> Result<Vec<u8>, IndexError> {
+        let fresh: [u8; 32] = rand::random();
+        sqlx::query("INSERT OR IGNORE INTO secrets (name, value) VALUES (?1, ?2)")
+            .bind(name)
+            .bind(fresh.as_slice())
+            .execute(&self.pool)
+            .await?;
+        let row = sqlx::query("SELECT value FROM secrets WHERE name = ?1").bind(name).fetch_one(&self.pool).await?;
+        Ok(row.try_get(0)?)
+    }
+
     /// The indexed ones among these commands.
     pub(super) async fn commands(&self, store: &StoreId, ids: &[CommandId]) -> Result<HashMap<CommandId, Entry>, IndexError> {
         let wanted: Vec<String> = ids.iter().map(|id| hex::encode(id.0.as_bytes())).collect();

@@ -12,8 +12,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use contract::api::ordering::Order;
+use contract::event::event::Event;
 use contract::{OrderId, Reason, Rejection, StoreId};
-use event_log::{EventLog, LedgerName, LogError, Tip};
+use event_log::{EventLog, LedgerName, LogError, Revision, Tip};
 use uuid::Uuid;
 
 pub use self::index::{CommandIndex, IndexError};
@@ -37,6 +38,8 @@ pub struct Work {
 pub struct Answer {
     /// The order right after the command; `None` for commands that concern none.
     pub order: Option<Order>,
+    /// The command's last event, for commands that concern no order.
+    pub fact: Option<Event>,
     /// The record that proves it.
     pub revision: u64,
     /// The command had been recorded before.
@@ -156,11 +159,22 @@ impl Ledger {
             let message = "the id was used before for a command with other content";
             return Ok(Err(Rejection::new(Reason::IdReused, message).with("id", id.0)));
         }
-        let order = match entry.order_id {
-            Some(order_id) => self.order(order_id).await?.and_then(|order| self.view(&order, (entry.revision, entry.event_index))),
-            None => None,
+        let (order, fact) = match entry.order_id {
+            Some(order_id) => (self.order(order_id).await?.and_then(|order| self.view(&order, (entry.revision, entry.event_index))), None),
+            None => (None, self.event(entry.revision, entry.event_index).await?),
         };
-        Ok(Ok(Answer { order, revision: entry.revision, replayed: true }))
+        Ok(Ok(Answer { order, fact, revision: entry.revision, replayed: true }))
+    }
+
+    async fn event(&self, revision: u64, index: u32) -> Result<Option<Event>, LedgerError> {
+        let Some(record) = self.log.read_one(&self.name, Revision(revision)).await? else { return Ok(None) };
+        Ok(fold::event_at(&fold::decode(&record)?, index))
+    }
+
+    /// The store's currency, once its ledger is open.
+    #[must_use]
+    pub fn currency(&self) -> Option<contract::Currency> {
+        self.state.identity.map(|identity| identity.currency)
     }
 
     /// An order of this ledger, wherever it is.

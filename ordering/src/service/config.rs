@@ -4,6 +4,8 @@ use std::time::Duration;
 use runtime::config::Settings;
 use tonic::transport::Channel;
 
+const SHORTEST_QUOTE_KEY: usize = 32;
+
 /// Settings of the ordering service, each with its unit in the name of its key.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -20,6 +22,8 @@ pub struct Config {
     pub idle: Duration,
     /// Longest that a call may take, whatever its deadline says.
     pub longest_call: Duration,
+    /// Key of quote tokens, the same for all instances; one of its own in the index when absent.
+    pub quote_key: Option<String>,
     /// Path of the command index.
     pub index: PathBuf,
     /// Path of the catalog; the built-in one when absent.
@@ -44,6 +48,10 @@ impl Config {
         let queue = count(at_least_one("ordering.queue", 1_024));
         let max_stores = count(at_least_one("ordering.max_stores", 4_096));
         let idle = Duration::from_millis(at_least_one("ordering.idle_ms", 600_000));
+        let quote_key = settings.find::<String>("ordering.quote_key");
+        if quote_key.as_ref().is_some_and(|key| key.len() < SHORTEST_QUOTE_KEY) {
+            settings.problem("ordering.quote_key", format!("must have at least {SHORTEST_QUOTE_KEY} characters"));
+        }
         Some(Self {
             member: member?,
             member_deadline,
@@ -52,6 +60,7 @@ impl Config {
             max_stores,
             idle,
             longest_call: Duration::from_secs(30),
+            quote_key,
             index: settings.get("ordering.index", PathBuf::from("doppio-ordering-index.db")),
             catalog: settings.find("ordering.catalog"),
         })

@@ -4,8 +4,10 @@ use std::time::Duration;
 use contract::api::ordering as api;
 use contract::api::ordering::ordering_service_server::OrderingService;
 use contract::event::OrderPlaced;
-use contract::{ConsistencyToken, OrderId, Reason, Rejection, RequestId, StoreId, order_view};
+use contract::event::event::Event;
+use contract::{ConsistencyToken, Money, OrderId, Reason, Rejection, RequestId, StoreId, order_view, report_view, timestamp_to_proto};
 use event_log::EventLog;
+use jiff::Timestamp;
 use runtime::{Clock, DeadlineLimits, TraceContext, deadline_of};
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
@@ -13,11 +15,13 @@ use tonic::{Request, Response, Status};
 use super::membership::{Membership, Presented};
 use super::menu::menu;
 use super::parse::{self, Check};
+use super::quote::{self, QuoteKey};
 use super::registry::Registry;
 use crate::catalog::{CatalogSource, PRICING_RULE, Store, TAX_RULE};
 use crate::domain::place_order::membership as membership_of;
 use crate::domain::{
-    Actor, AttachMember, CancelOrder, ChangeStatus, Command, CommandId, ContentHash, MemberStanding, NewStatus, PlaceOrder, pricing,
+    Actor, AttachMember, CancelOrder, ChangeStatus, CloseBusinessDay, Command, CommandId, ContentHash, CountDrawer, ManualClose,
+    MemberStanding, NewStatus, PlaceOrder, RecordCashMovement, RefundOrder, pricing,
 };
 use crate::ledger::{Answer, Verdict, Work};
 
@@ -29,19 +33,28 @@ pub struct Ordering {
     registry: Registry,
     catalog: CatalogSource,
     membership: Membership,
+    quotes: QuoteKey,
     clock: Clock,
 }
 
 /// What the answer of every mutation has.
 struct Done {
     order: Option<api::Order>,
+    fact: Option<Event>,
     consistency_token: String,
     replayed: bool,
 }
 
 impl Ordering {
-    pub fn new(log: Arc<dyn EventLog>, registry: Registry, catalog: CatalogSource, membership: Membership, clock: Clock) -> Self {
-        Self { log, registry, catalog, membership, clock }
+    pub fn new(
+        log: Arc<dyn EventLog>,
+        registry: Registry,
+        catalog: CatalogSource,
+        membership: Membership,
+        quotes: QuoteKey,
+        clock: Clock,
+    ) -> Self {
+        Self { log, registry, catalog, membership, quotes, clock }
     }
 
     fn store(&self, id: &StoreId) -> Result<Arc<Store>, Rejection> {
@@ -55,8 +68,8 @@ impl Ordering {
     }
 
     fn done(&self, store: &StoreId, verdict: Verdict) -> Result<Done, Rejection> {
-        let Answer { order, revision, replayed } = verdict?;
-        Ok(Done { order, consistency_token: self.token(store, revision), replayed })
+        let Answer { order, fact, revision, replayed } = verdict?;
+        Ok(Done { order, fact, consistency_token: self.token(store, revision), replayed })
     }
 
     /// The first answer of a command that is recorded already. Asked before anything else that takes time or may refuse.
@@ -89,16 +102,20 @@ impl Ordering {
         actor.occurred_at = parse::occurred_at(&mut check, request.occur_time.as_ref());
         check.finish()?;
         let (Some(order_id), Some((draft, presented))) = (order_id, parsed) else {
-            return Err(Rejection::new(Reason::Internal, "a malformed request was not refused"));
+            return Err(unrefused());
         };
         actor.terminal_id = Some(draft.terminal_id.clone());
         actor.staff_id.clone_from(&draft.staff_id);
-        let mut order = PlaceOrder { order_id, draft, tenders, expected_total, membership: None };
-        if let Some(presented) = presented {
+        let mut order = PlaceOrder { order_id, draft, tenders, expected_total, membership: None, quoted: None };
+        if presented.is_some() || !request.quote_token.is_empty() {
             let command = Command::PlaceOrder(Box::new(order.clone()));
             if let Some(verdict) = self.recorded(&store_id, &command, deadline).await? {
                 return self.done(&store_id, verdict);
             }
+        }
+        if !request.quote_token.is_empty() {
+            order.quoted = Some(Box::new(self.quotes.open(&request.quote_token, &order.draft, self.clock.now())?));
+        } else if let Some(presented) = presented {
             order.membership = Some(self.membership.check(&presented, trace).await);
         }
         self.execute(&store, Command::PlaceOrder(Box::new(order)), actor, deadline).await
@@ -130,9 +147,119 @@ impl Ordering {
         let tenders = parse::returned_tenders(&mut check, &request.tenders, store.currency);
         check.finish()?;
         let (order_id, request_id) = both(order_id, request_id)?;
-        let reason_code = reason_code.ok_or_else(|| Rejection::new(Reason::Internal, "a malformed request was not refused"))?;
+        let reason_code = reason_code.ok_or_else(unrefused)?;
         self.execute(&store, Command::CancelOrder(CancelOrder { order_id, request_id, approver_id, reason_code, tenders }), actor, deadline)
             .await
+    }
+
+    async fn refund(&self, request: Request<api::RefundOrderRequest>) -> Result<(Done, String), Rejection> {
+        let (deadline, trace) = (deadline_of(request.metadata(), DEADLINES), TraceContext::of(&request));
+        let request = request.into_inner();
+        let store = self.store(&parse::store_id(&request.store_id)?)?;
+        let mut check = Check::default();
+        let order_id = check.order_id(&request.order_id);
+        let request_id = check.request_id(&request.request_id);
+        let (terminal, staff) = (("terminal_id", request.terminal_id.as_str()), ("staff_id", request.staff_id.as_str()));
+        parse::require_client_time(&mut check, request.client_time.as_ref());
+        let actor = parse::actor(&mut check, terminal, staff, request.client_time.as_ref(), trace);
+        let approver_id = check.optional_slug("approver_id", &request.approver_id);
+        let reason_code = check.slug("reason_code", &request.reason_code);
+        let lines = parse::refund_lines(&mut check, &request.lines);
+        let tenders = parse::returned_tenders(&mut check, &request.tenders, store.currency);
+        check.finish()?;
+        let (order_id, request_id) = both(order_id, request_id)?;
+        let reason_code = reason_code.ok_or_else(unrefused)?;
+        let command = RefundOrder { order_id, request_id, approver_id, reason_code, lines, tenders };
+        let done = self.execute(&store, Command::RefundOrder(command), actor, deadline).await?;
+        Ok((done, request_id.to_string()))
+    }
+
+    async fn move_cash(&self, request: Request<api::RecordCashMovementRequest>) -> Result<api::RecordCashMovementResponse, Rejection> {
+        let (deadline, trace) = (deadline_of(request.metadata(), DEADLINES), TraceContext::of(&request));
+        let request = request.into_inner();
+        let store = self.store(&parse::store_id(&request.store_id)?)?;
+        let mut check = Check::default();
+        let request_id = check.request_id(&request.request_id);
+        let (terminal, staff) = (("terminal_id", request.terminal_id.as_str()), ("staff_id", request.staff_id.as_str()));
+        parse::require_client_time(&mut check, request.client_time.as_ref());
+        let actor = parse::actor(&mut check, terminal, staff, request.client_time.as_ref(), trace);
+        let business_date = parse::business_date(&mut check, &request.business_date);
+        let drawer_id = check.slug("drawer_id", &request.drawer_id);
+        let kind = parse::cash_movement_kind(&mut check, request.kind, &request.approver_id);
+        let amount = parse::amount(&mut check, "amount", request.amount.as_ref(), store.currency);
+        let reason_code = check.slug("reason_code", &request.reason_code);
+        let approver_id = check.optional_slug("approver_id", &request.approver_id);
+        check.finish()?;
+        let command = RecordCashMovement {
+            request_id: request_id.ok_or_else(unrefused)?,
+            business_date: business_date.ok_or_else(unrefused)?,
+            drawer_id: drawer_id.ok_or_else(unrefused)?,
+            kind: kind.ok_or_else(unrefused)?,
+            amount: amount.ok_or_else(unrefused)?,
+            reason_code: reason_code.ok_or_else(unrefused)?,
+            approver_id,
+        };
+        let done = self.execute(&store, Command::RecordCashMovement(command), actor, deadline).await?;
+        Ok(api::RecordCashMovementResponse {
+            business_date: request.business_date,
+            consistency_token: done.consistency_token,
+            replayed: done.replayed,
+        })
+    }
+
+    async fn close_day(&self, request: Request<api::CloseBusinessDayRequest>) -> Result<api::CloseBusinessDayResponse, Rejection> {
+        let (deadline, trace) = (deadline_of(request.metadata(), DEADLINES), TraceContext::of(&request));
+        let request = request.into_inner();
+        let store = self.store(&parse::store_id(&request.store_id)?)?;
+        let mut check = Check::default();
+        let request_id = check.request_id(&request.request_id);
+        let (terminal, staff) = (("terminal_id", request.terminal_id.as_str()), ("staff_id", request.staff_id.as_str()));
+        let actor = parse::actor(&mut check, terminal, staff, request.client_time.as_ref(), trace);
+        let business_date = parse::business_date(&mut check, &request.business_date);
+        let counts = parse::counts(&mut check, &request.counts, store.currency);
+        let carry_over = parse::carry_over(&mut check, request.carry_over_all, &request.carry_over_order_ids);
+        check.finish()?;
+        let manual = ManualClose { request_id: request_id.ok_or_else(unrefused)?, counts, carry_over };
+        let command = CloseBusinessDay { business_date: business_date.ok_or_else(unrefused)?, manual: Some(manual) };
+        let done = self.execute(&store, Command::CloseBusinessDay(command), actor, deadline).await?;
+        let z_report = match &done.fact {
+            Some(Event::BusinessDayClosed(closed)) => Some(report_view::z_report(store.id.as_str(), closed, store.currency)),
+            _ => None,
+        };
+        Ok(api::CloseBusinessDayResponse { z_report, consistency_token: done.consistency_token, replayed: done.replayed })
+    }
+
+    async fn count(&self, request: Request<api::CountDrawerRequest>) -> Result<api::CountDrawerResponse, Rejection> {
+        let (deadline, trace) = (deadline_of(request.metadata(), DEADLINES), TraceContext::of(&request));
+        let request = request.into_inner();
+        let store = self.store(&parse::store_id(&request.store_id)?)?;
+        let mut check = Check::default();
+        let request_id = check.request_id(&request.request_id);
+        let (terminal, staff) = (("terminal_id", request.terminal_id.as_str()), ("staff_id", request.staff_id.as_str()));
+        let actor = parse::actor(&mut check, terminal, staff, request.client_time.as_ref(), trace);
+        let business_date = parse::business_date(&mut check, &request.business_date);
+        let drawer_id = check.slug("drawer_id", &request.drawer_id);
+        let counted = parse::amount(&mut check, "counted", request.counted.as_ref(), store.currency);
+        check.finish()?;
+        let command = CountDrawer {
+            request_id: request_id.ok_or_else(unrefused)?,
+            business_date: business_date.ok_or_else(unrefused)?,
+            drawer_id: drawer_id.ok_or_else(unrefused)?,
+            counted: counted.ok_or_else(unrefused)?,
+        };
+        let done = self.execute(&store, Command::CountDrawer(command), actor, deadline).await?;
+        let (expected, counted) = match &done.fact {
+            Some(Event::DrawerCounted(counted)) => (Money::new(counted.expected), Money::new(counted.counted)),
+            _ => return Err(unrefused()),
+        };
+        let money = |amount: Money| Some(store.currency.amount(amount));
+        Ok(api::CountDrawerResponse {
+            expected: money(expected),
+            counted: money(counted),
+            over_short: counted.minus(expected).ok().and_then(money),
+            consistency_token: done.consistency_token,
+            replayed: done.replayed,
+        })
     }
 
     async fn attach(&self, request: Request<api::AttachMemberRequest>) -> Result<Done, Rejection> {
@@ -147,7 +274,7 @@ impl Ordering {
         let actor = parse::actor(&mut check, terminal, staff, request.client_time.as_ref(), trace);
         check.finish()?;
         let (order_id, request_id) = both(order_id, request_id)?;
-        let member_id = member_id.ok_or_else(|| Rejection::new(Reason::Internal, "a malformed request was not refused"))?;
+        let member_id = member_id.ok_or_else(unrefused)?;
         let mut command = AttachMember { order_id, request_id, member_id, tier: String::new(), points_rate_bp: 0 };
         if let Some(verdict) = self.recorded(&store.id, &Command::AttachMember(command.clone()), deadline).await? {
             return self.done(&store.id, verdict);
@@ -174,7 +301,7 @@ impl Ordering {
         let mut check = Check::default();
         let parsed = parse::draft(&mut check, &draft, &store);
         check.finish()?;
-        let Some((draft, presented)) = parsed else { return Err(Rejection::new(Reason::Internal, "a malformed request was not refused")) };
+        let Some((draft, presented)) = parsed else { return Err(unrefused()) };
         let standing = match &presented {
             Some(presented) => Some(self.membership.check(presented, trace).await),
             None => None,
@@ -191,15 +318,20 @@ impl Ordering {
             menu_version: store.menu.version.clone(),
             pricing_rule: PRICING_RULE.to_owned(),
             tax_rule: TAX_RULE.to_owned(),
+            membership: standing.as_ref().map(membership_of),
             ..OrderPlaced::default()
         };
-        let membership = standing.as_ref().map(membership_of).map(|membership| api::Membership {
+        let expires = self.clock.now().saturating_add(quote::VALIDITY).unwrap_or(Timestamp::MAX);
+        let quote_token =
+            self.quotes.seal(&draft, &placed, expires).ok_or_else(|| Rejection::new(Reason::Internal, Reason::Internal.meaning()))?;
+        let membership = placed.membership.clone().map(|membership| api::Membership {
             outcome: membership.outcome,
             member_id: membership.member_id,
             tier: membership.tier,
             points_rate_bp: membership.points_rate_bp,
         });
-        Ok(api::QuoteOrderResponse { priced: Some(order_view::priced(&placed, store.currency)), membership })
+        let priced = Some(order_view::priced(&placed, store.currency));
+        Ok(api::QuoteOrderResponse { priced, membership, quote_token, expire_time: Some(timestamp_to_proto(expires)) })
     }
 
     async fn command_outcome(&self, request: Request<api::GetCommandOutcomeRequest>) -> Result<api::GetCommandOutcomeResponse, Rejection> {
@@ -213,7 +345,7 @@ impl Ordering {
             None => return Err(Rejection::field(Reason::InvalidArgument, "order_id", "give order_id or request_id")),
         };
         check.finish()?;
-        let id = id.ok_or_else(|| Rejection::new(Reason::Internal, "a malformed request was not refused"))?;
+        let id = id.ok_or_else(unrefused)?;
         let (verdict, revision) = self.registry.outcome(&store.id, id, None, deadline).await?;
         let consistency_token = self.token(&store.id, revision);
         match verdict {
@@ -221,6 +353,11 @@ impl Ordering {
             None => Ok(api::GetCommandOutcomeResponse { recorded: false, order: None, consistency_token }),
         }
     }
+}
+
+/// A malformed request that came through the checks: a mistake in them.
+fn unrefused() -> Rejection {
+    Rejection::new(Reason::Internal, "a malformed request was not refused")
 }
 
 /// The fields that the kitchen's calls share.
@@ -234,7 +371,7 @@ struct StatusCall<'a> {
 }
 
 fn both(order_id: Option<OrderId>, request_id: Option<RequestId>) -> Result<(OrderId, RequestId), Rejection> {
-    order_id.zip(request_id).ok_or_else(|| Rejection::new(Reason::Internal, "a malformed request was not refused"))
+    order_id.zip(request_id).ok_or_else(unrefused)
 }
 
 /// The one way from an outcome to what a caller sees.
@@ -313,6 +450,32 @@ impl OrderingService for Ordering {
             consistency_token: done.consistency_token,
             replayed: done.replayed,
         }))
+    }
+
+    async fn refund_order(&self, request: Request<api::RefundOrderRequest>) -> Result<Response<api::RefundOrderResponse>, Status> {
+        let done = self.refund(request).await;
+        answer(done.map(|(done, request_id)| {
+            let refund = done.order.as_ref().and_then(|order| order.refunds.iter().find(|refund| refund.request_id == request_id)).cloned();
+            api::RefundOrderResponse { refund, order: done.order, consistency_token: done.consistency_token, replayed: done.replayed }
+        }))
+    }
+
+    async fn record_cash_movement(
+        &self,
+        request: Request<api::RecordCashMovementRequest>,
+    ) -> Result<Response<api::RecordCashMovementResponse>, Status> {
+        answer(self.move_cash(request).await)
+    }
+
+    async fn close_business_day(
+        &self,
+        request: Request<api::CloseBusinessDayRequest>,
+    ) -> Result<Response<api::CloseBusinessDayResponse>, Status> {
+        answer(self.close_day(request).await)
+    }
+
+    async fn count_drawer(&self, request: Request<api::CountDrawerRequest>) -> Result<Response<api::CountDrawerResponse>, Status> {
+        answer(self.count(request).await)
     }
 
     async fn get_command_outcome(

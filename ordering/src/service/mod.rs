@@ -5,6 +5,7 @@ mod grpc;
 mod membership;
 mod menu;
 mod parse;
+mod quote;
 mod registry;
 mod store_task;
 
@@ -21,8 +22,16 @@ pub use config::Config;
 pub use membership::Membership;
 
 use crate::catalog::CatalogSource;
-use crate::ledger::CommandIndex;
+use crate::ledger::{CommandIndex, IndexError};
 use registry::Registry;
+
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    #[error(transparent)]
+    Index(#[from] IndexError),
+}
 
 /// Largest request, in bytes.
 const MAX_REQUEST_BYTES: usize = 256 * 1024;
@@ -36,11 +45,15 @@ pub async fn run(
     listener: TcpListener,
     shutdown: Shutdown,
     clock: Clock,
-) -> Result<(), ServeError> {
+) -> Result<(), RunError> {
     let membership = Membership::new(&config);
+    let quote_key = match &config.quote_key {
+        Some(key) => key.clone().into_bytes(),
+        None => index.secret("quote").await?,
+    };
     let registry = Registry::new(config.clone(), log.clone(), index, catalog.clone(), clock.clone(), membership.clone(), shutdown.clone());
     registry.warm();
-    let service = grpc::Ordering::new(log, registry, catalog, membership, clock);
+    let service = grpc::Ordering::new(log, registry, catalog, membership, quote::QuoteKey::new(quote_key), clock);
     let options = ServeOptions {
         descriptors: DESCRIPTORS,
         call_timeout: config.longest_call,
@@ -57,5 +70,6 @@ pub async fn run(
         options,
         &shutdown,
     )
-    .await
+    .await?;
+    Ok(())
 }

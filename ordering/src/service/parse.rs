@@ -1,8 +1,8 @@
 //! From requests to commands. Everything malformed in a request is reported at once.
 
 use contract::api::{ordering as api, types};
-use contract::event::{Channel, Pricing, ServiceMode, TenderKind};
-use contract::{Currency, Money, OrderId, Reason, Rejection, RequestId, Slug, StoreId, Violation, timestamp_from_proto};
+use contract::event::{CashMovementKind, Channel, Pricing, ServiceMode, TenderKind};
+use contract::{BusinessDate, Currency, Money, OrderId, Reason, Rejection, RequestId, Slug, StoreId, Violation, timestamp_from_proto};
 use jiff::Timestamp;
 use runtime::TraceContext;
 use sha2::{Digest, Sha256};
@@ -10,13 +10,15 @@ use uuid::Uuid;
 
 use super::membership::Presented;
 use crate::catalog::{DiscountValue, MAX_UNIT_PRICE_MINOR, Store};
-use crate::domain::{Actor, Draft, DraftLine, DraftOption, DraftTender, ManualDiscount, MemberKey, RequestedReturn};
+use crate::domain::{Actor, CarryOver, Draft, DraftLine, DraftOption, DraftTender, ManualDiscount, MemberKey, RequestedReturn};
 
 const MAX_LINES: usize = 200;
 const MAX_QUANTITY: i32 = 999;
 const MAX_OPTIONS: usize = 20;
 const MAX_DISCOUNTS: usize = 10;
 const MAX_TENDERS: usize = 20;
+const MAX_DRAWERS: usize = 50;
+const MAX_CARRIED: usize = 2_000;
 const MAX_PROMOTION_CODES: usize = 10;
 const MAX_REFERENCE_BYTES: usize = 64;
 const CARD_TOKEN_BYTES: std::ops::RangeInclusive<usize> = 8..=128;
@@ -360,6 +362,77 @@ pub fn returned_tenders(check: &mut Check, tenders: &[api::ReturnedTender], curr
         }
     }
     parsed
+}
+
+pub fn business_date(check: &mut Check, text: &str) -> Option<BusinessDate> {
+    BusinessDate::parse(text).map_err(|error| check.note("business_date", error)).ok()
+}
+
+/// An amount that has to be there.
+pub fn amount(check: &mut Check, field: &str, money: Option<&types::Money>, currency: Currency) -> Option<Money> {
+    if money.is_none() {
+        check.note(field, "is missing");
+    }
+    check.optional_amount(field, money, currency)
+}
+
+pub fn refund_lines(check: &mut Check, lines: &[api::RefundLine]) -> Vec<(Slug, i32)> {
+    if lines.is_empty() {
+        check.note("lines", "a refund has at least one line");
+    }
+    check.at_most("lines", lines.len(), MAX_LINES);
+    let mut parsed = Vec::with_capacity(lines.len());
+    for (index, line) in lines.iter().enumerate() {
+        if !(1..=MAX_QUANTITY).contains(&line.quantity) {
+            check.note(format!("lines[{index}].quantity"), format_args!("1 to {MAX_QUANTITY}, not {}", line.quantity));
+        }
+        if lines[..index].iter().any(|earlier| earlier.line_id == line.line_id) {
+            check.note(format!("lines[{index}].line_id"), "is named twice");
+        }
+        parsed.extend(check.slug(&format!("lines[{index}].line_id"), &line.line_id).map(|id| (id, line.quantity)));
+    }
+    parsed
+}
+
+pub fn cash_movement_kind(check: &mut Check, kind: i32, approver: &str) -> Option<CashMovementKind> {
+    let kind = CashMovementKind::try_from(kind).ok().filter(|kind| *kind != CashMovementKind::Unspecified);
+    enum_known(check, "kind", kind.is_some());
+    if kind == Some(CashMovementKind::PaidOut) && approver.is_empty() {
+        check.note("approver_id", "is needed to pay cash out");
+    }
+    kind
+}
+
+pub fn counts(check: &mut Check, counts: &[api::DrawerCount], currency: Currency) -> Vec<(Slug, Money)> {
+    check.at_most("counts", counts.len(), MAX_DRAWERS);
+    let mut parsed = Vec::with_capacity(counts.len());
+    for (index, count) in counts.iter().enumerate() {
+        if counts[..index].iter().any(|earlier| earlier.drawer_id == count.drawer_id) {
+            check.note(format!("counts[{index}].drawer_id"), "is counted twice");
+        }
+        let drawer = check.slug(&format!("counts[{index}].drawer_id"), &count.drawer_id);
+        let counted = amount(check, &format!("counts[{index}].counted"), count.counted.as_ref(), currency);
+        parsed.extend(drawer.zip(counted));
+    }
+    parsed
+}
+
+pub fn carry_over(check: &mut Check, all: bool, ids: &[String]) -> CarryOver {
+    if all {
+        if !ids.is_empty() {
+            check.note("carry_over_order_ids", "is empty with carry_over_all");
+        }
+        return CarryOver::All;
+    }
+    check.at_most("carry_over_order_ids", ids.len(), MAX_CARRIED);
+    let mut parsed = Vec::with_capacity(ids.len());
+    for (index, id) in ids.iter().enumerate() {
+        match OrderId::parse(id) {
+            Ok(id) => parsed.push(id),
+            Err(error) => check.note(format!("carry_over_order_ids[{index}]"), error),
+        }
+    }
+    CarryOver::Named(parsed)
 }
 
 #[cfg(test)]

@@ -171,7 +171,7 @@ fn gross(receipt: &Receipt, store: &Store) -> i64 {
 async fn close_overdue(ledger: &mut Ledger, store: &Arc<Store>, now: Timestamp, done: &mut Imported) -> Result<(), Failure> {
     let Some(day) = ledger.state().day.as_ref().filter(|day| day.end <= now) else { return Ok(()) };
     let (business_date, end) = (day.date, day.end);
-    carry_out(ledger, store, vec![Command::CloseBusinessDay(CloseBusinessDay { business_date })], end, "the close").await?;
+    carry_out(ledger, store, vec![Command::CloseBusinessDay(CloseBusinessDay { business_date, manual: None })], end, "the close").await?;
     done.days_closed += 1;
     Ok(())
 }
@@ -236,7 +236,7 @@ fn commands(receipt: &Receipt, store: &Store) -> Result<Vec<Command>, Failure> {
     };
     let step = |to, name| Command::ChangeStatus(ChangeStatus { order_id, request_id: RequestId::from_uuid(id(name)), to });
     Ok(vec![
-        Command::PlaceOrder(Box::new(PlaceOrder { order_id, draft, tenders, expected_total: None, membership: None })),
+        Command::PlaceOrder(Box::new(PlaceOrder { order_id, draft, tenders, expected_total: None, membership: None, quoted: None })),
         step(NewStatus::Preparing, "preparing"),
         step(NewStatus::Ready, "ready"),
         step(NewStatus::Completed, "completed"),

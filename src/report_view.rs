@@ -1,0 +1,139 @@
+//! The API's [`DayReport`](types::DayReport) of a recorded report body.
+
+use std::collections::BTreeMap;
+
+use crate::api::types;
+use crate::event as e;
+use crate::money::{Currency, Money};
+use crate::order_view::taxes;
+
+/// A block of figures for the API.
+#[must_use]
+pub fn block(block: Option<&e::Block>, currency: Currency) -> types::Block {
+    let block = block.cloned().unwrap_or_default();
+    let money = |minor| Some(currency.amount(Money::new(minor)));
+    types::Block {
+        count: block.count,
+        gross: money(block.gross),
+        discount: money(block.discount),
+        net: money(block.net),
+        supply: money(block.supply),
+        vat: money(block.vat),
+        taxes: taxes(&block.taxes, currency),
+    }
+}
+
+/// The figures of a report body. Who, when and which number is the caller's to add.
+#[must_use]
+pub fn report(body: &e::DayReport, currency: Currency) -> types::DayReport {
+    let money = |minor| Some(currency.amount(Money::new(minor)));
+    let name = |text: &BTreeMap<String, String>| Some(types::LocalizedText { text: text.clone() });
+    types::DayReport {
+        currency_code: currency.to_string(),
+        sales: Some(block(body.sales.as_ref(), currency)),
+        voids: Some(block(body.voids.as_ref(), currency)),
+        refunds_same_day: Some(block(body.refunds_same_day.as_ref(), currency)),
+        refunds_prior_days: Some(block(body.refunds_prior_days.as_ref(), currency)),
+        turnover: Some(block(body.turnover.as_ref(), currency)),
+        tenders: body
+            .tenders
+            .iter()
+            .map(|tender| types::TenderSales {
+                kind: tender.kind,
+                taken: money(tender.taken),
+                returned: money(tender.returned),
+                net: money(tender.net),
+            })
+            .collect(),
+        drawers: body
+            .drawers
+            .iter()
+            .map(|drawer| types::DrawerSales {
+                drawer_id: drawer.drawer_id.clone(),
+                float: money(drawer.float),
+                tendered: money(drawer.tendered),
+                change: money(drawer.change),
+                returned: money(drawer.returned),
+                paid_in: money(drawer.paid_in),
+                paid_out: money(drawer.paid_out),
+                expected: money(drawer.expected),
+                counted: drawer.counted.and_then(money),
+                over_short: drawer.over_short.and_then(money),
+            })
+            .collect(),
+        items: body
+            .items
+            .iter()
+            .map(|item| types::ItemSales {
+                sku: item.sku.clone(),
+                name: name(&item.name),
+                category: item.category.clone(),
+                units: item.units,
+                gross: money(item.gross),
+                discount: money(item.discount),
+                net: money(item.net),
+            })
+            .collect(),
+        categories: body
+            .categories
+            .iter()
+            .map(|own| types::CategorySales {
+                category: own.category.clone(),
+                units: own.units,
+                gross: money(own.gross),
+                discount: money(own.discount),
+                net: money(own.net),
+            })
+            .collect(),
+        hours: body
+            .hours
+            .iter()
+            .map(|hour| types::HourSales {
+                hour: hour.hour.clone(),
+                orders: hour.orders,
+                gross: money(hour.gross),
+                discount: money(hour.discount),
+                net: money(hour.net),
+            })
+            .collect(),
+        discounts: body
+            .discounts
+            .iter()
+            .map(|own| types::DiscountSales {
+                source: own.source,
+                discount_id: own.discount_id.clone(),
+                count: own.count,
+                amount: money(own.amount),
+            })
+            .collect(),
+        carried_in: body.carried_in,
+        completed: body.completed,
+        cancelled: body.cancelled,
+        carried_out: body.carried_out,
+        first_ticket: body.first_ticket,
+        last_ticket: body.last_ticket,
+        first_document: body.first_document,
+        last_document: body.last_document,
+        grand_total_sales: money(body.grand_total_sales),
+        grand_total_returns: money(body.grand_total_returns),
+        grand_total: body.grand_total_sales.checked_sub(body.grand_total_returns).and_then(money),
+        ..types::DayReport::default()
+    }
+}
+
+/// The Z report that a close recorded.
+#[must_use]
+pub fn z_report(store_id: &str, closed: &e::BusinessDayClosed, currency: Currency) -> types::DayReport {
+    types::DayReport {
+        store_id: store_id.to_owned(),
+        business_date: closed.business_date.clone(),
+        state: types::BusinessDayState::Closed.into(),
+        z_number: closed.z_number,
+        automatic: closed.automatic,
+        report_version: closed.report_version,
+        previous_z_hash: closed.previous_z_hash.to_vec(),
+        last_revision: closed.last_revision,
+        last_hash: closed.last_hash.to_vec(),
+        ..report(&closed.report.clone().unwrap_or_default(), currency)
+    }
+}
