@@ -77,7 +77,6 @@ reasons! {
     LogUnavailable "LOG_UNAVAILABLE" Unavailable "The event log does not answer; nothing was recorded. Repeat with the same id.";
     ReadModelUnavailable "READ_MODEL_UNAVAILABLE" Unavailable "The read model's database does not answer. Try again.";
     DatabaseUnavailable "DATABASE_UNAVAILABLE" Unavailable "The service's database does not answer. Try again.";
-    ShuttingDown "SHUTTING_DOWN" Unavailable "The server is stopping; nothing was recorded. Repeat with the same id, at another instance if there is one.";
     Overloaded "OVERLOADED" ResourceExhausted "Too many requests are waiting; nothing was recorded. Repeat with the same id after the given delay.";
     TooManyConflicts "TOO_MANY_CONFLICTS" Aborted "Other instances kept writing to this store's ledger; nothing was recorded. Repeat with the same id.";
     TooStale "TOO_STALE" DeadlineExceeded "The read model did not reach the consistency token in time. Read again, or with a longer deadline.";

@@ -16,7 +16,7 @@ fn calls(reason: Reason) -> &'static str {
     const READS: &str = "every read of query-api";
     match reason {
         Reason::InvalidArgument | Reason::MessageTooLarge | Reason::Overloaded | Reason::Internal => ANY,
-        Reason::WrongCurrency | Reason::AmountOutOfRange => "QuoteOrder, PlaceOrder, CancelOrder",
+        Reason::WrongCurrency | Reason::AmountOutOfRange => "every call of ordering with an amount",
         Reason::OrderTooLarge => "PlaceOrder",
         Reason::TooManyLines | Reason::OptionNotAllowed | Reason::PromotionNotApplicable => "QuoteOrder, PlaceOrder",
         Reason::UnknownItem | Reason::UnknownOption | Reason::SoldOut => "QuoteOrder, PlaceOrder",
@@ -25,23 +25,26 @@ fn calls(reason: Reason) -> &'static str {
         Reason::MalformedPageToken => "ListOrders, ListStores",
         Reason::UnknownStore => "every call that names a store",
         Reason::UnknownMember => "GetMember, UpdateMember, WithdrawMember, AttachMember",
-        Reason::UnknownOrder => "GetOrder, StartPreparation, MarkReady, CompleteOrder, CancelOrder, AttachMember",
+        Reason::UnknownOrder => "GetOrder, and every command on an order",
         Reason::NoSuchDay => "ListOrders, GetDailySales",
         Reason::IdReused => "RegisterMember, PlaceOrder and every other mutation of ordering",
         Reason::PhoneInUse | Reason::CardInUse => "RegisterMember, UpdateMember",
         Reason::MemberWithdrawn | Reason::MemberChanged => "UpdateMember",
-        Reason::IllegalTransition => "StartPreparation, MarkReady, CompleteOrder, CancelOrder, AttachMember",
+        Reason::IllegalTransition => "StartPreparation, MarkReady, CompleteOrder, CancelOrder, RefundOrder, AttachMember",
         Reason::AlreadyHasMember | Reason::MemberUnavailable => "AttachMember",
-        Reason::NothingLeftToRefund => "refunds",
-        Reason::ReturnExceedsTender | Reason::ReturnsDoNotSum => "CancelOrder, refunds",
+        Reason::NothingLeftToRefund | Reason::CancelInstead => "RefundOrder",
+        Reason::ReturnExceedsTender | Reason::ReturnsDoNotSum => "CancelOrder, RefundOrder",
+        Reason::QuoteInvalid | Reason::QuoteExpired => "PlaceOrder",
+        Reason::DayNotCounted => "CountDrawer",
         Reason::DatabaseUnavailable => "every call of member",
         Reason::LogChanged => "every mutation of ordering, every read of query-api",
-        Reason::ShuttingDown | Reason::UpgradeRequired | Reason::LedgerBroken | Reason::LogUnavailable => {
+        Reason::UpgradeRequired | Reason::LedgerBroken | Reason::LogUnavailable => {
             "PlaceOrder, GetCommandOutcome and every other mutation of ordering"
         }
         Reason::OutcomeUnknown | Reason::TooManyConflicts => MUTATIONS,
-        Reason::ClockSuspect => "PlaceOrder, commands of the business day",
-        Reason::DayClosed | Reason::DayNotBegun | Reason::OpenOrders => "commands of the business day",
+        Reason::ClockSuspect => "PlaceOrder, CancelOrder, RefundOrder, RecordCashMovement",
+        Reason::DayClosed | Reason::DayNotBegun => "RecordCashMovement, CloseBusinessDay",
+        Reason::OpenOrders => "CloseBusinessDay",
     }
 }
 
