@@ -49,6 +49,8 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
         };
         let code = match status.code() {
             Code::Unavailable | Code::DeadlineExceeded | Code::ResourceExhausted | Code::Aborted | Code::Cancelled => ExitCode::Unavailable,
+            // A connection that was lost before the answer came.
+            Code::Unknown if std::error::Error::source(status).is_some_and(|cause| cause.is::<tonic::transport::Error>()) => ExitCode::Unavailable,
             Code::Internal | Code::Unknown | Code::DataLoss | Code::Unimplemented => ExitCode::Failed,
             _ => ExitCode::Refused,
         };

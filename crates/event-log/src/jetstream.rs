@@ -17,6 +17,7 @@ mod subscription;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use tokio::time::Instant;
 
 use crate::admission::admit;
@@ -171,6 +172,10 @@ impl EventLog for JetStreamLog {
         self.check_index(stream)?;
         let subscription = subscription::JetStreamSubscription::start(self.shared.clone(), stream, after).await?;
         Ok(Box::new(subscription))
+    }
+
+    async fn server_time(&self) -> Result<Timestamp, LogError> {
+        self.shared.reader.server_time(&self.shared.layout.stream_name(StreamIndex(0))).await
     }
 
     async fn ping(&self) -> Result<(), LogError> {

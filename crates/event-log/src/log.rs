@@ -148,6 +148,9 @@ pub trait EventLog: Send + Sync + 'static {
     /// checkpoint's hash and the epoch must be this log's: otherwise [`LogError::Changed`].
     async fn subscribe(&self, stream: StreamIndex, after: Option<&Checkpoint>) -> Result<Box<dyn Subscription>, LogError>;
 
+    /// The clock of the log's server: a second opinion on what time it is. Embedded, it is this machine's.
+    async fn server_time(&self) -> Result<Timestamp, LogError>;
+
     /// Whether the log answers now.
     async fn ping(&self) -> Result<(), LogError>;
 }

@@ -2,7 +2,7 @@ use bytes::Bytes;
 
 use crate::chain::{ChainState, Link, check_link};
 use crate::error::LogError;
-use crate::record::{LedgerName, Record, Revision};
+use crate::record::{LedgerName, Record, RecordHash, Revision};
 
 /// Collects a ledger's records from stored bytes in the order of the log, checking the chain and skipping orphans.
 /// Stops at the first record that may not be read: what came before it is good and is handed out first.
@@ -10,13 +10,21 @@ pub(crate) struct Page<'a> {
     ledger: &'a LedgerName,
     max: usize,
     last: Option<ChainState>,
+    /// The record to read after, while it has not been passed: what is up to it may be no orphan.
+    before: Option<RecordHash>,
     records: Vec<Record>,
     stopped: Option<LogError>,
 }
 
 impl<'a> Page<'a> {
     pub(crate) fn new(ledger: &'a LedgerName, after: Option<&ChainState>, max: usize) -> Self {
-        Self { ledger, max, last: after.copied(), records: Vec::new(), stopped: None }
+        Self { ledger, max, last: after.copied(), before: None, records: Vec::new(), stopped: None }
+    }
+
+    /// A page whose bytes begin at or before the record that it is to be read after.
+    pub(crate) fn from_before(mut self) -> Self {
+        self.before = self.last.map(|last| last.hash);
+        self
     }
 
     /// Whether no more is wanted.
@@ -59,7 +67,11 @@ impl<'a> Page<'a> {
         match link {
             Link::Next => {
                 self.last = Some(ChainState::after(&record));
+                self.before = None;
                 self.records.push(record);
+            }
+            Link::Orphan if self.before.is_some() => {
+                self.before.take_if(|hash| *hash == record.hash());
             }
             Link::Orphan => {
                 tracing::warn!(ledger = %self.ledger, revision = %record.revision(), hash = %record.hash(), "skipped an orphan record");

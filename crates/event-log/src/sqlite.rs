@@ -11,6 +11,7 @@ mod writer;
 
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
 use sqlx::SqlitePool;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
@@ -122,6 +123,10 @@ impl EventLog for SqliteLog {
         only_stream(stream)?;
         let subscription = subscription::SqliteSubscription::start(self.readers.clone(), self.epoch, self.committed.clone(), after).await?;
         Ok(Box::new(subscription))
+    }
+
+    async fn server_time(&self) -> Result<Timestamp, LogError> {
+        reader::now(&self.readers).await
     }
 
     async fn ping(&self) -> Result<(), LogError> {

@@ -8,6 +8,8 @@ mod parse;
 mod quote;
 mod registry;
 mod store_task;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -53,6 +55,7 @@ pub async fn run(
     };
     let registry = Registry::new(config.clone(), log.clone(), index, catalog.clone(), clock.clone(), membership.clone(), shutdown.clone());
     registry.warm();
+    registry.sweep();
     let service = grpc::Ordering::new(log, registry, catalog, membership, quote::QuoteKey::new(quote_key), clock);
     let options = ServeOptions {
         descriptors: DESCRIPTORS,

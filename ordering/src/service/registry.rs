@@ -1,8 +1,8 @@
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use contract::{Reason, Rejection, StoreId};
+use contract::{BusinessDate, Reason, Rejection, StoreId};
 use event_log::EventLog;
 use runtime::{Clock, Shutdown};
 use tokio::sync::{mpsc, oneshot};
@@ -10,8 +10,9 @@ use tokio::time::Instant;
 
 use super::config::Config;
 use super::membership::Membership;
-use super::store_task::{Request, StoreTask};
+use super::store_task::{Request, SWEEP_DELAY, StoreTask};
 use crate::catalog::CatalogSource;
+use crate::domain::business_day::CLOCK_TOLERANCE;
 use crate::domain::{CommandId, ContentHash};
 use crate::ledger::{CommandIndex, Verdict, Work};
 
@@ -21,6 +22,7 @@ const OVERLOAD_DELAY: Duration = Duration::from_millis(200);
 const ANSWER_MARGIN: Duration = Duration::from_millis(30);
 /// Times that a store is called up anew because it was just leaving memory.
 const CALL_UPS: u32 = 3;
+const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 /// Stores loaded at start are at most this share of those that fit in memory.
 const WARM_SHARE: usize = 2;
 
@@ -139,6 +141,59 @@ impl Registry {
         );
         self.shutdown.spawn(task.run(receiver, leave));
         Some(sender)
+    }
+
+    /// Closes days that nobody closed, an hour after their cutoff, for ever.
+    pub fn sweep(&self) {
+        let registry = self.clone();
+        let soft = self.shutdown.soft();
+        tokio::spawn(async move {
+            let mut swept = BTreeMap::new();
+            let sweeping = async {
+                loop {
+                    registry.sweep_once(&mut swept).await;
+                    tokio::time::sleep(SWEEP_INTERVAL).await;
+                }
+            };
+            tokio::select! {
+                () = sweeping => {}
+                () = soft.cancelled() => {}
+            }
+        });
+    }
+
+    /// Has each store look once for every business date, an hour after it began, whether the one before is still open. Takes two clocks
+    /// that agree: this machine's and the log server's.
+    pub async fn sweep_once(&self, swept: &mut BTreeMap<StoreId, BusinessDate>) {
+        let now = self.clock.now();
+        let due: Vec<(StoreId, BusinessDate)> = self
+            .catalog
+            .current()
+            .stores
+            .values()
+            .filter_map(|store| {
+                let rule = store.day_rule()?;
+                let date = rule.date_of(now).ok()?;
+                let since = rule.start(date).ok()?.saturating_add(SWEEP_DELAY).ok()?;
+                (now >= since && swept.get(&store.id) != Some(&date)).then(|| (store.id.clone(), date))
+            })
+            .collect();
+        if due.is_empty() {
+            return;
+        }
+        match self.log.server_time().await {
+            Ok(time) if time.duration_since(now).abs() <= CLOCK_TOLERANCE => {}
+            Ok(time) => return tracing::error!(log_server = %time, here = %now, "overdue days are not closed: the clocks differ"),
+            Err(error) => return tracing::warn!(%error, "overdue days are not closed: the log server does not tell its time"),
+        }
+        for (store, date) in due {
+            match self.send(&store, Request::Sweep) {
+                Ok(()) => {
+                    swept.insert(store, date);
+                }
+                Err(rejection) => tracing::debug!(%store, %rejection, "swept later"),
+            }
+        }
     }
 
     /// Loads the configured stores one after another, so that their first order does not wait and memberships left unresolved by an

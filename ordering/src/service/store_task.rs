@@ -6,6 +6,7 @@ use contract::event::MembershipOutcome;
 use contract::{OrderId, Rejection, StoreId};
 use event_log::EventLog;
 use futures::FutureExt as _;
+use jiff::SignedDuration;
 use runtime::{Clock, TraceContext};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -14,7 +15,7 @@ use uuid::Uuid;
 use super::membership::{Membership, Presented};
 use super::registry::Outcome;
 use crate::catalog::CatalogSource;
-use crate::domain::{Actor, Command, CommandId, ContentHash, MemberKey, MemberStanding, ResolveMembership};
+use crate::domain::{Actor, CloseBusinessDay, Command, CommandId, ContentHash, MemberKey, MemberStanding, ResolveMembership};
 use crate::ledger::{CommandIndex, Ledger, MAX_COMMANDS_PER_RECORD, Verdict, Work};
 
 /// A ledger that could not be opened is not tried again before this has passed.
@@ -24,9 +25,22 @@ const RESOLVE_BATCH: usize = 16;
 const RESOLVE_FIRST_PAUSE: Duration = Duration::from_secs(1);
 const RESOLVE_LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
+/// How long past its cutoff a day is left for a close by hand.
+pub const SWEEP_DELAY: SignedDuration = SignedDuration::from_hours(1);
+
 pub enum Request {
-    Execute { work: Box<Work>, deadline: Instant, reply: oneshot::Sender<Verdict> },
-    Outcome { id: CommandId, hash: Option<ContentHash>, reply: oneshot::Sender<Result<Outcome, Rejection>> },
+    Execute {
+        work: Box<Work>,
+        deadline: Instant,
+        reply: oneshot::Sender<Verdict>,
+    },
+    /// Closes the open day if it has been over for an hour.
+    Sweep,
+    Outcome {
+        id: CommandId,
+        hash: Option<ContentHash>,
+        reply: oneshot::Sender<Result<Outcome, Rejection>>,
+    },
 }
 
 type Resolutions = Pin<Box<dyn Future<Output = Vec<(OrderId, MemberStanding)>> + Send>>;
@@ -104,6 +118,7 @@ impl StoreTask {
         let mut works = Vec::new();
         let mut replies = Vec::new();
         let mut questions = Vec::new();
+        let mut sweep = false;
         for request in requests {
             match request {
                 // Whoever has stopped waiting was told that the outcome is unknown; doing nothing is a legal outcome.
@@ -113,23 +128,30 @@ impl StoreTask {
                     replies.push(reply);
                 }
                 Request::Outcome { id, hash, reply } => questions.push((id, hash, reply)),
+                Request::Sweep => sweep = true,
             }
         }
-        let ledger = match self.ledger().await {
-            Ok(ledger) => ledger,
-            Err(rejection) => {
-                for reply in replies {
-                    let _ = reply.send(Err(rejection.clone()));
-                }
-                for (_, _, reply) in questions {
-                    let _ = reply.send(Err(rejection.clone()));
-                }
-                return;
+        if let Err(rejection) = self.ledger().await {
+            for reply in replies {
+                let _ = reply.send(Err(rejection.clone()));
             }
-        };
+            for (_, _, reply) in questions {
+                let _ = reply.send(Err(rejection.clone()));
+            }
+            return;
+        }
+        if sweep && let Some(work) = self.overdue_close() {
+            match self.execute(&[work]).await.pop() {
+                Some(Err(rejection)) => tracing::error!(store = %self.store_id, %rejection, "an overdue day could not be closed"),
+                _ => tracing::info!(store = %self.store_id, "an overdue day was closed, uncounted"),
+            }
+        }
         for (id, hash, reply) in questions {
-            let outcome = ledger.outcome(id, hash).await.map(|verdict| (verdict, ledger.revision()));
-            let _ = reply.send(outcome.map_err(|error| error.rejection()));
+            let outcome = match self.ledger().await {
+                Ok(ledger) => ledger.outcome(id, hash).await.map(|verdict| (verdict, ledger.revision())).map_err(|error| error.rejection()),
+                Err(rejection) => Err(rejection),
+            };
+            let _ = reply.send(outcome);
         }
         if !works.is_empty() {
             let verdicts = self.execute(&works).await;
@@ -139,9 +161,25 @@ impl StoreTask {
         }
     }
 
+    /// The command that closes the open day, if nobody has closed it by hand for too long.
+    fn overdue_close(&self) -> Option<Work> {
+        let day = self.ledger.as_ref()?.state().day.as_ref()?;
+        let due = day.end.saturating_add(SWEEP_DELAY).ok()?;
+        let store = self.catalog.current().stores.get(&self.store_id)?.clone();
+        (self.clock.now() >= due).then(|| Work {
+            command: Command::CloseBusinessDay(CloseBusinessDay { business_date: day.date, manual: None }),
+            actor: Actor { principal: "system", traceparent: TraceContext::new_trace().to_string(), ..Actor::default() },
+            store,
+        })
+    }
+
     async fn execute(&mut self, works: &[Work]) -> Vec<Verdict> {
-        let Some(ledger) = &mut self.ledger else { return Vec::new() };
-        let (verdicts, ended) = ledger.execute(works, &self.clock).await;
+        let clock = self.clock.clone();
+        let ledger = match self.ledger().await {
+            Ok(ledger) => ledger,
+            Err(rejection) => return works.iter().map(|_| Err(rejection.clone())).collect(),
+        };
+        let (verdicts, ended) = ledger.execute(works, &clock).await;
         if let Err(error) = ended {
             tracing::error!(store = %self.store_id, %error, "the ledger is opened again");
             self.ledger = None;

@@ -3,6 +3,7 @@
 mod architecture;
 mod deploy;
 mod errors;
+mod faults;
 mod import;
 mod log;
 mod member;

@@ -73,6 +73,19 @@ impl Connection {
         Ok(Self { client, jetstream, made, verified: AtomicU64::new(0) })
     }
 
+    /// The time that the server puts on its answers.
+    pub(super) async fn server_time(&self, stream: &str) -> Result<Timestamp, LogError> {
+        #[derive(serde::Deserialize)]
+        struct Stamped {
+            ts: Timestamp,
+        }
+        if !self.is_connected() {
+            return Err(LogError::Unavailable("the NATS server is not connected".to_owned()));
+        }
+        let answer: Result<Stamped, _> = self.jetstream.request(format!("STREAM.INFO.{stream}"), &()).await;
+        answer.map(|answer| answer.ts).map_err(|error| LogError::Unavailable(format!("stream {stream}: {error}")))
+    }
+
     pub(super) fn is_connected(&self) -> bool {
         self.client.connection_state() == State::Connected
     }

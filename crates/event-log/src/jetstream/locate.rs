@@ -69,6 +69,21 @@ impl<'a> Subject<'a> {
         Ok(count)
     }
 
+    /// The last message, and its record where the subject is plain.
+    pub(super) async fn last_and_plain(&self) -> Result<Option<(Stored, Option<Record>)>, LogError> {
+        let mut found = None;
+        // An append between the two questions to the leader makes the count run ahead once, seldom twice.
+        for _ in 0..3 {
+            let Some(last) = self.last().await? else { return Ok(None) };
+            let Ok(record) = Record::parse(last.body.clone()) else { return Ok(Some((last, None))) };
+            if self.is_plain(&record).await? {
+                return Ok(Some((last, Some(record))));
+            }
+            found = Some((last, None));
+        }
+        Ok(found)
+    }
+
     /// Whether revisions grow with sequences: the subject then holds as many messages as its last one's revision says. With an
     /// orphan in it no search may be trusted, and only reading from a known place finds what the chain decides.
     pub(super) async fn is_plain(&self, last: &Record) -> Result<bool, LogError> {

@@ -111,11 +111,8 @@ async fn start(subject: &Subject<'_>, after: &ChainState) -> Result<Option<u64>,
     {
         return Ok(Some(place.position.0 + 1));
     }
-    let Some(last) = subject.last().await? else { return Ok(None) };
-    let Ok(record) = Record::parse(last.body.clone()) else { return Ok(Some(1)) };
-    if !subject.is_plain(&record).await? {
-        return Ok(Some(1));
-    }
+    let Some((last, plain)) = subject.last_and_plain().await? else { return Ok(None) };
+    let Some(record) = plain else { return Ok(Some(1)) };
     if record.revision() <= after.revision {
         return Ok(None);
     }
@@ -124,11 +121,9 @@ async fn start(subject: &Subject<'_>, after: &ChainState) -> Result<Option<u64>,
 
 pub(super) async fn read_one(shared: &Shared, ledger: &LedgerName, revision: Revision) -> Result<Option<Record>, LogError> {
     let subject = Subject::new(shared, ledger);
-    let Some(last) = subject.last().await? else { return Ok(None) };
+    let Some((last, plain)) = subject.last_and_plain().await? else { return Ok(None) };
     let end = last.sequence;
-    if let Ok(record) = Record::parse(last.body)
-        && subject.is_plain(&record).await?
-    {
+    if let Some(record) = plain {
         if record.revision() <= revision {
             return Ok((record.revision() == revision).then_some(record));
         }
@@ -167,6 +162,8 @@ struct Scan<'a> {
 impl<'a> Scan<'a> {
     fn new(subject: &'a Subject<'a>, after: Option<&ChainState>, max: usize, from: u64) -> Self {
         let page = Page::new(subject.ledger, after, max);
+        // From the first message on for want of a known place.
+        let page = if from == 1 { page.from_before() } else { page };
         Self { subject, page, sequence: from.saturating_sub(1), last: None, end: 0 }
     }
 

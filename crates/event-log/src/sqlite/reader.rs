@@ -105,3 +105,10 @@ pub(super) async fn read(
     }
     page.finish()
 }
+
+/// SQLite's own idea of the time: that of this machine.
+pub(super) async fn now(pool: &SqlitePool) -> Result<Timestamp, LogError> {
+    let millis: i64 =
+        sqlx::query_scalar("SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER)").fetch_one(pool).await.map_err(unavailable)?;
+    Timestamp::from_millisecond(millis).map_err(|error| LogError::Unavailable(error.to_string()))
+}
