@@ -9,6 +9,7 @@ use contract::api::admin::admin_service_client::AdminServiceClient;
 use contract::api::member::member_service_client::MemberServiceClient;
 use contract::api::ordering::ordering_service_client::OrderingServiceClient;
 use contract::api::query::query_service_client::QueryServiceClient;
+use contract::api::query::settlement_service_client::SettlementServiceClient;
 use runtime::TraceContext;
 use tonic::transport::{Channel, Uri};
 
@@ -47,6 +48,7 @@ pub struct Clients {
     pub member: MemberServiceClient<Channel>,
     pub ordering: OrderingServiceClient<Channel>,
     pub query: QueryServiceClient<Channel>,
+    pub settlement: SettlementServiceClient<Channel>,
     pub admin: AdminServiceClient<Channel>,
 }
 
@@ -63,6 +65,7 @@ impl Clients {
             member: MemberServiceClient::new(channel(member)?),
             ordering: OrderingServiceClient::new(channel(ordering)?),
             query: QueryServiceClient::new(query.clone()),
+            settlement: SettlementServiceClient::new(query.clone()),
             admin: AdminServiceClient::new(query),
         })
     }
@@ -103,10 +106,7 @@ impl Target {
             let [member, ordering, query] = self.urls()?;
             return command(Clients::connect(&member, &ordering, &query)?).await;
         };
-        if !path.is_dir() {
-            return Err(Failure::new(ExitCode::Usage, format!("there is no data directory {}", path.display())));
-        }
-        let system = System::start(Plan::embedded(DataDir::hold(path)?)?).await?;
+        let system = System::start(Plan::embedded(DataDir::hold_existing(path)?)?).await?;
         let outcome = command(Clients::of(&system.addresses)?).await;
         system.stop(STOP_GRACE).await?;
         outcome

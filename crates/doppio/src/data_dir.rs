@@ -15,6 +15,14 @@ pub struct DataDir {
 }
 
 impl DataDir {
+    /// Takes hold of a directory that is there.
+    pub fn hold_existing(path: &Path) -> Result<Self, Failure> {
+        if !path.is_dir() {
+            return Err(Failure::new(ExitCode::Usage, format!("there is no data directory {}", path.display())));
+        }
+        Self::hold(path)
+    }
+
     /// Takes hold of a directory, made if it is missing.
     pub fn hold(path: &Path) -> Result<Self, Failure> {
         std::fs::create_dir_all(path).with_context(|| format!("cannot make the directory {}", path.display()))?;

@@ -50,12 +50,16 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
         let code = match status.code() {
             Code::Unavailable | Code::DeadlineExceeded | Code::ResourceExhausted | Code::Aborted | Code::Cancelled => ExitCode::Unavailable,
             // A connection that was lost before the answer came.
-            Code::Unknown if std::error::Error::source(status).is_some_and(|cause| cause.is::<tonic::transport::Error>()) => ExitCode::Unavailable,
+            Code::Unknown if lost_connection(status) => ExitCode::Unavailable,
             Code::Internal | Code::Unknown | Code::DataLoss | Code::Unimplemented => ExitCode::Failed,
             _ => ExitCode::Refused,
         };
         Self { code, error: anyhow::anyhow!("{}", explain(status)) }
     }
+}
+
+fn lost_connection(status: &Status) -> bool {
+    std::error::Error::source(status).and_then(|cause| cause.downcast_ref::<tonic::transport::Error>()).is_some()
 }
 
 /// A refusal for people: reason, message, fields, what to do.

@@ -162,6 +162,15 @@ impl EventLog for JetStreamLog {
         reader::read_one(&self.shared, ledger, revision).await
     }
 
+    async fn ledgers(&self) -> Result<Vec<LedgerName>, LogError> {
+        let mut ledgers = Vec::new();
+        for index in (0..self.streams()).map(StreamIndex) {
+            ledgers.extend(self.shared.reader.ledgers(&self.shared.layout.stream_name(index)).await?);
+        }
+        ledgers.sort_unstable();
+        Ok(ledgers)
+    }
+
     async fn head(&self, stream: StreamIndex) -> Result<StreamHead, LogError> {
         self.check_index(stream)?;
         let info = self.shared.reader.stream_info(&self.shared.layout.stream_name(stream)).await?;

@@ -141,6 +141,9 @@ pub trait EventLog: Send + Sync + 'static {
     /// The one record at `revision`, `None` when the ledger is shorter. Its place in the chain is not checked.
     async fn read_one(&self, ledger: &LedgerName, revision: Revision) -> Result<Option<Record>, LogError>;
 
+    /// Every ledger that has a record, by name.
+    async fn ledgers(&self) -> Result<Vec<LedgerName>, LogError>;
+
     /// The end of a stream.
     async fn head(&self, stream: StreamIndex) -> Result<StreamHead, LogError>;
 

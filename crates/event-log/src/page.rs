@@ -22,7 +22,7 @@ impl<'a> Page<'a> {
     }
 
     /// A page whose bytes begin at or before the record that it is to be read after.
-    pub(crate) fn from_before(mut self) -> Self {
+    pub(crate) fn starting_before(mut self) -> Self {
         self.before = self.last.map(|last| last.hash);
         self
     }

@@ -114,6 +114,10 @@ impl EventLog for SqliteLog {
         Ok(found.map(|(_, record)| record))
     }
 
+    async fn ledgers(&self) -> Result<Vec<LedgerName>, LogError> {
+        reader::ledgers(&self.readers).await
+    }
+
     async fn head(&self, stream: StreamIndex) -> Result<StreamHead, LogError> {
         only_stream(stream)?;
         reader::head(&self.readers).await

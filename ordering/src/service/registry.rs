@@ -187,11 +187,16 @@ impl Registry {
             Err(error) => return tracing::warn!(%error, "overdue days are not closed: the log server does not tell its time"),
         }
         for (store, date) in due {
-            match self.send(&store, Request::Sweep) {
+            let (reply, answer) = oneshot::channel();
+            let answered = match self.send(&store, Request::Sweep { reply }) {
+                Ok(()) => self.wait(answer, Instant::now() + self.config.longest_call).await,
+                Err(rejection) => Err(rejection),
+            };
+            match answered {
                 Ok(()) => {
                     swept.insert(store, date);
                 }
-                Err(rejection) => tracing::debug!(%store, %rejection, "swept later"),
+                Err(rejection) => tracing::warn!(%store, %rejection, "swept again later"),
             }
         }
     }

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use contract::event::MembershipOutcome;
-use contract::{OrderId, Rejection, StoreId};
+use contract::{OrderId, Reason, Rejection, StoreId};
 use event_log::EventLog;
 use futures::FutureExt as _;
 use jiff::SignedDuration;
@@ -35,7 +35,9 @@ pub enum Request {
         reply: oneshot::Sender<Verdict>,
     },
     /// Closes the open day if it has been over for an hour.
-    Sweep,
+    Sweep {
+        reply: oneshot::Sender<()>,
+    },
     Outcome {
         id: CommandId,
         hash: Option<ContentHash>,
@@ -118,7 +120,7 @@ impl StoreTask {
         let mut works = Vec::new();
         let mut replies = Vec::new();
         let mut questions = Vec::new();
-        let mut sweep = false;
+        let mut sweeps = Vec::new();
         for request in requests {
             match request {
                 // Whoever has stopped waiting was told that the outcome is unknown; doing nothing is a legal outcome.
@@ -128,7 +130,7 @@ impl StoreTask {
                     replies.push(reply);
                 }
                 Request::Outcome { id, hash, reply } => questions.push((id, hash, reply)),
-                Request::Sweep => sweep = true,
+                Request::Sweep { reply } => sweeps.push(reply),
             }
         }
         if let Err(rejection) = self.ledger().await {
@@ -140,10 +142,22 @@ impl StoreTask {
             }
             return;
         }
-        if sweep && let Some(work) = self.overdue_close() {
-            match self.execute(&[work]).await.pop() {
-                Some(Err(rejection)) => tracing::error!(store = %self.store_id, %rejection, "an overdue day could not be closed"),
-                _ => tracing::info!(store = %self.store_id, "an overdue day was closed, uncounted"),
+        if !sweeps.is_empty() {
+            let swept = match self.overdue_close() {
+                Some(work) => self
+                    .execute(&[work])
+                    .await
+                    .pop()
+                    .unwrap_or_else(|| Err(Rejection::new(Reason::Internal, "nothing was decided")))
+                    .map(|_| ()),
+                None => Ok(()),
+            };
+            match swept {
+                Ok(()) => sweeps.into_iter().for_each(|reply| {
+                    let _ = reply.send(());
+                }),
+                // Without an answer it is tried again.
+                Err(rejection) => tracing::error!(store = %self.store_id, %rejection, "an overdue day could not be closed"),
             }
         }
         for (id, hash, reply) in questions {
@@ -208,7 +222,7 @@ impl StoreTask {
         match (&mut self.ledger, &self.failed) {
             (Some(ledger), _) => Ok(ledger),
             (None, Some((_, rejection))) => Err(rejection.clone()),
-            (None, None) => Err(Rejection::new(contract::Reason::Internal, "the ledger is not open")),
+            (None, None) => Err(Rejection::new(Reason::Internal, "the ledger is not open")),
         }
     }
 

@@ -5,9 +5,12 @@ use contract::api::admin::GetProjectionStatusRequest;
 use contract::api::member::CheckMembershipRequest;
 use contract::api::member::check_membership_request::Key;
 use contract::api::query::ListStoresRequest;
+use contract::timestamp_from_proto;
 use event_log::LogLocation;
+use jiff::SignedDuration;
 use member::Members;
 use read_model::ReadModel;
+use runtime::Clock;
 use runtime::config::Settings;
 
 use super::health;
@@ -16,6 +19,9 @@ use crate::data_dir::DataDir;
 use crate::exit::{ExitCode, Failure};
 use crate::output::{Format, say, table};
 
+const SILENCE_WORTH_A_WARNING: SignedDuration = SignedDuration::from_secs(10);
+/// Two services' business days part when their clocks do.
+const SKEW_WORTH_A_WARNING: SignedDuration = SignedDuration::from_secs(5);
 const LAG_WORTH_A_WARNING: f64 = 5.0;
 
 /// With --data: the embedded engines. Otherwise the services at --server, and the engines that the settings name (--log, --read-model,
@@ -60,7 +66,7 @@ impl Doctor {
     pub async fn run(self, target: &Target, format: Format) -> Result<(), Failure> {
         let mut findings = Findings::default();
         if let Some(path) = &target.data {
-            let data = DataDir::hold(path)?;
+            let data = DataDir::hold_existing(path)?;
             if data.is_new() {
                 findings.add("data directory", Finding::Warning, "nothing is here yet; `doppio up` makes it");
             } else {
@@ -74,7 +80,10 @@ impl Doctor {
             let mut settings = Settings::load(None, &flags);
             if settings.find::<String>("log").is_some() {
                 match LogLocation::from_settings(|key| settings.find(key)) {
-                    Ok(location) => log(&mut findings, &location).await,
+                    Ok(location) => {
+                        log(&mut findings, &location).await;
+                        same_log(&mut findings, &location, target).await?;
+                    }
                     Err((key, problem)) => findings.add("settings", Finding::Bad, format!("{key}: {problem}")),
                 }
             }
@@ -145,6 +154,15 @@ async fn services(findings: &mut Findings, target: &Target) -> Result<(), Failur
                 findings.add("projection", Finding::Warning, "no projector has ever run against this read model");
             }
             for stream in &status.streams {
+                let silent = stream.update_time.as_ref().and_then(timestamp_from_proto).map(|at| Clock::system().now().duration_since(at));
+                if let Some(silent) = silent.filter(|silent| *silent > SILENCE_WORTH_A_WARNING) {
+                    let detail = format!(
+                        "stream {}: no projector has written for {} s; is one running, and is it well?",
+                        stream.stream,
+                        silent.as_secs()
+                    );
+                    findings.add("projection", Finding::Bad, detail);
+                }
                 let behind = stream.lag_seconds > LAG_WORTH_A_WARNING;
                 let detail = format!(
                     "stream {}: {} records and {:.1} s behind, owner {}",
@@ -165,7 +183,39 @@ async fn services(findings: &mut Findings, target: &Target) -> Result<(), Failur
     Ok(())
 }
 
+/// Whether the read model was built from this log, and this life of it.
+async fn same_log(findings: &mut Findings, location: &LogLocation, target: &Target) -> Result<(), Failure> {
+    let [member, ordering, query] = target.urls()?;
+    let status = Clients::connect(&member, &ordering, &query)?.admin.get_projection_status(call(GetProjectionStatusRequest {})).await;
+    if let (Ok(info), Ok(status)) = (location.info().await, status) {
+        let (own, projected) = (info.epoch.to_string(), status.into_inner().log_epoch);
+        if projected.is_empty() || projected == own {
+            findings.add("log and read model", Finding::Good, "belong together");
+        } else {
+            findings.add(
+                "log and read model",
+                Finding::Bad,
+                format!("the log is {own}, the read model was built from {projected}: rebuild it"),
+            );
+        }
+    }
+    Ok(())
+}
+
+async fn clock(findings: &mut Findings, location: &LogLocation) {
+    let Ok(log) = location.open().await else { return };
+    match log.server_time().await {
+        Ok(there) => {
+            let skew = there.duration_since(Clock::system().now()).abs();
+            let finding = if skew > SKEW_WORTH_A_WARNING { Finding::Bad } else { Finding::Good };
+            findings.add("clocks", finding, format!("the log server's and this machine's differ by {:.1} s", skew.as_secs_f64()));
+        }
+        Err(error) => findings.add("clocks", Finding::Warning, format!("the log server does not tell its time: {error}")),
+    }
+}
+
 async fn log(findings: &mut Findings, location: &LogLocation) {
+    clock(findings, location).await;
     let began = Instant::now();
     match location.info().await {
         Ok(info) => {

@@ -11,7 +11,7 @@ use crate::exit::{ExitCode, Failure};
 
 const PAGE: usize = 500;
 
-/// One line a record, oldest first, each checked against the one before it by the hash chain.
+/// One line a record, oldest first, ids as text, each checked against the one before it by the hash chain.
 #[derive(Args)]
 pub struct Events {
     #[arg(long)]
@@ -27,12 +27,36 @@ pub struct Events {
     log: Option<String>,
 }
 
+/// Ids are bytes in events, and text everywhere else: as text they can be searched for.
+fn readable_ids(value: &mut serde_json::Value) {
+    use base64::Engine as _;
+    use serde_json::Value;
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(readable_ids),
+        Value::Object(fields) => {
+            for (key, value) in fields {
+                let uuid = match value {
+                    Value::String(text) if matches!(key.as_str(), "order_id" | "request_id" | "ledger_id") => {
+                        base64::engine::general_purpose::STANDARD.decode(text).ok().and_then(|bytes| uuid::Uuid::from_slice(&bytes).ok())
+                    }
+                    _ => None,
+                };
+                match uuid {
+                    Some(uuid) => *value = Value::String(uuid.to_string()),
+                    None => readable_ids(value),
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
 impl Events {
     pub async fn run(self, target: &Target) -> Result<(), Failure> {
         let store = StoreId::new(&self.store).map_err(|error| Failure::new(ExitCode::Usage, format!("--store {error}")))?;
         let (location, _data) = match &target.data {
             Some(path) => {
-                let data = DataDir::hold(path)?;
+                let data = DataDir::hold_existing(path)?;
                 (event_log::LogLocation::sqlite(&data.log()), Some(data))
             }
             None => (location(&[("log", self.log.clone())])?, None),
@@ -52,7 +76,8 @@ impl Events {
             left -= records.len();
             for record in &records {
                 let header = record.header();
-                let payload = json::to_json(&decode_payload(record.payload())?)?;
+                let mut payload = serde_json::from_str(&json::to_json(&decode_payload(record.payload())?)?)?;
+                readable_ids(&mut payload);
                 let written = writeln!(
                     out,
                     r#"{{"revision":{},"recorded_at":"{}","hash":"{}","previous_hash":"{}","payload":{payload}}}"#,

@@ -36,9 +36,9 @@ pub struct Where {
 
 impl Where {
     /// Where the log is, and the hold on the data directory that it is in.
-    pub fn location(&self, target: &Target) -> Result<(LogLocation, Option<DataDir>), Failure> {
+    pub fn location(&self, target: &Target, make: bool) -> Result<(LogLocation, Option<DataDir>), Failure> {
         if let Some(path) = &target.data {
-            let data = DataDir::hold(path)?;
+            let data = if make { DataDir::hold(path)? } else { DataDir::hold_existing(path)? };
             return Ok((LogLocation::sqlite(&data.log()), Some(data)));
         }
         location(&[
@@ -62,7 +62,7 @@ impl Log {
     pub async fn run(self, target: &Target, format: Format) -> Result<(), Failure> {
         match self {
             Self::Init(place) => {
-                let (location, _data) = place.location(target)?;
+                let (location, _data) = place.location(target, true)?;
                 if place.if_missing
                     && let Ok(info) = location.info().await
                 {
@@ -71,16 +71,18 @@ impl Log {
                 show(&location, &location.init().await?, format)
             }
             Self::Info(place) => {
-                let (location, _data) = place.location(target)?;
+                let (location, _data) = place.location(target, false)?;
                 show(&location, &location.info().await?, format)
             }
             Self::Adopt(place) => {
-                let (location, _data) = place.location(target)?;
+                let (location, _data) = place.location(target, false)?;
                 let epoch = location.adopt().await?;
                 match format {
                     Format::Json => say(serde_json::json!({ "log_id": epoch.log_id, "epoch": epoch.epoch }))?,
                     Format::People => {
-                        say(format_args!("{location} is now log {epoch}; projectors rebuild from it, tokens of before are refused"))?;
+                        say(format_args!(
+                            "{location} is now log {epoch}; tokens of before are refused. Derived data has to be rebuilt: delete read-model.db* and ordering-index.db* of the data directory, or drop the schema doppio_read and each ordering instance's index"
+                        ))?;
                     }
                 }
                 Ok(())

@@ -9,6 +9,7 @@ mod log;
 mod member;
 mod order;
 mod sales;
+mod settle;
 mod status;
 mod up;
 
@@ -49,6 +50,9 @@ enum Command {
     /// Sales figures.
     #[command(subcommand)]
     Sales(sales::Sales),
+    /// X and Z reports, cash, the day's close, and a check that recomputes them.
+    #[command(subcommand)]
+    Settle(settle::Settle),
     /// The stores that have a ledger.
     Stores,
     /// How far the read model is behind the log.
@@ -83,6 +87,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Order(order) => target.with(|clients| order.run(clients, format)).await,
         Command::Member(member) => target.with(|clients| member.run(clients, format)).await,
         Command::Sales(sales) => target.with(|clients| sales.run(clients, format)).await,
+        Command::Settle(settle) => settle.run(&target, format).await,
         Command::Stores => target.with(|clients| sales::stores(clients, format)).await,
         Command::Status => target.with(|clients| status::run(clients, format)).await,
         Command::Events(events) => events.run(&target).await,

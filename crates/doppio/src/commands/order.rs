@@ -22,6 +22,8 @@ pub enum Order {
     Complete(Step),
     /// Void the whole order before it is completed.
     Cancel(Cancel),
+    /// Give back units of lines.
+    Refund(Refund),
     /// Show one order.
     Show(Show),
     /// The orders of a business date, by ticket number.
@@ -75,6 +77,20 @@ pub struct Step {
 pub struct Cancel {
     #[command(flatten)]
     step: Step,
+    /// Why, as a code.
+    #[arg(long, default_value = "customer-request")]
+    reason: String,
+    #[arg(long, default_value = "")]
+    approver: String,
+}
+
+#[derive(Args)]
+pub struct Refund {
+    #[command(flatten)]
+    step: Step,
+    /// LINE_ID:UNITS. Repeatable.
+    #[arg(long = "line", required = true, value_name = "LINE")]
+    lines: Vec<String>,
     /// Why, as a code.
     #[arg(long, default_value = "customer-request")]
     reason: String,
@@ -154,6 +170,28 @@ impl Order {
                 let answer = ordering.cancel_order(call(request)).await?.into_inner();
                 format.print(&answer, |answer| changed(answer.order.as_ref(), &answer.consistency_token))
             }
+            Self::Refund(Refund { step, lines, reason, approver }) => {
+                let lines = lines.iter().map(|text| {
+                    let wrong = || Failure::new(ExitCode::Usage, format!("{text:?} is not LINE_ID:UNITS"));
+                    let (line, units) = text.split_once(':').ok_or_else(wrong)?;
+                    Ok(api::RefundLine { line_id: line.to_owned(), quantity: units.parse().map_err(|_| wrong())? })
+                });
+                let request = api::RefundOrderRequest {
+                    store_id: step.store,
+                    order_id: step.order_id,
+                    request_id: new_id(step.request_id),
+                    client_time: now(),
+                    reason_code: reason,
+                    approver_id: approver,
+                    lines: lines.collect::<Result<_, Failure>>()?,
+                    ..Default::default()
+                };
+                let answer = ordering.refund_order(call(request)).await?.into_inner();
+                format.print(&answer, |answer| {
+                    let back = answer.refund.as_ref().and_then(|refund| refund.net.as_ref());
+                    format!("{} given back\n{}", money(back), changed(answer.order.as_ref(), &answer.consistency_token))
+                })
+            }
             Self::Show(show) => {
                 let request = GetOrderRequest { store_id: show.store, order_id: show.order_id, at_least: show.at_least };
                 let answer = clients.query.clone().get_order(call(request)).await?.into_inner();
@@ -184,6 +222,16 @@ impl Place {
             ..Default::default()
         };
         let mut ordering = clients.ordering.clone();
+        if let Some(order_id) = &self.order_id {
+            // What was placed under this id is not priced again.
+            let id = Some(api::get_command_outcome_request::Id::OrderId(order_id.clone()));
+            let request = api::GetCommandOutcomeRequest { store_id: draft.store_id.clone(), id };
+            let outcome = ordering.get_command_outcome(call(request)).await?.into_inner();
+            if outcome.recorded {
+                let answer = api::PlaceOrderResponse { order: outcome.order, consistency_token: outcome.consistency_token, replayed: true };
+                return format.print(&answer, placed);
+            }
+        }
         let quote = ordering.quote_order(call(api::QuoteOrderRequest { draft: Some(draft.clone()) })).await?.into_inner();
         let due = quote.priced.and_then(|priced| priced.amount_due).unwrap_or_default();
         let expected = Money { amount_minor: self.total.unwrap_or(due.amount_minor), ..due.clone() };
@@ -197,12 +245,14 @@ impl Place {
             ..Default::default()
         };
         let answer = ordering.place_order(call(request)).await?.into_inner();
-        format.print(&answer, |answer| {
-            let text = answer.order.as_ref().map(order).unwrap_or_default();
-            let replayed = if answer.replayed { "\n(placed before; nothing was recorded now)" } else { "" };
-            format!("{text}\nconsistency token: {}{replayed}", answer.consistency_token)
-        })
+        format.print(&answer, placed)
     }
+}
+
+fn placed(answer: &api::PlaceOrderResponse) -> String {
+    let text = answer.order.as_ref().map(order).unwrap_or_default();
+    let replayed = if answer.replayed { "\n(placed before; nothing was recorded now)" } else { "" };
+    format!("{text}\nconsistency token: {}{replayed}", answer.consistency_token)
 }
 
 impl List {

@@ -8,11 +8,13 @@ use async_nats::jetstream::response::Response;
 use async_nats::jetstream::stream::{Info, Stream};
 use async_nats::jetstream::{Context, ErrorCode};
 use async_nats::{Client, ConnectOptions, Event};
+use futures::TryStreamExt as _;
 use jiff::Timestamp;
 
 use super::JetStreamConfig;
 use crate::error::LogError;
 use crate::log::{Position, StreamHead};
+use crate::record::LedgerName;
 
 /// Finds a frozen node in seconds; the client's own default takes minutes.
 const PING_INTERVAL: Duration = Duration::from_secs(1);
@@ -98,6 +100,21 @@ impl Connection {
 
     pub(super) fn set_verified(&self, made: u64) {
         self.verified.store(made, Ordering::Release);
+    }
+
+    /// The ledgers of a stream: the last token of each subject that it holds.
+    pub(super) async fn ledgers(&self, stream: &str) -> Result<Vec<LedgerName>, LogError> {
+        let unavailable = |error: &dyn std::fmt::Display| LogError::Unavailable(format!("the subjects of stream {stream}: {error}"));
+        if !self.is_connected() {
+            return Err(unavailable(&"the NATS server is not connected"));
+        }
+        let mut subjects = self.stream(stream).await?.info_with_subjects(">").await.map_err(|error| unavailable(&error))?;
+        let mut ledgers = Vec::new();
+        while let Some((subject, _)) = subjects.try_next().await.map_err(|error| unavailable(&error))? {
+            let name = subject.rsplit('.').next().unwrap_or_default();
+            ledgers.push(LedgerName::new(name).map_err(|error| LogError::Unusable(format!("stream {stream}: {error}")))?);
+        }
+        Ok(ledgers)
     }
 
     /// A handle, without asking the server for anything.

@@ -163,7 +163,7 @@ impl<'a> Scan<'a> {
     fn new(subject: &'a Subject<'a>, after: Option<&ChainState>, max: usize, from: u64) -> Self {
         let page = Page::new(subject.ledger, after, max);
         // From the first message on for want of a known place.
-        let page = if from == 1 { page.from_before() } else { page };
+        let page = if from == 1 { page.starting_before() } else { page };
         Self { subject, page, sequence: from.saturating_sub(1), last: None, end: 0 }
     }
 

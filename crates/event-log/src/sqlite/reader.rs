@@ -112,3 +112,19 @@ pub(super) async fn now(pool: &SqlitePool) -> Result<Timestamp, LogError> {
         sqlx::query_scalar("SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER)").fetch_one(pool).await.map_err(unavailable)?;
     Timestamp::from_millisecond(millis).map_err(|error| LogError::Unavailable(error.to_string()))
 }
+
+/// Every ledger that has a record. Skips from name to name through the index.
+pub(super) async fn ledgers(pool: &SqlitePool) -> Result<Vec<LedgerName>, LogError> {
+    let names: Vec<String> = sqlx::query_scalar(
+        "WITH RECURSIVE names(name) AS (
+             SELECT min(ledger) FROM records
+             UNION ALL
+             SELECT (SELECT min(ledger) FROM records WHERE ledger > name) FROM names WHERE name IS NOT NULL
+         )
+         SELECT name FROM names WHERE name IS NOT NULL",
+    )
+    .fetch_all(pool)
+    .await
+    .map_err(unavailable)?;
+    names.iter().map(|name| LedgerName::new(name).map_err(|error| LogError::Unusable(error.to_string()))).collect()
+}

@@ -1,5 +1,7 @@
 //! Recomputes a ledger's days from the log alone, with code of its own, and compares them with what the read model serves.
 
+mod settlement;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -9,6 +11,7 @@ use contract::event::event::Event;
 use contract::{OrderId, StoreId, decode_payload};
 use event_log::{ChainState, EventLog, LedgerName};
 
+use self::settlement::{Place, Settlement};
 use crate::clients::{Clients, call};
 use crate::exit::Failure;
 
@@ -36,6 +39,8 @@ pub struct LedgerAudit {
     pub events: u64,
     pub days: BTreeMap<String, DayAudit>,
     pub orders: BTreeSet<OrderId>,
+    /// Z reports that were recomputed and found as recorded.
+    pub verified_reports: usize,
     /// What is wrong with the ledger itself.
     pub problems: Vec<String>,
 }
@@ -46,6 +51,7 @@ pub async fn ledger(log: &Arc<dyn EventLog>, store: &StoreId) -> Result<LedgerAu
     let mut audit = LedgerAudit::default();
     let mut chain: Option<ChainState> = None;
     let (mut document, mut tickets) = (0_i64, BTreeMap::<String, i64>::new());
+    let mut settlement = Settlement::default();
     loop {
         let records = log.read(&name, chain.as_ref(), PAGE).await?;
         let Some(last) = records.last() else { break };
@@ -53,12 +59,24 @@ pub async fn ledger(log: &Arc<dyn EventLog>, store: &StoreId) -> Result<LedgerAu
         for record in &records {
             audit.records += 1;
             let payload = decode_payload(record.payload())?;
-            for event in payload.commands.iter().flat_map(|command| &command.events).filter_map(|event| event.event.as_ref()) {
+            let events = payload.commands.iter().flat_map(|command| &command.events).filter_map(|event| event.event.as_ref());
+            for (index, event) in events.enumerate() {
+                let place = Place {
+                    revision: record.revision().0,
+                    index,
+                    recorded_at: record.header().recorded_at,
+                    previous_hash: &record.header().previous_hash.0,
+                    hash: &record.hash().0,
+                };
+                if let Err(problem) = settlement.take(event, &place) {
+                    audit.problems.push(format!("revision {}: {problem}", record.revision()));
+                }
                 audit.events += 1;
                 audit.take(event, record.revision().0, &mut document, &mut tickets);
             }
         }
     }
+    audit.verified_reports = settlement.verified;
     Ok(audit)
 }
 

@@ -1,0 +1,419 @@
+use clap::{Args, Subcommand};
+use contract::StoreId;
+use contract::api::ordering as api;
+use contract::api::query::{GetXReportRequest, GetZReportRequest, ListZReportsRequest, get_z_report_request};
+use contract::api::types::{Block, DayReport, FigureDifference, Money};
+use contract::timestamp_to_proto;
+use runtime::Clock;
+use uuid::Uuid;
+
+use super::log::location;
+use crate::audit;
+use crate::clients::{Clients, Target, call};
+use crate::data_dir::DataDir;
+use crate::exit::{ExitCode, Failure};
+use crate::output::{Format, money, name, say, table};
+use crate::system::{Plan, System};
+
+const STOP_GRACE: std::time::Duration = std::time::Duration::from_secs(5);
+
+#[derive(Subcommand)]
+pub enum Settle {
+    /// The open day so far, without number or effect.
+    X(Day),
+    /// End a business day with its Z report.
+    Close(Close),
+    /// A Z report, by number or by date.
+    Show(Show),
+    /// A store's Z reports.
+    List(List),
+    /// Put cash into a drawer, or take it out.
+    Cash(Cash),
+    /// Record what a drawer held at a close that counted nothing.
+    Count(Count),
+    /// Recompute every Z report from the log alone, and compare it with what was recorded and with the read model.
+    Verify(Verify),
+}
+
+#[derive(Args)]
+pub struct Day {
+    #[arg(long)]
+    store: String,
+    #[arg(long, value_name = "TOKEN")]
+    at_least: Vec<String>,
+}
+
+#[derive(Args)]
+pub struct Close {
+    #[arg(long)]
+    store: String,
+    /// YYYY-MM-DD.
+    #[arg(long)]
+    date: String,
+    /// DRAWER:AMOUNT as counted, in minor units. Repeatable.
+    #[arg(long = "count", value_name = "COUNT")]
+    counts: Vec<String>,
+    /// An order that stays open over the close. Repeatable.
+    #[arg(long = "carry-over", value_name = "ORDER_ID")]
+    carry_over: Vec<String>,
+    /// Every open order stays open.
+    #[arg(long, conflicts_with = "carry_over")]
+    carry_over_all: bool,
+    #[arg(long, default_value = "")]
+    staff: String,
+    /// UUIDv7; repeat a close with the id that it had.
+    #[arg(long)]
+    request_id: Option<String>,
+}
+
+#[derive(Args)]
+pub struct Show {
+    #[arg(long)]
+    store: String,
+    #[arg(long, conflicts_with = "date", required_unless_present = "date")]
+    z: Option<i64>,
+    #[arg(long)]
+    date: Option<String>,
+    #[arg(long, value_name = "TOKEN")]
+    at_least: Vec<String>,
+}
+
+#[derive(Args)]
+pub struct List {
+    #[arg(long)]
+    store: String,
+    #[arg(long, default_value = "")]
+    from: String,
+    #[arg(long, default_value = "")]
+    to: String,
+    #[arg(long, default_value_t = 20)]
+    page_size: i32,
+    #[arg(long, default_value = "")]
+    page_token: String,
+}
+
+#[derive(Args)]
+pub struct Cash {
+    #[arg(long)]
+    store: String,
+    /// float, paid_in or paid_out.
+    kind: String,
+    /// In minor units.
+    amount: i64,
+    /// YYYY-MM-DD: the open day, or the one that this opens.
+    #[arg(long)]
+    date: String,
+    #[arg(long, default_value = "main")]
+    drawer: String,
+    #[arg(long, default_value = "till")]
+    reason: String,
+    #[arg(long, default_value = "")]
+    approver: String,
+    #[arg(long)]
+    request_id: Option<String>,
+}
+
+#[derive(Args)]
+pub struct Count {
+    #[arg(long)]
+    store: String,
+    #[arg(long)]
+    date: String,
+    #[arg(long, default_value = "main")]
+    drawer: String,
+    /// In minor units.
+    counted: i64,
+    #[arg(long)]
+    request_id: Option<String>,
+}
+
+#[derive(Args)]
+pub struct Verify {
+    /// Only these stores; all that the log holds when absent. Repeatable.
+    #[arg(long = "store")]
+    stores: Vec<String>,
+    /// The log of the running system, unless --data names a directory.
+    #[arg(long, value_name = "URL")]
+    log: Option<String>,
+}
+
+fn now() -> Option<prost_types::Timestamp> {
+    Some(timestamp_to_proto(Clock::system().now()))
+}
+
+fn new_id(given: Option<String>) -> String {
+    given.unwrap_or_else(|| Uuid::now_v7().to_string())
+}
+
+async fn currency(clients: &Clients, store: &str) -> Result<String, Failure> {
+    let request = api::GetMenuRequest { store_id: store.to_owned() };
+    let menu = clients.ordering.clone().get_menu(call(request)).await?.into_inner().menu;
+    Ok(menu.map(|menu| menu.currency_code).unwrap_or_default())
+}
+
+impl Settle {
+    pub async fn run(self, target: &Target, format: Format) -> Result<(), Failure> {
+        match self {
+            Self::Verify(verify) => verify.run(target).await,
+            Self::X(day) => target.with(|clients| day.run(clients, format)).await,
+            Self::Close(close) => target.with(|clients| close.run(clients, format)).await,
+            Self::Show(show) => target.with(|clients| show.run(clients, format)).await,
+            Self::List(list) => target.with(|clients| list.run(clients, format)).await,
+            Self::Cash(cash) => target.with(|clients| cash.run(clients, format)).await,
+            Self::Count(count) => target.with(|clients| count.run(clients, format)).await,
+        }
+    }
+}
+
+impl Day {
+    async fn run(self, clients: Clients, format: Format) -> Result<(), Failure> {
+        let request = GetXReportRequest { store_id: self.store, at_least: self.at_least };
+        let answer = clients.settlement.clone().get_x_report(call(request)).await?.into_inner();
+        format.print(&answer, |answer| answer.report.as_ref().map(|report| print(report, &[])).unwrap_or_default())
+    }
+}
+
+impl Show {
+    async fn run(self, clients: Clients, format: Format) -> Result<(), Failure> {
+        let key = self.z.map(get_z_report_request::Key::ZNumber).or(self.date.map(get_z_report_request::Key::BusinessDate));
+        let request = GetZReportRequest { store_id: self.store, key, at_least: self.at_least };
+        let answer = clients.settlement.clone().get_z_report(call(request)).await?.into_inner();
+        format.print(&answer, |answer| answer.report.as_ref().map(|report| print(report, &answer.differences)).unwrap_or_default())
+    }
+}
+
+impl List {
+    async fn run(self, clients: Clients, format: Format) -> Result<(), Failure> {
+        let request = ListZReportsRequest {
+            store_id: self.store,
+            first_business_date: self.from,
+            last_business_date: self.to,
+            page_size: self.page_size,
+            page_token: self.page_token,
+            ..Default::default()
+        };
+        let answer = clients.settlement.clone().list_z_reports(call(request)).await?.into_inner();
+        format.print(&answer, |answer| {
+            let net = |block: &Option<Block>| money(block.as_ref().and_then(|block| block.net.as_ref()));
+            let rows = answer.reports.iter().map(|report| {
+                let orders = report.sales.as_ref().map_or(0, |block| block.count);
+                let vat = money(report.turnover.as_ref().and_then(|block| block.vat.as_ref()));
+                vec![
+                    report.business_date.clone(),
+                    report.z_number.to_string(),
+                    orders.to_string(),
+                    net(&report.sales),
+                    net(&report.turnover),
+                    vat,
+                ]
+            });
+            let more = if answer.next_page_token.is_empty() {
+                String::new()
+            } else {
+                format!("\nmore with --page-token {}", answer.next_page_token)
+            };
+            format!("{}{more}", table(&["business date", "Z", "orders", "net sales", "turnover", "VAT due"], rows.collect(), 1))
+        })
+    }
+}
+
+impl Close {
+    async fn run(self, clients: Clients, format: Format) -> Result<(), Failure> {
+        let currency_code = currency(&clients, &self.store).await?;
+        let mut counts = Vec::new();
+        for text in &self.counts {
+            let wrong = || Failure::new(ExitCode::Usage, format!("{text:?} is not DRAWER:AMOUNT"));
+            let (drawer, amount) = text.split_once(':').ok_or_else(wrong)?;
+            let counted = Some(Money { currency_code: currency_code.clone(), amount_minor: amount.parse().map_err(|_| wrong())? });
+            counts.push(api::DrawerCount { drawer_id: drawer.to_owned(), counted });
+        }
+        let request = api::CloseBusinessDayRequest {
+            store_id: self.store,
+            business_date: self.date,
+            request_id: new_id(self.request_id),
+            client_time: now(),
+            staff_id: self.staff,
+            counts,
+            carry_over_order_ids: self.carry_over,
+            carry_over_all: self.carry_over_all,
+            ..Default::default()
+        };
+        let answer = clients.ordering.clone().close_business_day(call(request)).await?.into_inner();
+        format.print(&answer, |answer| {
+            let report = answer.z_report.as_ref().map(|report| print(report, &[])).unwrap_or_default();
+            format!("{report}\nconsistency token: {}", answer.consistency_token)
+        })
+    }
+}
+
+impl Cash {
+    async fn run(self, clients: Clients, format: Format) -> Result<(), Failure> {
+        let kind = api::CashMovementKind::from_str_name(&format!("CASH_MOVEMENT_KIND_{}", self.kind.to_ascii_uppercase()));
+        let kind = kind.ok_or_else(|| Failure::new(ExitCode::Usage, format!("{:?} is not float, paid_in or paid_out", self.kind)))?;
+        let amount = Some(Money { currency_code: currency(&clients, &self.store).await?, amount_minor: self.amount });
+        let request = api::RecordCashMovementRequest {
+            store_id: self.store,
+            business_date: self.date,
+            drawer_id: self.drawer,
+            kind: kind.into(),
+            amount,
+            reason_code: self.reason,
+            approver_id: self.approver,
+            request_id: new_id(self.request_id),
+            client_time: now(),
+            ..Default::default()
+        };
+        let answer = clients.ordering.clone().record_cash_movement(call(request)).await?.into_inner();
+        format.print(&answer, |answer| format!("recorded on {}\nconsistency token: {}", answer.business_date, answer.consistency_token))
+    }
+}
+
+impl Count {
+    async fn run(self, clients: Clients, format: Format) -> Result<(), Failure> {
+        let counted = Some(Money { currency_code: currency(&clients, &self.store).await?, amount_minor: self.counted });
+        let request = api::CountDrawerRequest {
+            store_id: self.store,
+            business_date: self.date,
+            drawer_id: self.drawer,
+            counted,
+            request_id: new_id(self.request_id),
+            client_time: now(),
+            ..Default::default()
+        };
+        let answer = clients.ordering.clone().count_drawer(call(request)).await?.into_inner();
+        format.print(&answer, |answer| {
+            format!(
+                "expected {}, counted {}, over or short {}",
+                money(answer.expected.as_ref()),
+                money(answer.counted.as_ref()),
+                money(answer.over_short.as_ref())
+            )
+        })
+    }
+}
+
+impl Verify {
+    async fn run(self, target: &Target) -> Result<(), Failure> {
+        if let Some(path) = &target.data {
+            let system = System::start(Plan::embedded(DataDir::hold_existing(path)?)?).await?;
+            let outcome = self.verify(system.log.clone(), &Clients::of(&system.addresses)?).await;
+            system.stop(STOP_GRACE).await?;
+            return outcome;
+        }
+        let log = location(&[("log", self.log.clone())])?.open().await?;
+        let [member, ordering, query] = target.urls()?;
+        self.verify(log, &Clients::connect(&member, &ordering, &query)?).await
+    }
+
+    async fn verify(&self, log: std::sync::Arc<dyn event_log::EventLog>, clients: &Clients) -> Result<(), Failure> {
+        let mut stores = self.stores.clone();
+        if stores.is_empty() {
+            stores = log.ledgers().await?.iter().map(ToString::to_string).collect();
+        }
+        let mut rows = Vec::new();
+        let mut first = None;
+        let mut count = 0;
+        for store in &stores {
+            let store = StoreId::new(store).map_err(|error| Failure::new(ExitCode::Usage, format!("--store {error}")))?;
+            let ledger = audit::ledger(&log, &store).await?;
+            if ledger.records == 0 {
+                return Err(Failure::new(ExitCode::Refused, format!("the log has no ledger {store}")));
+            }
+            let token = contract::ConsistencyToken {
+                log_id: log.epoch().log_id,
+                epoch: log.epoch().epoch,
+                store: store.clone(),
+                revision: ledger.records,
+            };
+            let (differences, _) = ledger.compare(clients, &store, &[token.to_string()]).await?;
+            let problems: Vec<String> = ledger.problems.iter().map(|problem| format!("{store}, {problem}")).chain(differences).collect();
+            count += problems.len();
+            rows.push(vec![
+                store.to_string(),
+                ledger.records.to_string(),
+                ledger.events.to_string(),
+                ledger.verified_reports.to_string(),
+                problems.len().to_string(),
+            ]);
+            first = first.or_else(|| problems.into_iter().next());
+        }
+        say(table(&["store", "records", "events", "Z reports verified", "differences"], rows, 1))?;
+        match first {
+            None => say("Every hash chain holds; every Z report is what the events say, and what the read model shows."),
+            Some(first) => Err(Failure::new(ExitCode::CheckFailed, format!("{count} differences; the first: {first}"))),
+        }
+    }
+}
+
+/// A report as a till prints it, headings in Korean and English.
+fn print(report: &DayReport, differences: &[FigureDifference]) -> String {
+    const WIDTH: usize = 46;
+    let line = |label: &str, value: String| {
+        let gap = WIDTH.saturating_sub(columns(label) + columns(&value)).max(1);
+        format!("{label}{}{value}\n", " ".repeat(gap))
+    };
+    let rule = format!("{}\n", "-".repeat(WIDTH));
+    let title = if report.z_number > 0 { format!("Z {} 일마감 Z report", report.z_number) } else { "중간집계 X report".to_owned() };
+    let mut text = format!("{title}\n{} {}\n{rule}", report.store_id, report.business_date);
+    for (label, block) in [
+        ("매출 Sales", &report.sales),
+        ("취소 Voids", &report.voids),
+        ("당일환불 Refunds, same day", &report.refunds_same_day),
+        ("이전환불 Refunds, earlier days", &report.refunds_prior_days),
+        ("순매출 Turnover", &report.turnover),
+    ] {
+        let block = block.clone().unwrap_or_default();
+        text += &line(&format!("{label} ({})", block.count), money(block.net.as_ref()));
+        text += &line("  총액 gross", money(block.gross.as_ref()));
+        text += &line("  할인 discount", money(block.discount.as_ref()));
+        for tax in &block.taxes {
+            text += &line(&format!("  공급가액 supply {}", tax.tax_class), money(tax.supply.as_ref()));
+            text += &line(&format!("  부가세 VAT {}", tax.tax_class), money(tax.vat.as_ref()));
+        }
+    }
+    text += &rule;
+    for tender in &report.tenders {
+        let kind = tender.kind().as_str_name().trim_start_matches("TENDER_KIND_").to_ascii_lowercase();
+        text += &line(&format!("결제 {kind} taken"), money(tender.taken.as_ref()));
+        text += &line("  반환 returned", money(tender.returned.as_ref()));
+        text += &line("  순액 net", money(tender.net.as_ref()));
+    }
+    text += &rule;
+    for drawer in &report.drawers {
+        text += &line(&format!("현금함 drawer {}", drawer.drawer_id), String::new());
+        for (label, amount) in [
+            ("  준비금 float", &drawer.float),
+            ("  받은 현금 tendered", &drawer.tendered),
+            ("  거스름돈 change", &drawer.change),
+            ("  반환 returned", &drawer.returned),
+            ("  입금 paid in", &drawer.paid_in),
+            ("  출금 paid out", &drawer.paid_out),
+            ("  예상 expected", &drawer.expected),
+            ("  실사 counted", &drawer.counted),
+            ("  과부족 over/short", &drawer.over_short),
+        ] {
+            text += &line(label, amount.as_ref().map_or_else(|| "-".to_owned(), |amount| money(Some(amount))));
+        }
+    }
+    text += &rule;
+    for item in &report.items {
+        text += &line(&format!("{} x{}", name(item.name.as_ref()), item.units), money(item.net.as_ref()));
+    }
+    text += &rule;
+    text += &line("이월 carried in", report.carried_in.to_string());
+    text += &line("완료 completed", report.completed.to_string());
+    text += &line("미결 carried out", report.carried_out.to_string());
+    text += &line("전표 documents", format!("{}-{}", report.first_document, report.last_document));
+    text += &line("누적매출 grand total sales", money(report.grand_total_sales.as_ref()));
+    text += &line("누적반환 grand total returns", money(report.grand_total_returns.as_ref()));
+    text += &line("누계 grand total", money(report.grand_total.as_ref()));
+    for difference in differences {
+        text += &format!("DIFFERENCE {}: recorded {}, projected {}\n", difference.figure, difference.recorded, difference.projected);
+    }
+    text
+}
+
+/// Columns that text takes on a terminal: Hangul takes two.
+fn columns(text: &str) -> usize {
+    text.chars().map(|symbol| if ('\u{1100}'..='\u{d7a3}').contains(&symbol) { 2 } else { 1 }).sum()
+}
