@@ -110,13 +110,16 @@ impl Ledger {
         if overdue {
             order.sort_by_key(|&index| !works[index].command.moves_money());
         }
+        // A refusal is no append, so nothing guards it against a state that another instance has moved on: it counts once this state is
+        // known to be the ledger's.
+        let mut refusals = Vec::new();
         for index in order {
             match batch.decide(&works[index]) {
                 Decided::Recorded { last_event } => progress[index] = Progress::Recorded { last_event },
                 Decided::Nothing => {
                     progress[index] = done(Ok(Answer { order: None, fact: None, revision: self.revision(), replayed: false }));
                 }
-                Decided::Rejected(rejection) => progress[index] = done(Err(rejection)),
+                Decided::Rejected(rejection) => refusals.push((index, rejection)),
                 Decided::Poisoned(rejection) => {
                     wait_again(progress);
                     progress[index] = done(Err(rejection));
@@ -127,6 +130,13 @@ impl Ledger {
         }
         let sealed = batch.seal().map_err(|rejection| (rejection.clone(), self.corrupt(&rejection)))?;
         let Some((record, payload, state)) = sealed else {
+            if !refusals.is_empty() {
+                if !self.is_current().await.map_err(refuse)? {
+                    self.catch_up().await.map_err(refuse)?;
+                    return Ok(Round::Conflict);
+                }
+                refuse_all(progress, refusals);
+            }
             let waiting = progress.iter().any(|progress| matches!(progress, Progress::Waiting));
             // Nothing was decided and nothing is in the way of what waits: that would go on for ever.
             return if waiting {
@@ -139,6 +149,7 @@ impl Ledger {
             Landed::Stored(tip) => {
                 self.stored(&record, &payload, state, tip).await;
                 self.answer(works, progress, &record, &payload);
+                refuse_all(progress, refusals);
                 Ok(Round::More)
             }
             Landed::Lost => {
@@ -220,6 +231,12 @@ enum Round {
     Done,
     More,
     Conflict,
+}
+
+fn refuse_all(progress: &mut [Progress], refusals: Vec<(usize, Rejection)>) {
+    for (index, rejection) in refusals {
+        progress[index] = done(Err(rejection));
+    }
 }
 
 /// What was decided for a record that did not land has to be decided again.

@@ -59,6 +59,12 @@ impl Ledger {
         Ok(count)
     }
 
+    /// Whether the ledger still ends where this state does.
+    pub(super) async fn is_current(&self) -> Result<bool, LedgerError> {
+        let tip = self.log.tip(&self.name).await?;
+        Ok(tip.map(|tip| tip.chain) == self.tip.map(|tip| tip.chain))
+    }
+
     fn take_in(&mut self, record: &Record) -> Result<(), LedgerError> {
         let payload = fold::decode(record)?;
         fold::evolve(&mut self.state, record, &payload)?;

@@ -130,7 +130,7 @@ impl Ledger {
         self.tip.and_then(|tip| jiff::Timestamp::from_microsecond(tip.chain.recorded_at_us).ok())
     }
 
-    /// What became of a command: its first answer, or `None` when it is not recorded up to [`Self::revision`]. With a content hash, a
+    /// What became of a command: its first answer, or `None` when it is not recorded up to [`Self::revision`], which may be behind. With a content hash, a
     /// command of other content is `ID_REUSED`.
     pub async fn outcome(&mut self, id: CommandId, hash: Option<ContentHash>) -> Result<Option<Verdict>, LedgerError> {
         let entry = self.find(&[id]).await?.remove(&id);
@@ -138,6 +138,17 @@ impl Ledger {
             Some(entry) => Ok(Some(self.first_answer(id, hash, entry).await?)),
             None => Ok(None),
         }
+    }
+
+    /// What became of a command, as of now: other instances' records included.
+    pub async fn outcome_now(&mut self, id: CommandId) -> Result<Option<Verdict>, LedgerError> {
+        if let Some(verdict) = self.outcome(id, None).await? {
+            return Ok(Some(verdict));
+        }
+        if !self.is_current().await? {
+            self.catch_up().await?;
+        }
+        self.outcome(id, None).await
     }
 
     /// Which of these commands are recorded, in their order. Cheaper than asking for each outcome.

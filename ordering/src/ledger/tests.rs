@@ -326,6 +326,22 @@ async fn two_instances_on_one_store_give_every_ticket_once() {
 }
 
 #[tokio::test]
+async fn an_instance_that_is_behind_looks_before_it_refuses() {
+    let mut shop = Shop::open().await;
+    let mut behind = ledger(&shop.log, &shop.directory.path().join("second.db")).await;
+    let id = shop.place(vec![line("latte", 1)], &[], vec![tender(TenderKind::Card, 5_000)]).await;
+    let work = shop.work(status(id, NewStatus::Preparing));
+    let (verdicts, ended) = behind.execute(&[work.clone()], &shop.clock).await;
+    ended.unwrap();
+    assert_eq!(order(&verdicts[0]).status(), contract::api::types::OrderStatus::Preparing);
+    // And the other way round (a second later, or the two would be the same record to the byte): a repeat is a repeat wherever it arrives, also of what is refused by now.
+    shop.clock.advance(SignedDuration::from_secs(1));
+    let again = shop.one(work.command.clone()).await.unwrap();
+    assert!(again.replayed);
+    assert_eq!(shop.ledger.outcome_now(work.command.id().unwrap()).await.unwrap().unwrap().unwrap().revision, 2);
+}
+
+#[tokio::test]
 async fn an_order_without_an_answer_of_the_member_service_waits_to_be_resolved() {
     let mut shop = Shop::open().await;
     let id = new_order();

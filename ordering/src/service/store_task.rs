@@ -162,7 +162,14 @@ impl StoreTask {
         }
         for (id, hash, reply) in questions {
             let outcome = match self.ledger().await {
-                Ok(ledger) => ledger.outcome(id, hash).await.map(|verdict| (verdict, ledger.revision())).map_err(|error| error.rejection()),
+                Ok(ledger) => {
+                    // With a content hash it is the look before a command, which looks again; without one somebody wants to know.
+                    let outcome = match hash {
+                        Some(hash) => ledger.outcome(id, Some(hash)).await,
+                        None => ledger.outcome_now(id).await,
+                    };
+                    outcome.map(|verdict| (verdict, ledger.revision())).map_err(|error| error.rejection())
+                }
                 Err(rejection) => Err(rejection),
             };
             let _ = reply.send(outcome);

@@ -363,7 +363,8 @@ fn print(report: &DayReport, differences: &[FigureDifference]) -> String {
         ("순매출 Turnover", &report.turnover),
     ] {
         let block = block.clone().unwrap_or_default();
-        text += &line(&format!("{label} ({})", block.count), money(block.net.as_ref()));
+        let count = if label.ends_with("Turnover") { String::new() } else { format!(" ({})", block.count) };
+        text += &line(&format!("{label}{count}"), money(block.net.as_ref()));
         text += &line("  총액 gross", money(block.gross.as_ref()));
         text += &line("  할인 discount", money(block.discount.as_ref()));
         for tax in &block.taxes {
