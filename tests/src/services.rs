@@ -22,7 +22,7 @@ use crate::process::{Process, data_directory, find_program, free_port};
 const START_LIMIT: Duration = Duration::from_secs(30);
 const HEALTH_CALL_LIMIT: Duration = Duration::from_secs(2);
 /// How long a command of `doppio` may take.
-const COMMAND_LIMIT: Duration = Duration::from_secs(100);
+const COMMAND_LIMIT: Duration = Duration::from_secs(180);
 /// Lines of a service's log that are shown with a failure.
 const TAIL_LINES: usize = 25;
 
@@ -81,7 +81,7 @@ impl Engines {
 
     async fn start(&self, name: &str, program: &str, listen: &str, settings: &[(&str, &str)]) -> Result<Service> {
         let port = free_port()?;
-        let own = [(listen, format!("127.0.0.1:{port}")), ("LOG_FILTER", "info".to_owned())];
+        let own = [(listen, format!("127.0.0.1:{port}")), ("LOG_FILTER", "info,async_nats=warn".to_owned())];
         let given = settings.iter().map(|(key, value)| (*key, (*value).to_owned()));
         let environment = own.into_iter().chain(given).map(|(key, value)| format!("DOPPIO_{key}={value}").into()).collect();
         let service = Service {

@@ -49,8 +49,7 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
         };
         let code = match status.code() {
             Code::Unavailable | Code::DeadlineExceeded | Code::ResourceExhausted | Code::Aborted | Code::Cancelled => ExitCode::Unavailable,
-            // A connection that was lost before the answer came.
-            Code::Unknown if lost_connection(status) => ExitCode::Unavailable,
+            _ if is_no_answer(status) => ExitCode::Unavailable,
             Code::Internal | Code::Unknown | Code::DataLoss | Code::Unimplemented => ExitCode::Failed,
             _ => ExitCode::Refused,
         };
@@ -58,8 +57,11 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
     }
 }
 
-fn lost_connection(status: &Status) -> bool {
-    std::error::Error::source(status).and_then(|cause| cause.downcast_ref::<tonic::transport::Error>()).is_some()
+/// Whether a status is not the server's: it was made on this side, of a connection that was lost before the answer came. Its code is
+/// `Unknown` or `Internal` then, and the outcome is not known.
+#[must_use]
+pub fn is_no_answer(status: &Status) -> bool {
+    matches!(status.code(), Code::Unknown | Code::Internal) && std::error::Error::source(status).is_some()
 }
 
 /// A refusal for people: reason, message, fields, what to do.

@@ -16,7 +16,7 @@ use tonic::{Code, Status};
 use uuid::Uuid;
 
 use crate::clients::{Clients, call};
-use crate::exit::Failure;
+use crate::exit::{Failure, is_no_answer};
 
 /// Times that a till repeats a call whose outcome it does not know.
 const REPEATS: u32 = 40;
@@ -272,10 +272,11 @@ where
 }
 
 fn is_worth_repeating(status: &Status) -> bool {
-    matches!(
-        status.code(),
-        Code::Unavailable | Code::ResourceExhausted | Code::Aborted | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown
-    )
+    is_no_answer(status)
+        || matches!(
+            status.code(),
+            Code::Unavailable | Code::ResourceExhausted | Code::Aborted | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown
+        )
 }
 
 fn is_price_mismatch(status: &Status) -> bool {

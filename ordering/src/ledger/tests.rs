@@ -331,7 +331,7 @@ async fn an_instance_that_is_behind_looks_before_it_refuses() {
     let mut behind = ledger(&shop.log, &shop.directory.path().join("second.db")).await;
     let id = shop.place(vec![line("latte", 1)], &[], vec![tender(TenderKind::Card, 5_000)]).await;
     let work = shop.work(status(id, NewStatus::Preparing));
-    let (verdicts, ended) = behind.execute(&[work.clone()], &shop.clock).await;
+    let (verdicts, ended) = behind.execute(std::slice::from_ref(&work), &shop.clock).await;
     ended.unwrap();
     assert_eq!(order(&verdicts[0]).status(), contract::api::types::OrderStatus::Preparing);
     // And the other way round (a second later, or the two would be the same record to the byte): a repeat is a repeat wherever it arrives, also of what is refused by now.

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use contract::api::admin::GetProjectionStatusRequest;
 use contract::api::ordering::{self as api, GetMenuRequest};
 use contract::api::query::{GetOrderRequest, ListOrdersRequest};
-use contract::api::types::{Channel, ServiceMode, TenderKind};
+use contract::api::types::{Channel, Money, ServiceMode, TenderKind};
 use contract::event::event::Event;
 use contract::event::{MembershipOutcome, OrderPlaced};
 use contract::{ConsistencyToken, OrderId, Reason, StoreId, decode_payload, timestamp_to_proto};
@@ -37,8 +37,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(5);
 /// A till that gave up serves its next customer after this.
 const NEXT_CUSTOMER: Duration = Duration::from_millis(100);
-/// The impatient till's deadline: short, so that many outcomes stay unknown.
-const IMPATIENT: Duration = Duration::from_millis(150);
+/// The witness's deadlines in turn: short, so that many outcomes stay unknown, and long, so that it hears what it is refused for.
+const DEADLINES: [Duration; 2] = [Duration::from_millis(150), Duration::from_secs(6)];
 const READS_AT_ONCE: usize = 32;
 const PAGE: i32 = 500;
 
@@ -96,17 +96,17 @@ impl Chain {
     }
 }
 
-/// Tills that sell until `orders` are placed, and one that hardly waits and keeps every answer.
+/// Tills that sell until `orders` are placed, and a witness that keeps every answer.
 struct Load {
     tally: Arc<Tally>,
     orders: u64,
     /// Orders that a till gave up on: they may be recorded or not.
     given_up: Arc<AtomicU64>,
     tills: JoinSet<Result<()>>,
-    impatient: JoinHandle<Result<Answers>>,
+    witness: JoinHandle<Result<Answers>>,
 }
 
-/// What the impatient till was told.
+/// What the witness was told.
 #[derive(Default)]
 struct Answers {
     placed: Vec<(String, OrderId)>,
@@ -150,8 +150,8 @@ impl Load {
             }
         }
         let store = stores.first().context("a store")?;
-        let impatient = tokio::spawn(sell_impatiently(clients.to_vec(), (*store).to_owned(), tally.clone(), orders));
-        Ok(Self { tally, orders, given_up, tills, impatient })
+        let witness = tokio::spawn(witness(clients.to_vec(), (*store).to_owned(), tally.clone(), orders));
+        Ok(Self { tally, orders, given_up, tills, witness })
     }
 
     /// Waits until so many orders are placed.
@@ -171,12 +171,12 @@ impl Load {
     /// Waits until the last till has closed.
     async fn end(mut self) -> Result<Sold> {
         self.reached(self.orders).await?;
-        let Self { tally, given_up, mut tills, impatient, .. } = self;
+        let Self { tally, given_up, mut tills, witness, .. } = self;
         let closed = async {
             while let Some(ended) = tills.join_next().await {
                 ended??;
             }
-            impatient.await?
+            witness.await?
         };
         let answers = tokio::time::timeout(PATIENCE, closed).await.context("the tills do not come to an end")??;
         let wrong = tally.wrong.lock().await;
@@ -205,42 +205,56 @@ async fn sell(till: Till, orders: u64, given_up: Arc<AtomicU64>) -> Result<()> {
     Ok(())
 }
 
-/// Places orders with a short deadline, each attempt at another instance. What became unknown is repeated with its id until it is known;
-/// what was refused is never repeated.
-async fn sell_impatiently(clients: Vec<Clients>, store: String, tally: Arc<Tally>, orders: u64) -> Result<Answers> {
-    let mut instances = clients.iter().cycle();
-    let mut next = || instances.next().context("an ordering instance").map(|clients| clients.ordering.clone());
-    let draft = api::OrderDraft {
-        store_id: store.clone(),
-        terminal_id: "impatient".into(),
-        channel: Channel::Counter.into(),
-        service_mode: ServiceMode::TakeAway.into(),
-        lines: vec![api::DraftLine { line_id: "l1".into(), sku: "americano".into(), quantity: 1, ..api::DraftLine::default() }],
-        ..api::OrderDraft::default()
-    };
-    let quote = next()?.quote_order(call(api::QuoteOrderRequest { draft: Some(draft.clone()) })).await?.into_inner();
-    let due = quote.priced.and_then(|priced| priced.amount_due).context("a price")?;
-    let mut answers = Answers::default();
-    while tally.placed.load(Ordering::Relaxed) < orders {
-        let order_id = Uuid::now_v7().to_string();
-        let order = OrderId::parse(&order_id)?;
-        let request = api::PlaceOrderRequest {
-            order_id,
-            draft: Some(draft.clone()),
-            tenders: vec![api::Tender {
-                tender_id: "t1".into(),
-                kind: TenderKind::Mobile.into(),
-                amount: Some(due.clone()),
-                ..api::Tender::default()
-            }],
+/// The order of someone who always has the same.
+struct Americano {
+    draft: api::OrderDraft,
+    due: Money,
+}
+
+impl Americano {
+    async fn at(clients: &Clients, store: &str) -> Result<Self> {
+        let draft = api::OrderDraft {
+            store_id: store.to_owned(),
+            terminal_id: "witness".into(),
+            channel: Channel::Counter.into(),
+            service_mode: ServiceMode::TakeAway.into(),
+            lines: vec![api::DraftLine { line_id: "l1".into(), sku: "americano".into(), quantity: 1, ..api::DraftLine::default() }],
+            ..api::OrderDraft::default()
+        };
+        let quote = clients.ordering.clone().quote_order(call(api::QuoteOrderRequest { draft: Some(draft.clone()) })).await?.into_inner();
+        Ok(Self { draft, due: quote.priced.and_then(|priced| priced.amount_due).context("a price")? })
+    }
+
+    /// Another one, under an id of its own.
+    fn order(&self) -> api::PlaceOrderRequest {
+        let amount = Some(self.due.clone());
+        let tender = api::Tender { tender_id: "t1".into(), kind: TenderKind::Mobile.into(), amount, ..api::Tender::default() };
+        api::PlaceOrderRequest {
+            order_id: Uuid::now_v7().to_string(),
+            draft: Some(self.draft.clone()),
+            tenders: vec![tender],
             client_time: Some(timestamp_to_proto(Clock::system().now())),
             ..api::PlaceOrderRequest::default()
-        };
+        }
+    }
+}
+
+/// Places orders, each attempt at another instance and with another deadline. What became unknown is repeated with its id until it is
+/// known; what was refused is never repeated.
+async fn witness(clients: Vec<Clients>, store: String, tally: Arc<Tally>, orders: u64) -> Result<Answers> {
+    let mut deadlines = DEADLINES.into_iter().cycle();
+    let mut instances = clients.iter().cycle();
+    let mut next = || instances.next().context("an ordering instance").map(|clients| clients.ordering.clone());
+    let americano = Americano::at(clients.first().context("an ordering instance")?, &store).await?;
+    let mut answers = Answers::default();
+    while tally.placed.load(Ordering::Relaxed) < orders {
+        let request = americano.order();
+        let order = OrderId::parse(&request.order_id)?;
         let limit = Instant::now() + PATIENCE;
         let mut unknown = false;
         loop {
             let mut attempt = call(request.clone());
-            attempt.set_timeout(IMPATIENT);
+            attempt.set_timeout(deadlines.next().context("a deadline")?);
             match next()?.place_order(attempt).await {
                 Ok(answer) => {
                     let placed = answer.into_inner().order.context("an order that was placed")?;
@@ -316,9 +330,9 @@ async fn check(chain: &Chain, sold: &Sold) -> Result<()> {
     // Only of what a till gave up on nobody knows whether it is there.
     ensure!(logged - acknowledged <= sold.given_up, "{logged} orders in the log, {acknowledged} acknowledged, {} open", sold.given_up);
     println!(
-        "{acknowledged} orders acknowledged, {} of them unknown at first; {} refused, {} calls repeated, {} orders given up",
+        "{acknowledged} orders acknowledged, {} of them unknown at first; refused with {:?}; {} calls repeated, {} orders given up",
         sold.unknown,
-        sold.refused.len(),
+        sold.refused.iter().map(|(_, _, reason)| reason).collect::<BTreeSet<_>>(),
         sold.repeats,
         sold.given_up
     );
@@ -378,6 +392,15 @@ async fn ordering_is_killed() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ordering_is_stopped_and_finishes_what_it_began() -> Result<()> {
+    survives(Chain::start(Nats::single().await?, 1, 1).await?, &STORES, 600, async |chain| {
+        tokio::task::block_in_place(|| chain.orderings[0].stop())?;
+        chain.orderings[0].restart().await
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_projector_is_killed() -> Result<()> {
     survives(Chain::start(Nats::single().await?, 1, 1).await?, &STORES, 600, async |chain| {
         chain.projectors[0].kill9();
@@ -393,6 +416,65 @@ async fn nats_is_killed() -> Result<()> {
         chain.nats.restart().await
     })
     .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nats_stays_away_until_orders_are_refused() -> Result<()> {
+    let chain = Chain::start(Nats::single().await?, 1, 1).await?;
+    let outcome = async {
+        let clients = chain.clients()?.pop().context("an ordering instance")?;
+        let mut load = chain.load(&STORES[..1], 300).await?;
+        // Two stores with nothing under way when the server is killed.
+        let mut quiet = Vec::new();
+        for store in &STORES[1..] {
+            let americano = Americano::at(&clients, store).await?;
+            let first = americano.order();
+            clients.ordering.clone().place_order(call(first.clone())).await?;
+            quiet.push((*store, americano, OrderId::parse(&first.order_id)?));
+        }
+        load.reached(150).await?;
+        chain.nats.kill(0);
+        lost_connection_is_known(&clients, STORES[1]).await?;
+        let (mut refused, mut unknown) = (Vec::new(), Vec::new());
+        for (store, americano, _) in &quiet {
+            let request = americano.order();
+            let status = clients.ordering.clone().place_order(call(request.clone())).await.err().context("placed without a log")?;
+            match said_that_nothing_was_recorded(&status) {
+                Some(reason) => refused.push(((*store).to_owned(), OrderId::parse(&request.order_id)?, reason)),
+                None => unknown.push(((*store).to_owned(), request)),
+            }
+        }
+        ensure!(!refused.is_empty(), "both are unknown, though nothing could be sent");
+        chain.nats.restart().await?;
+        let mut sold = load.end().await?;
+        for (store, request) in unknown {
+            clients.ordering.clone().place_order(call(request.clone())).await?;
+            sold.acknowledged.entry(store).or_default().insert(OrderId::parse(&request.order_id)?);
+        }
+        for (store, _, first) in quiet {
+            sold.acknowledged.entry(store.to_owned()).or_default().insert(first);
+        }
+        sold.refused.append(&mut refused);
+        check(&chain, &sold).await
+    };
+    let outcome = outcome.await;
+    chain.explain(outcome)
+}
+
+/// Waits until ordering knows that it has lost its connection to the log.
+async fn lost_connection_is_known(clients: &Clients, store: &str) -> Result<()> {
+    let limit = Instant::now() + PATIENCE;
+    loop {
+        let id = api::get_command_outcome_request::Id::OrderId(Uuid::now_v7().to_string());
+        let request = api::GetCommandOutcomeRequest { store_id: store.to_owned(), id: Some(id) };
+        let answer = clients.ordering.clone().get_command_outcome(call(request)).await;
+        let reason = answer.err().and_then(|status| status.get_details_error_info()).map(|info| info.reason);
+        if reason.as_deref() == Some(Reason::LogUnavailable.as_str()) {
+            return Ok(());
+        }
+        ensure!(Instant::now() < limit, "ordering does not notice that the log is away: {reason:?}");
+        sleep(LOOK).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -417,12 +499,12 @@ async fn the_leader_of_a_cluster_is_killed() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_ordering_instances_serve_one_store() -> Result<()> {
-    survives(Chain::start(Nats::single().await?, 2, 1).await?, &STORES[..1], 600, async |_| Ok(())).await
+    survives(Chain::start(Nats::single().await?, 2, 1).await?, &STORES[..1], 450, async |_| Ok(())).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_of_two_ordering_instances_is_killed() -> Result<()> {
-    survives(Chain::start(Nats::single().await?, 2, 1).await?, &STORES[..1], 600, async |chain| {
+    survives(Chain::start(Nats::single().await?, 2, 1).await?, &STORES[..1], 450, async |chain| {
         chain.orderings[1].kill9();
         chain.orderings[1].restart().await
     })

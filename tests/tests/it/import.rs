@@ -176,7 +176,7 @@ impl History {
                     ensure!(sales.net == sales.gross && sales.differences.is_empty(), "{date}: {sales:?}");
                 }
                 None => {
-                    ensure!(sales.state() == BusinessDayState::NoTrade && sales.orders == 0 && sales.z_number == 0, "{date}: {sales:?}")
+                    ensure!(sales.state() == BusinessDayState::NoTrade && sales.orders == 0 && sales.z_number == 0, "{date}: {sales:?}");
                 }
             }
             date = date.tomorrow()?;
@@ -270,12 +270,17 @@ async fn a_generated_winter_equals_its_files_on_nats_and_postgresql() -> Result<
     on_servers(&History::generated(directory.path())?).await
 }
 
+fn not_here() -> Result<()> {
+    println!("the bakery's files are not here; DOPPIO_SHARED_DATA names their directory");
+    Ok(())
+}
+
 /// The bakery's files are not part of the repository: where they are absent, the generated winter alone stands for them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_bakery_equals_its_files_embedded() -> Result<()> {
     match History::real()? {
         Some(history) => embedded(&history).await,
-        None => Ok(()),
+        None => not_here(),
     }
 }
 
@@ -283,6 +288,6 @@ async fn the_bakery_equals_its_files_embedded() -> Result<()> {
 async fn the_bakery_equals_its_files_on_nats_and_postgresql() -> Result<()> {
     match History::real()? {
         Some(history) => on_servers(&history).await,
-        None => Ok(()),
+        None => not_here(),
     }
 }

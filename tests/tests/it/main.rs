@@ -2,8 +2,10 @@
 
 mod architecture;
 mod deploy;
+mod end_to_end;
 mod errors;
 mod faults;
+mod histories;
 mod import;
 mod log;
 mod member;

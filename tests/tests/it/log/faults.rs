@@ -76,7 +76,7 @@ async fn a_publish_held_back_lands_after_the_reader_looked() -> Result<()> {
         ensure!(Instant::now() < limit, "what was held back never landed");
         sleep(Duration::from_millis(20)).await;
     }
-    ensure!(direct.read(&ledger, Some(&tip.chain), 10).await? == [record.clone()]);
+    ensure!(direct.read(&ledger, Some(&tip.chain), 10).await? == std::slice::from_ref(&record));
     let stored = append_on(&slow, &record, Some(&tip)).await?;
     ensure!(direct.tip(&ledger).await? == Some(stored));
     let other = following(&ledger, Some(&tip))?;
