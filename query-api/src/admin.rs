@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use read_model::{ReadModelReader, StoreRow, StreamRow};
 use tonic::{Request, Response, Status};
 
-use crate::service::{answer_by, by};
+use crate::request::{answer_by, by};
 
 pub(crate) struct Admin {
     pub reader: Arc<dyn ReadModelReader>,

@@ -5,9 +5,13 @@
 
 mod admin;
 mod error;
+mod figure;
 mod page;
+mod request;
 mod sales;
 mod service;
+mod settlement;
+mod turnover;
 mod wait;
 
 use std::sync::Arc;
@@ -16,6 +20,7 @@ use std::time::Duration;
 use contract::Reason;
 use contract::api::admin::admin_service_server::AdminServiceServer;
 use contract::api::query::query_service_server::QueryServiceServer;
+use contract::api::query::settlement_service_server::SettlementServiceServer;
 use read_model::ReadModelReader;
 use runtime::{Clock, ServeError, ServeOptions, Shutdown};
 use tokio::net::TcpListener;
@@ -31,7 +36,7 @@ use wait::Waiters;
 const CALL_TIMEOUT: Duration = Duration::from_secs(31);
 const CHECK_AGAIN: Duration = Duration::from_secs(1);
 /// The full names of the services, for health.
-pub const SERVICES: [&str; 2] = ["doppio.query.v1.QueryService", "doppio.admin.v1.AdminService"];
+pub const SERVICES: [&str; 3] = ["doppio.query.v1.QueryService", "doppio.query.v1.SettlementService", "doppio.admin.v1.AdminService"];
 
 /// Starts the tasks behind the services and returns the services' routes; ends with `shutdown`.
 #[must_use]
@@ -59,8 +64,10 @@ pub fn routes(reader: Arc<dyn ReadModelReader>, shutdown: &Shutdown, clock: Cloc
             () = soft.cancelled() => {}
         }
     });
-    let queries = Queries { reader: reader.clone(), waiters, clock };
-    Routes::new(QueryServiceServer::new(queries)).add_service(AdminServiceServer::new(admin::Admin { reader }))
+    let queries = Arc::new(Queries { reader: reader.clone(), waiters, clock });
+    Routes::new(QueryServiceServer::from_arc(queries.clone()))
+        .add_service(SettlementServiceServer::from_arc(queries))
+        .add_service(AdminServiceServer::new(admin::Admin { reader }))
 }
 
 /// Serves queries on `listener` until the soft stop.

@@ -10,11 +10,11 @@ const VERSION: u8 = 1;
 pub(crate) const DEFAULT_PAGE: u32 = 50;
 pub(crate) const LONGEST_PAGE: u32 = 1_000;
 
-/// `page_size` as it is meant: 0 is the default, and no page is longer than [`LONGEST_PAGE`].
-pub(crate) fn page_size(asked: i32) -> Result<u32, Violation> {
+/// `page_size` as it is meant: 0 is `default`, and no page is longer than `longest`.
+pub(crate) fn page_size(asked: i32, default: u32, longest: u32) -> Result<u32, Violation> {
     match u32::try_from(asked) {
-        Ok(0) => Ok(DEFAULT_PAGE),
-        Ok(size) => Ok(size.min(LONGEST_PAGE)),
+        Ok(0) => Ok(default),
+        Ok(size) => Ok(size.min(longest)),
         Err(_) => Err(Violation { field: "page_size".into(), description: "must not be negative".into() }),
     }
 }
@@ -71,7 +71,8 @@ mod tests {
 
     #[test]
     fn page_sizes() {
-        assert_eq!((page_size(0), page_size(7), page_size(5_000)), (Ok(50), Ok(7), Ok(1_000)));
-        assert_eq!(page_size(-1).unwrap_err().field, "page_size");
+        let size = |asked| page_size(asked, DEFAULT_PAGE, LONGEST_PAGE);
+        assert_eq!((size(0), size(7), size(5_000)), (Ok(50), Ok(7), Ok(1_000)));
+        assert_eq!(size(-1).unwrap_err().field, "page_size");
     }
 }

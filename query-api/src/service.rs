@@ -1,6 +1,4 @@
-use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
 
 use contract::api::ordering::Order;
 use contract::api::query::query_service_server::QueryService;
@@ -8,27 +6,19 @@ use contract::api::query::{
     GetDailySalesRequest, GetDailySalesResponse, GetOrderRequest, GetOrderResponse, ListOrdersRequest, ListOrdersResponse,
     ListStoresRequest, ListStoresResponse, StoreSummary,
 };
-use contract::api::types::{Freshness, OrderStatus};
-use contract::{BusinessDate, ConsistencyToken, Currency, OrderId, Reason, Rejection, StoreId, Violation, timestamp_to_proto};
-use event_log::LogEpoch;
+use contract::{BusinessDate, OrderId, Reason, Rejection, StoreId, timestamp_to_proto};
 use prost::Message as _;
 use read_model::{OrderPage, ReadModelReader, StoreRow};
-use runtime::{Clock, DeadlineLimits, deadline_of};
-use tokio::time::{Instant, timeout_at};
-use tonic::metadata::MetadataMap;
+use runtime::Clock;
+use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
 use crate::error::QueryError;
 use crate::page;
+use crate::request::{Fields, answer_by, by, freshness, known, no_such_day, tokens, unknown_store};
 use crate::sales::daily_sales;
-use crate::wait::{Waiters, quarantined};
+use crate::wait::Waiters;
 
-/// Of a read that names no deadline, and the longest that one may name.
-pub(crate) const DEADLINES: DeadlineLimits = DeadlineLimits { default: Duration::from_secs(5), longest: Duration::from_secs(30) };
-/// What is kept of a deadline for the answer's way back: a tenth, within these bounds.
-const SHORTEST_MARGIN: Duration = Duration::from_millis(10);
-const LONGEST_MARGIN: Duration = Duration::from_millis(200);
-const MAX_TOKENS: usize = 64;
 /// A page ends before its orders exceed this many bytes: a stock client takes answers of 4 MiB.
 const MAX_PAGE_BYTES: usize = 3 * 1024 * 1024;
 
@@ -79,9 +69,9 @@ impl Queries {
     async fn orders(&self, request: ListOrdersRequest, deadline: Instant) -> Result<ListOrdersResponse, QueryError> {
         let mut fields = Fields::default();
         let store = fields.store(&request.store_id);
-        let date = fields.date(&request.business_date);
+        let date = fields.date("business_date", &request.business_date);
         let statuses = fields.statuses(&request.statuses);
-        let size = fields.check(page::page_size(request.page_size));
+        let size = fields.check(page::page_size(request.page_size, page::DEFAULT_PAGE, page::LONGEST_PAGE));
         let (((store, date), statuses), size) = fields.all(store.zip(date).zip(statuses).zip(size))?;
         let mut sorted = statuses.clone();
         sorted.sort_unstable();
@@ -121,7 +111,7 @@ impl Queries {
     async fn sales(&self, request: GetDailySalesRequest, deadline: Instant) -> Result<GetDailySalesResponse, QueryError> {
         let mut fields = Fields::default();
         let store = fields.store(&request.store_id);
-        let date = fields.date(&request.business_date);
+        let date = fields.date("business_date", &request.business_date);
         let (store, date) = fields.all(store.zip(date))?;
         self.waiters.reflect(tokens(&request.at_least)?, deadline).await?;
         let seen = by(deadline, self.reader.day(&store, date)).await?.ok_or_else(|| unknown_store(&store))?;
@@ -133,7 +123,7 @@ impl Queries {
 
     async fn stores(&self, request: ListStoresRequest, deadline: Instant) -> Result<ListStoresResponse, QueryError> {
         let mut fields = Fields::default();
-        let size = fields.check(page::page_size(request.page_size));
+        let size = fields.check(page::page_size(request.page_size, page::DEFAULT_PAGE, page::LONGEST_PAGE));
         let size = fields.all(size)?;
         let size_bytes = request.page_size.to_be_bytes();
         let bound: [&[u8]; 2] = [b"stores", &size_bytes];
@@ -155,85 +145,6 @@ impl Queries {
     }
 }
 
-/// Gathers what is wrong with a request's fields, so that all of it is said at once.
-#[derive(Default)]
-struct Fields {
-    violations: Vec<Violation>,
-}
-
-impl Fields {
-    fn check<T>(&mut self, field: Result<T, Violation>) -> Option<T> {
-        field.map_err(|violation| self.violations.push(violation)).ok()
-    }
-
-    fn take<T, E: std::fmt::Display>(&mut self, name: &str, value: Result<T, E>) -> Option<T> {
-        self.check(value.map_err(|error| Violation { field: name.to_owned(), description: error.to_string() }))
-    }
-
-    fn store(&mut self, text: &str) -> Option<StoreId> {
-        self.take("store_id", StoreId::new(text))
-    }
-
-    /// `Some(None)`: none is named.
-    fn date(&mut self, text: &str) -> Option<Option<BusinessDate>> {
-        if text.is_empty() { Some(None) } else { self.take("business_date", BusinessDate::parse(text)).map(Some) }
-    }
-
-    fn statuses(&mut self, statuses: &[i32]) -> Option<Vec<i32>> {
-        for (index, status) in statuses.iter().enumerate() {
-            if !matches!(OrderStatus::try_from(*status), Ok(status) if status != OrderStatus::Unspecified) {
-                let description = format!("{status} is not a status of orders");
-                self.violations.push(Violation { field: format!("statuses[{index}]"), description });
-            }
-        }
-        Some(statuses.to_vec())
-    }
-
-    fn all<T>(self, values: Option<T>) -> Result<T, QueryError> {
-        match (Rejection::invalid(self.violations), values) {
-            (None, Some(values)) => Ok(values),
-            (Some(rejection), _) => Err(rejection.into()),
-            (None, None) => Err(Rejection::new(Reason::InvalidArgument, "The request is malformed.").into()),
-        }
-    }
-}
-
-fn tokens(at_least: &[String]) -> Result<Vec<ConsistencyToken>, QueryError> {
-    if at_least.len() > MAX_TOKENS {
-        let description = format!("at most {MAX_TOKENS} tokens");
-        return Err(Rejection::field(Reason::InvalidArgument, "at_least", description).into());
-    }
-    let parse = |(index, text): (usize, &String)| {
-        ConsistencyToken::parse(text)
-            .map_err(|error| Rejection::field(Reason::MalformedConsistencyToken, format!("at_least[{index}]"), error.to_string()).into())
-    };
-    at_least.iter().enumerate().map(parse).collect()
-}
-
-/// The instant by which an answer must have left to be there by the caller's deadline.
-pub(crate) fn answer_by(metadata: &MetadataMap) -> Instant {
-    let deadline = deadline_of(metadata, DEADLINES);
-    let margin = (deadline.saturating_duration_since(Instant::now()) / 10).clamp(SHORTEST_MARGIN, LONGEST_MARGIN);
-    deadline.checked_sub(margin).unwrap_or(deadline)
-}
-
-pub(crate) async fn by<T, E: Into<QueryError>>(deadline: Instant, read: impl Future<Output = Result<T, E>>) -> Result<T, QueryError> {
-    timeout_at(deadline, read).await.map_err(|_| QueryError::Slow)?.map_err(Into::into)
-}
-
-/// A store without a currency has a ledger of which not even the first record could be applied.
-fn known(store: &StoreRow) -> Result<Currency, QueryError> {
-    store.currency.ok_or_else(|| quarantined(&store.store).into())
-}
-
-fn unknown_store(store: &StoreId) -> Rejection {
-    Rejection::new(Reason::UnknownStore, format!("There is no store {store}, or it has not sold anything yet.")).with("store_id", store)
-}
-
-fn no_such_day(store: &StoreId) -> Rejection {
-    Rejection::new(Reason::NoSuchDay, Reason::NoSuchDay.meaning()).with("store_id", store)
-}
-
 fn decode_order(body: &[u8]) -> Result<Order, QueryError> {
     Order::decode(body).map_err(|cause| QueryError::Stored { what: "order", cause })
 }
@@ -245,12 +156,6 @@ fn read_place(place: &[u8]) -> Result<(BusinessDate, i64), QueryError> {
         Some((date, i64::from_be_bytes(*ticket)))
     });
     parsed.ok_or_else(|| Rejection::field(Reason::MalformedPageToken, "page_token", "was not given out by this server").into())
-}
-
-fn freshness(store: &StoreRow, epoch: Option<LogEpoch>) -> Option<Freshness> {
-    let epoch = epoch?;
-    let token = ConsistencyToken { log_id: epoch.log_id, epoch: epoch.epoch, store: store.store.clone(), revision: store.revision().0 };
-    Some(Freshness { consistency_token: token.to_string(), as_of: store.recorded_at().map(timestamp_to_proto) })
 }
 
 fn summary(row: &StoreRow) -> StoreSummary {

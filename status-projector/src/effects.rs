@@ -8,7 +8,7 @@ use contract::order_view::order_of;
 use contract::{BusinessDate, OrderId, StoreId};
 use event_log::{Delivered, StreamIndex};
 use jiff::Timestamp;
-use read_model::{DayRow, Generation, LineRow, OrderRow, ReadModelError, ReadModelWriter, StoreRow};
+use read_model::{DayRow, Facts, Generation, OrderRow, ReadModelError, ReadModelWriter, StoreRow};
 
 use crate::fold::{Entry, StoreInput, StoreOutput, project};
 
@@ -20,7 +20,7 @@ const OFFLOAD_FROM: usize = 32;
 pub(crate) struct Effects {
     pub stores: Vec<StoreRow>,
     pub orders: Vec<OrderRow>,
-    pub lines: Vec<LineRow>,
+    pub facts: Facts,
     pub days: Vec<DayRow>,
     pub orphans: u64,
     pub events: u64,
@@ -92,7 +92,7 @@ impl Effects {
     fn add(&mut self, output: StoreOutput) {
         self.stores.push(output.row);
         self.orders.extend(output.orders);
-        self.lines.extend(output.lines);
+        self.facts.append(output.facts);
         self.days.extend(output.days);
         self.orphans += output.orphans;
         self.events += output.events;

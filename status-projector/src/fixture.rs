@@ -1,5 +1,7 @@
 //! A ledger for tests, written as ordering writes one: sealed, chained, numbered, balanced.
 
+pub mod example;
+
 use std::collections::BTreeMap;
 
 use bytes::Bytes;

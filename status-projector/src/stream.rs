@@ -202,7 +202,7 @@ impl StreamTask {
             at,
             stores: effects.stores,
             orders: effects.orders,
-            lines: effects.lines,
+            facts: effects.facts,
             days: effects.days,
         };
         self.model.commit(&batch).await?;

@@ -13,8 +13,9 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::{
-    Batch, DayRow, DayState, Fence, FigureDifference, Generation, Heartbeat, LineRow, OrderPage, OrderRow, Quarantine, ReadModel,
-    ReadModelError, ReadModelWriter, StoreRow, StreamRow,
+    Batch, BlockAmount, CashKind, CashRow, DayRow, DayState, DrawerFlow, EventPlace, FactBlock, FactKind, FactRow, Facts, Fence, Figure,
+    FigureDifference, FigureQuery, Generation, Heartbeat, LineAmount, LineRow, OrderPage, OrderRow, Quarantine, ReadModel, ReadModelError,
+    ReadModelWriter, SalesBasis, SalesGrouping, SalesQuery, SalesSum, StoreRow, StreamRow, TaxPart, TenderFlow, TenderRow, ZPage,
 };
 
 /// Why a test could not be carried out or failed.
@@ -44,6 +45,9 @@ macro_rules! each_law {
             a_heartbeat_and_a_release_need_the_fence,
             other_generations_are_not_read,
             a_stream_without_progress_takes_up_another_log,
+            z_reports_are_found_by_number_and_paged,
+            sales_are_summed_by_either_basis,
+            a_figure_is_explained_by_its_facts,
         );
     };
     ($backend:ident, $fixture:expr; $($law:ident,)*) => {
@@ -106,6 +110,7 @@ fn order_row(number: i64, on: &str, status: i32) -> Result<OrderRow, Failure> {
         business_date: date(on)?,
         ticket_number: number,
         status,
+        membership: 1,
         placed_at: instant(number)?,
         updated_at: instant(number + 5)?,
         revision: Revision(2),
@@ -127,6 +132,7 @@ fn day_row() -> Result<DayRow, Failure> {
         body: vec![0, 1, 2, 255],
         recorded: vec![],
         differences: vec![FigureDifference { figure: "sales.net \"x\"".into(), recorded: -5, projected: i64::MAX }],
+        figures: BTreeMap::from([("items[latte].net".into(), i64::MIN)]),
     })
 }
 
@@ -150,7 +156,7 @@ fn batch(owned: &StreamRow, position: u64) -> Result<Batch, Failure> {
         at: instant(100)?,
         stores: vec![store_row(position)?],
         orders: vec![],
-        lines: vec![],
+        facts: Facts::default(),
         days: vec![],
     })
 }
@@ -228,26 +234,11 @@ pub async fn rows_are_read_as_they_were_written(one: &ReadModel, other: &ReadMod
         quarantine: Some(Quarantine { reason: "revision 3: it's \"broken\"".into(), revision: Revision(3), at: instant(1)?, skipped: 4 }),
         ..StoreRow::new(StoreId::new("busan")?, STREAM)
     };
-    let line = LineRow {
-        store: store()?,
-        order_id: order_id(1),
-        line_index: 0,
-        business_date: date("2026-03-02")?,
-        placed_at: instant(1)?,
-        sku: "latte \0 \"large\"".into(),
-        category: "coffee".into(),
-        quantity: 2,
-        gross: Money::new(10_000),
-        discount: Money::new(1_000),
-        net: Money::new(9_000),
-        tax_class: "STD".into(),
-        tax_rate_bp: 1_000,
-    };
     let (order, day) = (order_row(1, "2026-03-02", 1)?, day_row()?);
     let written = Batch {
         stores: vec![store_row(5)?, still.clone()],
         orders: vec![order.clone()],
-        lines: vec![line.clone(), LineRow { line_index: 1, ..line }],
+        facts: facts()?,
         days: vec![day.clone()],
         ..batch(&owned, 5)?
     };
@@ -411,5 +402,213 @@ pub async fn a_stream_without_progress_takes_up_another_log(one: &ReadModel, _ot
     let now = one.writer.stream(LIVE, STREAM, another).await?;
     let claimed = one.writer.claim(&now, "one", another).await?.ok_or("nobody else claims it")?;
     assert_eq!(claimed.epoch, EPOCH, "what was projected from a log stays that log's");
+    Ok(())
+}
+
+fn at(revision: u64) -> EventPlace {
+    EventPlace { revision: Revision(revision), index: 1 }
+}
+
+/// A sale of two lines on the first day, paid in cash; half of it given back on the second; a float, stated twice.
+fn facts() -> Result<Facts, Failure> {
+    let sale = FactRow {
+        store: store()?,
+        place: at(2),
+        kind: FactKind::Sale,
+        block: FactBlock::Sales,
+        business_date: date("2026-03-01")?,
+        sale_business_date: date("2026-03-01")?,
+        order_id: order_id(1_001),
+        recorded_at: instant(1)?,
+        hour: "2026-03-01T09:00+09:00".into(),
+        document_number: 1,
+        reason_code: String::new(),
+        gross: Money::new(10_000),
+        discount: Money::new(1_000),
+        net: Money::new(9_000),
+        vat: Money::new(818),
+    };
+    let refund = FactRow {
+        place: at(5),
+        kind: FactKind::Refund,
+        block: FactBlock::RefundsPriorDays,
+        business_date: date("2026-03-02")?,
+        recorded_at: instant(2)?,
+        hour: "2026-03-02T10:00+09:00".into(),
+        document_number: 2,
+        reason_code: "spilled".into(),
+        gross: Money::new(5_000),
+        discount: Money::new(500),
+        net: Money::new(4_500),
+        vat: Money::new(409),
+        ..sale.clone()
+    };
+    let line = LineRow {
+        store: store()?,
+        place: at(2),
+        position: 0,
+        line_index: 0,
+        sku: "latte".into(),
+        category: "coffee \0 \"hot\"".into(),
+        quantity: 1,
+        gross: Money::new(5_000),
+        discount: Money::new(500),
+        net: Money::new(4_500),
+        vat: Money::new(409),
+        tax_class: "STD".into(),
+        tax_rate_bp: 1_000,
+    };
+    let cash = TenderRow {
+        store: store()?,
+        place: at(2),
+        position: 0,
+        tender_id: "cash-1".into(),
+        kind: 1,
+        drawer_id: "main".into(),
+        tendered: Money::new(10_000),
+        change: Money::new(1_000),
+        taken: Money::new(9_000),
+        returned: Money::ZERO,
+    };
+    let back = TenderRow {
+        place: at(5),
+        tendered: Money::ZERO,
+        change: Money::ZERO,
+        taken: Money::ZERO,
+        returned: Money::new(4_500),
+        ..cash.clone()
+    };
+    let float = CashRow {
+        store: store()?,
+        place: EventPlace { revision: Revision(1), index: 1 },
+        position: 0,
+        kind: CashKind::OpeningFloat,
+        business_date: date("2026-03-01")?,
+        recorded_at: instant(0)?,
+        drawer_id: "main".into(),
+        amount: Money::new(50_000),
+        effect: Money::new(50_000),
+        reason_code: String::new(),
+    };
+    let restated =
+        CashRow { place: at(3), kind: CashKind::Float, amount: Money::new(40_000), effect: Money::new(-10_000), ..float.clone() };
+    let lines = vec![line.clone(), LineRow { position: 1, line_index: 1, ..line.clone() }, LineRow { place: at(5), ..line }];
+    Ok(Facts { facts: vec![sale, refund], lines, tenders: vec![cash, back], cash: vec![float, restated] })
+}
+
+pub async fn z_reports_are_found_by_number_and_paged(one: &ReadModel, other: &ReadModel) -> Result<(), Failure> {
+    one.writer.migrate().await?;
+    let owned = own(&*one.writer, "one").await?;
+    let mut days = vec![DayRow { state: DayState::Open, z_number: 0, closed_at: None, date: date("2026-03-09")?, ..day_row()? }];
+    for number in 1..=5 {
+        days.push(DayRow { z_number: number, date: date(&format!("2026-03-0{number}"))?, ..day_row()? });
+    }
+    one.writer.commit(&Batch { days: days.clone(), ..batch(&owned, 5)? }).await?;
+    let third = other.reader.z_report(&store()?, 3).await?.ok_or("the store is there")?;
+    assert_eq!(third.found.as_ref(), days.get(3));
+    for unknown in [0, 6] {
+        assert_eq!(other.reader.z_report(&store()?, unknown).await?.ok_or("the store is there")?.found, None);
+    }
+    let page = ZPage { store: store()?, first: None, last: None, after_number: 0, limit: 10 };
+    let numbers = async |page: ZPage| -> Result<Vec<i64>, Failure> {
+        let seen = other.reader.z_reports(&page).await?.ok_or("the store is there")?;
+        Ok(seen.found.iter().map(|day| day.z_number).collect())
+    };
+    assert_eq!(numbers(page.clone()).await?, [1, 2, 3, 4, 5]);
+    assert_eq!(numbers(ZPage { after_number: 2, limit: 2, ..page.clone() }).await?, [3, 4]);
+    let between = ZPage { first: Some(date("2026-03-02")?), last: Some(date("2026-03-04")?), ..page.clone() };
+    assert_eq!(numbers(between).await?, [2, 3, 4]);
+    assert!(numbers(ZPage { after_number: 5, ..page.clone() }).await?.is_empty());
+    let nowhere = StoreId::new("nowhere")?;
+    assert!(other.reader.z_reports(&ZPage { store: nowhere.clone(), ..page }).await?.is_none());
+    assert!(other.reader.z_report(&nowhere, 1).await?.is_none());
+    Ok(())
+}
+
+pub async fn sales_are_summed_by_either_basis(one: &ReadModel, other: &ReadModel) -> Result<(), Failure> {
+    one.writer.migrate().await?;
+    let owned = own(&*one.writer, "one").await?;
+    let order = order_row(1, "2026-03-01", 4)?;
+    one.writer.commit(&Batch { orders: vec![order], facts: facts()?, ..batch(&owned, 5)? }).await?;
+    let (first, last) = (date("2026-03-01")?, date("2026-03-02")?);
+    let query = SalesQuery { stores: vec![store()?], first, last, grouping: SalesGrouping::Day, basis: SalesBasis::AsClosed };
+    let currency = Currency::new("KRW")?;
+    let sum = |key: &str, count, sales_net, returns_net, turnover_vat| SalesSum {
+        currency,
+        key: key.into(),
+        count,
+        sales_net,
+        returns_net,
+        turnover_vat,
+    };
+    let sales = other.reader.sales(&query).await?;
+    assert_eq!(sales.rows, [sum("2026-03-01", 1, 9_000, 0, Some(818)), sum("2026-03-02", 0, 0, 4_500, Some(-409))]);
+    assert_eq!(sales.totals, [sum("", 1, 9_000, 4_500, Some(409))]);
+    assert_eq!(
+        sales.stores.iter().map(|row| (row.store.as_str(), row.revision.0, row.epoch)).collect::<Vec<_>>(),
+        [("gangnam", 5, Some(EPOCH))]
+    );
+    let restated = SalesQuery { basis: SalesBasis::AsRestated, ..query.clone() };
+    assert_eq!(other.reader.sales(&restated).await?.rows, [sum("2026-03-01", 1, 9_000, 4_500, Some(409))]);
+    for (grouping, rows) in [
+        (SalesGrouping::Store, vec![sum("gangnam", 1, 9_000, 4_500, Some(409))]),
+        (SalesGrouping::Item, vec![sum("latte", 2, 9_000, 4_500, Some(409))]),
+        (SalesGrouping::Hour, vec![sum("09", 1, 9_000, 0, Some(818)), sum("10", 0, 0, 4_500, Some(-409))]),
+        (SalesGrouping::Tender, vec![sum("1", 1, 9_000, 4_500, None)]),
+        (SalesGrouping::Membership, vec![sum("1", 1, 9_000, 4_500, Some(409))]),
+    ] {
+        assert_eq!(other.reader.sales(&SalesQuery { grouping, stores: vec![], ..query.clone() }).await?.rows, rows, "{grouping:?}");
+    }
+    assert_eq!(other.reader.sales(&SalesQuery { grouping: SalesGrouping::Category, ..query.clone() }).await?.rows.len(), 1);
+    let none = other.reader.sales(&SalesQuery { stores: vec![StoreId::new("nowhere")?], ..query.clone() }).await?;
+    assert!(none.rows.is_empty() && none.totals.is_empty() && none.stores.is_empty());
+    let second = other.reader.sales(&SalesQuery { first: last, ..query }).await?;
+    assert_eq!(second.totals, [sum("", 0, 0, 4_500, Some(-409))]);
+    Ok(())
+}
+
+pub async fn a_figure_is_explained_by_its_facts(one: &ReadModel, other: &ReadModel) -> Result<(), Failure> {
+    one.writer.migrate().await?;
+    let owned = own(&*one.writer, "one").await?;
+    one.writer.commit(&Batch { facts: facts()?, days: vec![day_row()?], ..batch(&owned, 5)? }).await?;
+    let (first, second) = (date("2026-03-01")?, date("2026-03-02")?);
+    let net = BlockAmount::Net;
+    for (date, figure, amounts) in [
+        (first, Figure::Block(Some(FactBlock::Sales), net), vec![9_000]),
+        (first, Figure::Block(Some(FactBlock::Voids), net), vec![]),
+        (first, Figure::Block(None, BlockAmount::Supply), vec![8_182]),
+        (second, Figure::Block(None, net), vec![-4_500]),
+        (second, Figure::Block(Some(FactBlock::RefundsPriorDays), BlockAmount::Count), vec![1]),
+        (second, Figure::Tax(None, "STD".into(), TaxPart::Vat), vec![-409]),
+        (first, Figure::Tax(None, "EX".into(), TaxPart::Vat), vec![]),
+        (first, Figure::Item("latte".into(), LineAmount::Units), vec![2]),
+        (first, Figure::Category("latte".into(), LineAmount::Net), vec![]),
+        (first, Figure::Hour("2026-03-01T09:00+09:00".into(), net), vec![9_000]),
+        (first, Figure::Tender(1, TenderFlow::Taken), vec![9_000]),
+        (second, Figure::Tender(1, TenderFlow::Net), vec![-4_500]),
+        (first, Figure::Drawer("main".into(), DrawerFlow::Float), vec![50_000, -10_000]),
+        (first, Figure::Drawer("main".into(), DrawerFlow::Expected), vec![50_000, 9_000, -10_000]),
+    ] {
+        let query = FigureQuery { store: store()?, date, figure: figure.clone(), after: None, limit: 10 };
+        let seen = other.reader.explain(&query).await?.ok_or("the store is there")?;
+        let found: Vec<i64> = seen.found.facts.iter().map(|fact| fact.amount).collect();
+        assert_eq!((seen.found.total, found), (amounts.iter().sum(), amounts.clone()), "{figure:?}");
+        assert_eq!(seen.found.day.is_some(), date == second);
+        // One fact after another.
+        let (mut after, mut paged) = (None, Vec::new());
+        loop {
+            let seen = other.reader.explain(&FigureQuery { after, limit: 1, ..query.clone() }).await?.ok_or("the store is there")?;
+            let Some(fact) = seen.found.facts.first() else { break };
+            paged.push(fact.amount);
+            after = Some(fact.place);
+        }
+        assert_eq!(paged, amounts, "{figure:?}");
+    }
+    let query =
+        FigureQuery { store: store()?, date: first, figure: Figure::Drawer("main".into(), DrawerFlow::Expected), after: None, limit: 10 };
+    let seen = other.reader.explain(&query).await?.ok_or("the store is there")?;
+    let events: Vec<_> = seen.found.facts.iter().map(|fact| (fact.event_type, fact.order_id)).collect();
+    assert_eq!(events, [("BusinessDayOpened", None), ("OrderPlaced", Some(order_id(1_001))), ("CashMoved", None)]);
+    assert!(other.reader.explain(&FigureQuery { store: StoreId::new("nowhere")?, ..query }).await?.is_none());
     Ok(())
 }

@@ -6,20 +6,28 @@
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod error;
+mod facts;
+mod figure;
 mod postgres;
+mod postgres_facts;
 mod rows;
+mod settlement;
 mod shared;
 mod sqlite;
+mod sqlite_facts;
 mod traits;
 
 use std::sync::Arc;
 
 pub use error::ReadModelError;
+pub use facts::{CashKind, CashRow, EventPlace, FactBlock, FactKind, FactRow, Facts, LineRow, TenderRow};
+pub use figure::{BlockAmount, DrawerFlow, Explained, Figure, FigureFact, FigureQuery, LineAmount, TaxPart, TenderFlow};
 pub use rows::{
-    Batch, DayRow, DayState, Fence, FigureDifference, Generation, Heartbeat, LineRow, OrderPage, OrderRow, Orders, PROJECTION, Progress,
+    Batch, DayRow, DayState, Fence, FigureDifference, Generation, Heartbeat, OrderPage, OrderRow, Orders, PROJECTION, Progress,
     ProjectionStatus, Quarantine, Seen, StoreProgress, StoreRow, StreamRow,
 };
-pub use traits::{ReadModelReader, ReadModelWriter};
+pub use settlement::{MAX_SALES_ROWS, Sales, SalesBasis, SalesGrouping, SalesQuery, SalesStore, SalesSum, ZPage};
+pub use traits::{ReadModelReader, ReadModelWriter, SettlementReader};
 
 /// Both sides of one database. Writer and reader of an embedded database must come from one handle, or the reader is not told of
 /// progress (it looks for itself, but later).

@@ -8,19 +8,23 @@ use event_log::{ChainState, LogEpoch, Position, RecordHash, Revision, StreamInde
 use jiff::Timestamp;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPool, PgPoolOptions, PgRow};
-use sqlx::{Postgres, Row as _, Transaction};
+use sqlx::{AssertSqlSafe, Postgres, Row as _, Transaction};
 use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::error::ReadModelError;
+use crate::facts::EventPlace;
+use crate::figure::{Explained, FigureFact, FigureQuery};
+use crate::postgres_facts::write_facts;
 use crate::rows::{
-    Batch, DayRow, DayState, Fence, Generation, Heartbeat, LineRow, OrderPage, OrderRow, Orders, Progress, ProjectionStatus, Quarantine,
-    Seen, StoreProgress, StoreRow, StreamRow,
+    Batch, DayRow, DayState, Fence, Generation, Heartbeat, OrderPage, OrderRow, Orders, Progress, ProjectionStatus, Quarantine, Seen,
+    StoreProgress, StoreRow, StreamRow,
 };
+use crate::settlement::{Sales, SalesQuery, SalesStore, SalesSum, ZPage, settlement};
 use crate::shared::{
     backend, corrupt, day_columns, hash, instant, json, live, signed, store_and_epoch, store_columns, stream_columns, unsigned,
 };
-use crate::traits::{ReadModelReader, ReadModelWriter};
+use crate::traits::{ReadModelReader, ReadModelWriter, SettlementReader};
 
 const SCHEMA: &str = "doppio_read";
 const CHANNEL: &str = "doppio_progress";
@@ -39,7 +43,7 @@ pub(crate) struct PostgresModel {
 }
 
 /// PostgreSQL's text takes every character but one.
-fn text(text: &str) -> String {
+pub(crate) fn text(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
 }
 
@@ -94,6 +98,10 @@ impl PostgresModel {
         }
     }
 
+    async fn snapshot(&self) -> Result<Transaction<'static, Postgres>, ReadModelError> {
+        Ok(self.reads.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?)
+    }
+
     async fn stored_orders(&self, generation: Generation, orders: &[(StoreId, OrderId)]) -> Result<Vec<PgRow>, ReadModelError> {
         let stores: Vec<&str> = orders.iter().map(|(store, _)| store.as_str()).collect();
         let ids: Vec<Uuid> = orders.iter().map(|(_, order)| order.uuid()).collect();
@@ -142,8 +150,8 @@ impl PostgresModel {
         }
         write_stores(&mut transaction, fence.generation, &batch.stores).await?;
         write_orders(&mut transaction, fence.generation, &batch.orders).await?;
-        write_lines(&mut transaction, fence.generation, &batch.lines).await?;
         write_days(&mut transaction, fence.generation, &batch.days).await?;
+        write_facts(&mut transaction, fence.generation, &batch.facts).await?;
         sqlx::query("SELECT pg_notify($1, $2)").bind(CHANNEL).bind(fence.stream.0.to_string()).execute(&mut *transaction).await?;
         transaction.commit().await?;
         Ok(())
@@ -151,7 +159,7 @@ impl PostgresModel {
 }
 
 /// One column of all rows.
-fn column<T, R>(rows: &[R], value: impl FnMut(&R) -> T) -> Vec<T> {
+pub(crate) fn column<T, R>(rows: &[R], value: impl FnMut(&R) -> T) -> Vec<T> {
     rows.iter().map(value).collect()
 }
 
@@ -217,10 +225,12 @@ async fn write_orders(
         return Ok(());
     }
     sqlx::query(
-        "INSERT INTO orders (generation, store_id, order_id, business_date, ticket_number, status, placed_at_us, updated_at_us, revision, body) \
+        "INSERT INTO orders (generation, store_id, order_id, business_date, ticket_number, status, membership, placed_at_us, updated_at_us, revision, \
+         body) \
          SELECT $1, * FROM UNNEST($2::text[], $3::uuid[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[], \
-         $10::bytea[]) \
-         ON CONFLICT (generation, store_id, order_id) DO UPDATE SET status = excluded.status, updated_at_us = excluded.updated_at_us, \
+         $10::bigint[], $11::bytea[]) \
+         ON CONFLICT (generation, store_id, order_id) DO UPDATE SET status = excluded.status, \
+         membership = excluded.membership, updated_at_us = excluded.updated_at_us, \
          revision = excluded.revision, body = excluded.body",
     )
     .bind(generation.0)
@@ -229,39 +239,11 @@ async fn write_orders(
     .bind(column(rows, |row| row.business_date.to_string()))
     .bind(column(rows, |row| row.ticket_number))
     .bind(column(rows, |row| i64::from(row.status)))
+    .bind(column(rows, |row| i64::from(row.membership)))
     .bind(column(rows, |row| row.placed_at.as_microsecond()))
     .bind(column(rows, |row| row.updated_at.as_microsecond()))
     .bind(column(rows, |row| signed(row.revision.0)))
     .bind(rows.iter().map(|row| row.body.as_slice()).collect::<Vec<_>>())
-    .execute(&mut **transaction)
-    .await?;
-    Ok(())
-}
-
-async fn write_lines(transaction: &mut Transaction<'_, Postgres>, generation: Generation, rows: &[LineRow]) -> Result<(), ReadModelError> {
-    if rows.is_empty() {
-        return Ok(());
-    }
-    sqlx::query(
-        "INSERT INTO order_lines (generation, store_id, order_id, line_index, business_date, placed_at_us, sku, category, quantity, gross, \
-         discount, net, tax_class, tax_rate_bp) \
-         SELECT $1, * FROM UNNEST($2::text[], $3::uuid[], $4::bigint[], $5::text[], $6::bigint[], $7::text[], $8::text[], $9::bigint[], \
-         $10::bigint[], $11::bigint[], $12::bigint[], $13::text[], $14::bigint[]) ON CONFLICT DO NOTHING",
-    )
-    .bind(generation.0)
-    .bind(rows.iter().map(|row| row.store.as_str()).collect::<Vec<_>>())
-    .bind(column(rows, |row| row.order_id.uuid()))
-    .bind(column(rows, |row| i64::from(row.line_index)))
-    .bind(column(rows, |row| row.business_date.to_string()))
-    .bind(column(rows, |row| row.placed_at.as_microsecond()))
-    .bind(column(rows, |row| text(&row.sku)))
-    .bind(column(rows, |row| text(&row.category)))
-    .bind(column(rows, |row| i64::from(row.quantity)))
-    .bind(column(rows, |row| row.gross.minor()))
-    .bind(column(rows, |row| row.discount.minor()))
-    .bind(column(rows, |row| row.net.minor()))
-    .bind(column(rows, |row| text(&row.tax_class)))
-    .bind(column(rows, |row| i64::from(row.tax_rate_bp)))
     .execute(&mut **transaction)
     .await?;
     Ok(())
@@ -272,15 +254,16 @@ async fn write_days(transaction: &mut Transaction<'_, Postgres>, generation: Gen
         return Ok(());
     }
     let differences = rows.iter().map(|row| Ok(text(&json(&row.differences)?))).collect::<Result<Vec<String>, ReadModelError>>()?;
+    let figures = rows.iter().map(|row| Ok(text(&json(&row.figures)?))).collect::<Result<Vec<String>, ReadModelError>>()?;
     sqlx::query(
         "INSERT INTO business_days (generation, store_id, business_date, state, time_zone, start_at_us, end_at_us, closed_at_us, z_number, \
-         revision, body, recorded, differences) \
+         revision, body, recorded, differences, figures) \
          SELECT $1, * FROM UNNEST($2::text[], $3::text[], $4::bigint[], $5::text[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[], \
-         $10::bigint[], $11::bytea[], $12::bytea[], $13::text[]) \
+         $10::bigint[], $11::bytea[], $12::bytea[], $13::text[], $14::text[]) \
          ON CONFLICT (generation, store_id, business_date) DO UPDATE SET state = excluded.state, time_zone = excluded.time_zone, \
          start_at_us = excluded.start_at_us, end_at_us = excluded.end_at_us, closed_at_us = excluded.closed_at_us, \
          z_number = excluded.z_number, revision = excluded.revision, body = excluded.body, recorded = excluded.recorded, \
-         differences = excluded.differences",
+         differences = excluded.differences, figures = excluded.figures",
     )
     .bind(generation.0)
     .bind(rows.iter().map(|row| row.store.as_str()).collect::<Vec<_>>())
@@ -295,9 +278,12 @@ async fn write_days(transaction: &mut Transaction<'_, Postgres>, generation: Gen
     .bind(rows.iter().map(|row| row.body.as_slice()).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.recorded.as_slice()).collect::<Vec<_>>())
     .bind(differences)
+    .bind(figures)
     .execute(&mut **transaction)
     .await?;
     Ok(())
 }
 
 backend!(PostgresModel, PgRow, "(SELECT jsonb_array_elements_text($1::jsonb))", "(SELECT jsonb_array_elements_text($2::jsonb))");
+
+settlement!(PostgresModel, PgRow, "(SELECT jsonb_array_elements_text($1::jsonb))");

@@ -4,6 +4,8 @@ use contract::{BusinessDate, Currency, Money, OrderId, StoreId};
 use event_log::{ChainState, Checkpoint, LogEpoch, Position, RecordHash, Revision, StreamIndex};
 use jiff::Timestamp;
 
+use crate::facts::Facts;
+
 /// The name of the one projection that there is.
 pub const PROJECTION: &str = "sales";
 
@@ -127,29 +129,13 @@ pub struct OrderRow {
     pub ticket_number: i64,
     /// As `doppio.type.v1.OrderStatus` numbers them.
     pub status: i32,
+    /// As `doppio.type.v1.MembershipOutcome` numbers them: what is known of it today.
+    pub membership: i32,
     pub placed_at: Timestamp,
     pub updated_at: Timestamp,
     pub revision: Revision,
     /// `doppio.ordering.v1.Order`, encoded.
     pub body: Vec<u8>,
-}
-
-/// One line of an order as it was placed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LineRow {
-    pub store: StoreId,
-    pub order_id: OrderId,
-    pub line_index: u32,
-    pub business_date: BusinessDate,
-    pub placed_at: Timestamp,
-    pub sku: String,
-    pub category: String,
-    pub quantity: i32,
-    pub gross: Money,
-    pub discount: Money,
-    pub net: Money,
-    pub tax_class: String,
-    pub tax_rate_bp: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -182,9 +168,11 @@ pub struct DayRow {
     pub revision: Revision,
     /// `doppio.event.v1.DayReport` as the projection computes it, encoded.
     pub body: Vec<u8>,
-    /// `doppio.event.v1.DayReport` as the Z recorded it, encoded; empty until the day is closed.
+    /// `doppio.event.v1.BusinessDayClosed` as it was recorded, encoded, without its `carry_over`; empty until the day is closed.
     pub recorded: Vec<u8>,
     pub differences: Vec<FigureDifference>,
+    /// The recorded figures by name, for analysts; empty until the day is closed.
+    pub figures: BTreeMap<String, i64>,
 }
 
 /// The effects of a run of records of one stream: all or nothing.
@@ -200,7 +188,7 @@ pub struct Batch {
     pub at: Timestamp,
     pub stores: Vec<StoreRow>,
     pub orders: Vec<OrderRow>,
-    pub lines: Vec<LineRow>,
+    pub facts: Facts,
     pub days: Vec<DayRow>,
 }
 

@@ -54,7 +54,7 @@ macro_rules! day_columns {
     () => {
         "d.store_id AS d_store_id, d.business_date AS d_date, d.state AS d_state, d.time_zone AS d_time_zone, d.start_at_us AS d_start, \
          d.end_at_us AS d_end, d.closed_at_us AS d_closed, d.z_number AS d_z_number, d.revision AS d_revision, d.body AS d_body, \
-         d.recorded AS d_recorded, d.differences AS d_differences"
+         d.recorded AS d_recorded, d.differences AS d_differences, d.figures AS d_figures"
     };
 }
 
@@ -162,6 +162,7 @@ macro_rules! backend {
                 body: row.try_get("d_body")?,
                 recorded: row.try_get("d_recorded")?,
                 differences: serde_json::from_str(row.try_get("d_differences")?).map_err(|error| corrupt("differences")(&error))?,
+                figures: serde_json::from_str(row.try_get("d_figures")?).map_err(|error| corrupt("figures")(&error))?,
             }))
         }
 

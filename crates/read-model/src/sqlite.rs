@@ -12,19 +12,23 @@ use event_log::{ChainState, LogEpoch, Position, RecordHash, Revision, StreamInde
 use jiff::Timestamp;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous};
-use sqlx::{Row as _, Sqlite, Transaction};
+use sqlx::{AssertSqlSafe, Row as _, Sqlite, Transaction};
 use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::error::ReadModelError;
+use crate::facts::EventPlace;
+use crate::figure::{Explained, FigureFact, FigureQuery};
 use crate::rows::{
-    Batch, DayRow, DayState, Fence, Generation, Heartbeat, LineRow, OrderPage, OrderRow, Orders, Progress, ProjectionStatus, Quarantine,
-    Seen, StoreProgress, StoreRow, StreamRow,
+    Batch, DayRow, DayState, Fence, Generation, Heartbeat, OrderPage, OrderRow, Orders, Progress, ProjectionStatus, Quarantine, Seen,
+    StoreProgress, StoreRow, StreamRow,
 };
+use crate::settlement::{Sales, SalesQuery, SalesStore, SalesSum, ZPage, settlement};
 use crate::shared::{
     backend, corrupt, day_columns, hash, instant, json, live, signed, store_and_epoch, store_columns, stream_columns, unsigned,
 };
-use crate::traits::{ReadModelReader, ReadModelWriter};
+use crate::sqlite_facts::write_facts;
+use crate::traits::{ReadModelReader, ReadModelWriter, SettlementReader};
 
 const READERS: u32 = 4;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -44,11 +48,11 @@ pub(crate) struct SqliteModel {
 
 /// Byte strings of many rows in one parameter: rows name offset and length, and `substr` cuts them out, which spares hexadecimal.
 #[derive(Default)]
-struct Blobs(Vec<u8>);
+pub(crate) struct Blobs(pub Vec<u8>);
 
 impl Blobs {
     /// Where the bytes begin, counted from 1 as `substr` does.
-    fn push(&mut self, bytes: &[u8]) -> usize {
+    pub fn push(&mut self, bytes: &[u8]) -> usize {
         let at = self.0.len() + 1;
         self.0.extend_from_slice(bytes);
         at
@@ -105,6 +109,10 @@ impl SqliteModel {
         }
     }
 
+    async fn snapshot(&self) -> Result<Transaction<'static, Sqlite>, ReadModelError> {
+        Ok(self.reads.begin().await?)
+    }
+
     async fn stored_orders(&self, generation: Generation, orders: &[(StoreId, OrderId)]) -> Result<Vec<SqliteRow>, ReadModelError> {
         let keys: Vec<_> = orders.iter().map(|(store, order)| (store.as_str(), order.uuid().simple().to_string())).collect();
         // The cross join keeps the keys outside: one look into the index for each.
@@ -152,8 +160,8 @@ impl SqliteModel {
         }
         write_stores(&mut transaction, fence.generation, &batch.stores).await?;
         write_orders(&mut transaction, fence.generation, &batch.orders).await?;
-        write_lines(&mut transaction, fence.generation, &batch.lines).await?;
         write_days(&mut transaction, fence.generation, &batch.days).await?;
+        write_facts(&mut transaction, fence.generation, &batch.facts).await?;
         transaction.commit().await?;
         self.commits.send_modify(|count| *count = count.wrapping_add(1));
         Ok(())
@@ -256,6 +264,7 @@ async fn write_orders(transaction: &mut Transaction<'_, Sqlite>, generation: Gen
                 row.business_date.to_string(),
                 row.ticket_number,
                 row.status,
+                row.membership,
                 row.placed_at.as_microsecond(),
                 row.updated_at.as_microsecond(),
                 row.revision.0,
@@ -265,50 +274,12 @@ async fn write_orders(transaction: &mut Transaction<'_, Sqlite>, generation: Gen
         })
         .collect();
     sqlx::query(
-        "INSERT INTO orders (generation, store_id, order_id, business_date, ticket_number, status, placed_at_us, updated_at_us, revision, body) \
+        "INSERT INTO orders (generation, store_id, order_id, business_date, ticket_number, status, membership, placed_at_us, updated_at_us, revision, \
+         body) \
          SELECT $1, value ->> 0, substr($3, value ->> 1, 16), value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7, \
-         substr($3, value ->> 8, value ->> 9) FROM json_each($2) WHERE true \
-         ON CONFLICT (generation, store_id, order_id) DO UPDATE SET status = excluded.status, updated_at_us = excluded.updated_at_us, \
+         value ->> 8, substr($3, value ->> 9, value ->> 10) FROM json_each($2) WHERE true \
+         ON CONFLICT (generation, store_id, order_id) DO UPDATE SET status = excluded.status, membership = excluded.membership, updated_at_us = excluded.updated_at_us, \
          revision = excluded.revision, body = excluded.body",
-    )
-    .bind(generation.0)
-    .bind(json(&values)?)
-    .bind(blobs.0)
-    .execute(&mut **transaction)
-    .await?;
-    Ok(())
-}
-
-async fn write_lines(transaction: &mut Transaction<'_, Sqlite>, generation: Generation, rows: &[LineRow]) -> Result<(), ReadModelError> {
-    if rows.is_empty() {
-        return Ok(());
-    }
-    let mut blobs = Blobs::default();
-    let values: Vec<_> = rows
-        .iter()
-        .map(|row| {
-            (
-                row.store.as_str(),
-                blobs.push(row.order_id.uuid().as_bytes()),
-                row.line_index,
-                row.business_date.to_string(),
-                row.placed_at.as_microsecond(),
-                &row.sku,
-                &row.category,
-                row.quantity,
-                row.gross.minor(),
-                row.discount.minor(),
-                row.net.minor(),
-                &row.tax_class,
-                row.tax_rate_bp,
-            )
-        })
-        .collect();
-    sqlx::query(
-        "INSERT OR REPLACE INTO order_lines (generation, store_id, order_id, line_index, business_date, placed_at_us, sku, category, \
-         quantity, gross, discount, net, tax_class, tax_rate_bp) \
-         SELECT $1, value ->> 0, substr($3, value ->> 1, 16), value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7, \
-         value ->> 8, value ->> 9, value ->> 10, value ->> 11, value ->> 12 FROM json_each($2)",
     )
     .bind(generation.0)
     .bind(json(&values)?)
@@ -341,13 +312,14 @@ async fn write_days(transaction: &mut Transaction<'_, Sqlite>, generation: Gener
             recorded,
             row.recorded.len(),
             json(&row.differences)?,
+            json(&row.figures)?,
         ));
     }
     sqlx::query(
         "INSERT OR REPLACE INTO business_days (generation, store_id, business_date, state, time_zone, start_at_us, end_at_us, closed_at_us, \
-         z_number, revision, body, recorded, differences) \
+         z_number, revision, body, recorded, differences, figures) \
          SELECT $1, value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7, value ->> 8, \
-         substr($3, value ->> 9, value ->> 10), substr($3, value ->> 11, value ->> 12), value ->> 13 FROM json_each($2)",
+         substr($3, value ->> 9, value ->> 10), substr($3, value ->> 11, value ->> 12), value ->> 13, value ->> 14 FROM json_each($2)",
     )
     .bind(generation.0)
     .bind(json(&values)?)
@@ -358,3 +330,5 @@ async fn write_days(transaction: &mut Transaction<'_, Sqlite>, generation: Gener
 }
 
 backend!(SqliteModel, SqliteRow, "(SELECT value FROM json_each($1))", "(SELECT value FROM json_each($2))");
+
+settlement!(SqliteModel, SqliteRow, "(SELECT value FROM json_each($1))");

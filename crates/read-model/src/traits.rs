@@ -3,7 +3,9 @@ use event_log::{LogEpoch, StreamIndex};
 use tokio::sync::watch;
 
 use crate::error::ReadModelError;
+use crate::figure::{Explained, FigureQuery};
 use crate::rows::{Batch, DayRow, Fence, Generation, Heartbeat, OrderPage, Orders, Progress, ProjectionStatus, Seen, StoreRow, StreamRow};
+use crate::settlement::{Sales, SalesQuery, ZPage};
 
 /// The projector's side of the read model.
 ///
@@ -52,7 +54,7 @@ pub trait ReadModelWriter: Send + Sync + 'static {
 /// The side of those who answer questions. Every answer is read at one instant, from the live generation.
 /// "Not found" is `None`.
 #[async_trait::async_trait]
-pub trait ReadModelReader: Send + Sync + 'static {
+pub trait ReadModelReader: SettlementReader {
     /// Whether the database answers and has the schema that this build reads.
     async fn check(&self) -> Result<(), ReadModelError>;
 
@@ -75,4 +77,20 @@ pub trait ReadModelReader: Send + Sync + 'static {
     async fn day(&self, store: &StoreId, date: Option<BusinessDate>) -> Result<Option<Seen<Option<DayRow>>>, ReadModelError>;
 
     async fn status(&self) -> Result<ProjectionStatus, ReadModelError>;
+}
+
+/// What head office asks. Every answer is read at one instant, from the live generation. An unknown store is `None`.
+#[async_trait::async_trait]
+pub trait SettlementReader: Send + Sync + 'static {
+    /// The closed day of a Z's number.
+    async fn z_report(&self, store: &StoreId, number: i64) -> Result<Option<Seen<Option<DayRow>>>, ReadModelError>;
+
+    /// Closed days by number.
+    async fn z_reports(&self, page: &ZPage) -> Result<Option<Seen<Vec<DayRow>>>, ReadModelError>;
+
+    /// Sums over facts. Stores that are unknown are missing in [`Sales::stores`].
+    async fn sales(&self, query: &SalesQuery) -> Result<Sales, ReadModelError>;
+
+    /// The facts behind a figure of a day.
+    async fn explain(&self, query: &FigureQuery) -> Result<Option<Seen<Explained>>, ReadModelError>;
 }

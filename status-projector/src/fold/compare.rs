@@ -21,7 +21,8 @@ pub(crate) fn differences(recorded: &DayReport, projected: &DayReport) -> Vec<Fi
         .collect()
 }
 
-fn figures(report: &DayReport) -> BTreeMap<String, i64> {
+/// All figures of a report by name.
+pub(crate) fn figures(report: &DayReport) -> BTreeMap<String, i64> {
     let mut all = BTreeMap::new();
     let blocks = [
         ("sales", &report.sales),

@@ -181,6 +181,11 @@ impl Figures {
         expect(drawer)
     }
 
+    /// The cash that a drawer is expected to hold.
+    pub fn expected(&self, drawer_id: &str) -> i64 {
+        self.drawers.get(drawer_name(drawer_id)).map_or(0, |drawer| drawer.expected)
+    }
+
     pub fn cash(&mut self, moved: &CashMoved) -> Result<(), Poison> {
         if moved.amount < 0 {
             return Err(Poison::Unbalanced(format!("a cash movement of {} on drawer {}", moved.amount, moved.drawer_id)));
@@ -230,7 +235,7 @@ impl Figures {
     }
 
     fn drawer(&mut self, drawer_id: &str) -> &mut DrawerFigures {
-        let drawer_id = if drawer_id.is_empty() { MAIN_DRAWER } else { drawer_id };
+        let drawer_id = drawer_name(drawer_id);
         self.drawers
             .entry(drawer_id.to_owned())
             .or_insert_with(|| DrawerFigures { drawer_id: drawer_id.to_owned(), ..DrawerFigures::default() })
@@ -242,6 +247,11 @@ impl Figures {
         }
         self.report.last_document = number;
     }
+}
+
+/// The drawer that cash goes to.
+pub(crate) fn drawer_name(named: &str) -> &str {
+    if named.is_empty() { MAIN_DRAWER } else { named }
 }
 
 /// expected = float + tendered - change - returned + paid in - paid out.

@@ -2,6 +2,7 @@
 
 mod balance;
 mod compare;
+mod facts;
 mod figures;
 mod order;
 mod poison;
@@ -14,7 +15,7 @@ use contract::OrderId;
 use contract::event::RecordPayload;
 use event_log::{ChainState, CorruptRecord, Link, Record, check_link};
 use jiff::Timestamp;
-use read_model::{DayRow, LineRow, OrderRow, Quarantine, StoreRow};
+use read_model::{DayRow, Facts, OrderRow, Quarantine, StoreRow};
 
 pub use poison::Poison;
 use store::StoreFold;
@@ -52,7 +53,7 @@ pub struct StoreInput {
 pub struct StoreOutput {
     pub row: StoreRow,
     pub orders: Vec<OrderRow>,
-    pub lines: Vec<LineRow>,
+    pub facts: Facts,
     pub days: Vec<DayRow>,
     /// Records that repeat an occupied revision, skipped.
     pub orphans: u64,
@@ -85,7 +86,7 @@ pub fn project(input: &StoreInput, entries: &[Entry], at: Timestamp) -> StoreOut
 
 impl StoreOutput {
     fn unchanged(row: StoreRow) -> Self {
-        Self { row, orders: Vec::new(), lines: Vec::new(), days: Vec::new(), orphans: 0, events: 0 }
+        Self { row, orders: Vec::new(), facts: Facts::default(), days: Vec::new(), orphans: 0, events: 0 }
     }
 
     /// A store that stands still: its records are counted.

@@ -1,18 +1,22 @@
 //! One store while records are folded into it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use contract::api::ordering as api;
-use contract::event::{Actor, BusinessDayClosed, BusinessDayOpened, DayReport, LedgerOpened, OrderPlaced, RecordPayload, event::Event};
+use contract::event::{
+    Actor, BusinessDayClosed, BusinessDayOpened, CashMoved, CashMovementKind, DayReport, LedgerOpened, OrderPlaced, RecordPayload,
+    event::Event,
+};
 use contract::order_view::{self, EventContext, order_of};
 use contract::{BusinessDate, Currency, Money, OrderId, RequestId, timestamp_from_proto};
 use event_log::{Record, RecordHash, Revision};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use prost::Message as _;
-use read_model::{DayRow, DayState, LineRow, OrderRow, StoreRow};
+use read_model::{CashKind, CashRow, DayRow, DayState, EventPlace, Facts, OrderRow, StoreRow};
 
-use super::figures::{Figures, ReturnBlock, Returned};
+use super::facts::{self, GivenBack};
+use super::figures::{Figures, ReturnBlock, Returned, drawer_name};
 use super::order;
 use super::poison::{Poison, equal};
 use super::{StoreInput, StoreOutput, balance, compare};
@@ -22,7 +26,7 @@ pub(super) struct StoreFold {
     orders: HashMap<OrderId, OrderFold>,
     /// In the order of placing, so that rows are written in it.
     placed: Vec<OrderId>,
-    lines: Vec<LineRow>,
+    facts: Facts,
     days: HashMap<BusinessDate, DayFold>,
     events: u64,
 }
@@ -50,6 +54,12 @@ struct Place<'a> {
     request_id: &'a [u8],
 }
 
+impl Place<'_> {
+    fn at(&self) -> EventPlace {
+        EventPlace { revision: self.record.revision(), index: u32::try_from(self.index).unwrap_or(u32::MAX) }
+    }
+}
+
 impl StoreFold {
     pub fn new(input: &StoreInput) -> Result<Self, Poison> {
         let corrupt = |error: prost::DecodeError| Poison::Corrupt(error.to_string());
@@ -62,7 +72,7 @@ impl StoreFold {
             let figures = Figures::of(DayReport::decode(row.body.as_slice()).map_err(corrupt)?);
             days.insert(row.date, DayFold { row: row.clone(), figures, changed: false, zone: None, hour: (0, 0, String::new()) });
         }
-        Ok(Self { row: input.row.clone(), orders, placed: Vec::new(), lines: Vec::new(), days, events: 0 })
+        Ok(Self { row: input.row.clone(), orders, placed: Vec::new(), facts: Facts::default(), days, events: 0 })
     }
 
     pub fn apply(&mut self, record: &Record, payload: &RecordPayload) -> Result<(), Poison> {
@@ -103,7 +113,7 @@ impl StoreFold {
         for (id, fold) in touched {
             changed.push(order_row(&self.row, id, &fold.order)?);
         }
-        Ok(StoreOutput { row: self.row, orders: changed, lines: self.lines, days, orphans: 0, events: self.events })
+        Ok(StoreOutput { row: self.row, orders: changed, facts: self.facts, days, orphans: 0, events: self.events })
     }
 
     fn event(&mut self, place: &Place<'_>, event: &Event) -> Result<(), Poison> {
@@ -149,7 +159,7 @@ impl StoreFold {
                     document_number: cancelled.document_number,
                 };
                 self.give_back(place, &cancelled.business_date, block, &returned)?.cancelled();
-                Ok(())
+                self.returned(place, &GivenBack::cancelled(cancelled, block))
             }
             Event::OrderRefunded(refunded) => {
                 let amounts = [refunded.gross, refunded.discount, refunded.net];
@@ -167,9 +177,9 @@ impl StoreFold {
                     document_number: refunded.document_number,
                 };
                 self.give_back(place, &refunded.business_date, block, &returned)?;
-                Ok(())
+                self.returned(place, &GivenBack::refunded(refunded, block))
             }
-            Event::CashMoved(moved) => self.day(place, &moved.business_date)?.figures.cash(moved),
+            Event::CashMoved(moved) => self.move_cash(place, moved),
             Event::DrawerCounted(counted) => self.count_drawer(place, counted),
             Event::BusinessDayClosed(closed) => self.close_day(place, closed),
             // Nothing that is read depends on these.
@@ -199,8 +209,20 @@ impl StoreFold {
         let carried_in = self.row.open_orders + completed;
         let mut figures = Figures::begin(carried_in, self.row.grand_total_sales.minor(), self.row.grand_total_returns.minor());
         figures.completed(completed);
-        for float in &opened.floats {
+        for (float, position) in opened.floats.iter().zip(0..) {
             figures.float(&float.drawer_id, float.amount)?;
+            self.facts.cash.push(CashRow {
+                store: self.row.store.clone(),
+                place: place.at(),
+                position,
+                kind: CashKind::OpeningFloat,
+                business_date: date,
+                recorded_at: place.record.header().recorded_at,
+                drawer_id: drawer_name(&float.drawer_id).to_owned(),
+                amount: Money::new(float.amount),
+                effect: Money::new(float.amount),
+                reason_code: String::new(),
+            });
         }
         let bound = |at: &Option<prost_types::Timestamp>| {
             at.as_ref().and_then(timestamp_from_proto).ok_or_else(|| Poison::Illegal(format!("business day {date} has no start or end")))
@@ -218,6 +240,7 @@ impl StoreFold {
             body: Vec::new(),
             recorded: Vec::new(),
             differences: Vec::new(),
+            figures: BTreeMap::new(),
         };
         self.days.insert(date, DayFold { row, figures, changed: true, zone: None, hour: (0, 0, String::new()) });
         self.row.latest_date = Some(date);
@@ -246,23 +269,9 @@ impl StoreFold {
         }
         day.set_hour(recorded_at)?;
         day.figures.sale(placed, &day.hour.2)?;
-        for (line, line_index) in placed.lines.iter().zip(0..) {
-            self.lines.push(LineRow {
-                store: self.row.store.clone(),
-                order_id,
-                line_index,
-                business_date: date,
-                placed_at: recorded_at,
-                sku: line.sku.clone(),
-                category: line.category.clone(),
-                quantity: line.quantity,
-                gross: Money::new(line.gross),
-                discount: Money::new(line.discount),
-                net: Money::new(line.net),
-                tax_class: line.tax_class.clone(),
-                tax_rate_bp: line.tax_rate_bp,
-            });
-        }
+        let hour = day.hour.2.clone();
+        let store = self.row.store.clone();
+        self.facts.append(facts::sale(&facts::Place { store, place: place.at(), recorded_at, hour }, date, order_id, placed)?);
         if let Some(order) = order_view::fold(None, event, &context(&self.row, place, "")?) {
             self.orders.insert(order_id, OrderFold { order, changed: true });
         }
@@ -277,6 +286,45 @@ impl StoreFold {
         let day = self.day(place, date)?;
         day.figures.give_back(block, returned)?;
         Ok(&mut day.figures)
+    }
+
+    /// The facts of something given back, which is known to be legal and to balance.
+    fn returned(&mut self, place: &Place<'_>, given: &GivenBack<'_>) -> Result<(), Poison> {
+        let recorded_at = place.record.header().recorded_at;
+        let id = order_id(given.order_id)?;
+        let day = self.day(place, given.business_date)?;
+        day.set_hour(recorded_at)?;
+        let (date, hour) = (day.row.date, day.hour.2.clone());
+        let order = self.orders.get(&id).ok_or_else(|| Poison::Illegal(format!("order {id} was never placed")))?;
+        let store = self.row.store.clone();
+        let place = facts::Place { store, place: place.at(), recorded_at, hour };
+        self.facts.append(facts::given_back(&place, date, business_date(given.sale_business_date)?, id, given, &order.order)?);
+        Ok(())
+    }
+
+    fn move_cash(&mut self, place: &Place<'_>, moved: &CashMoved) -> Result<(), Poison> {
+        let day = self.day(place, &moved.business_date)?;
+        let before = day.figures.expected(&moved.drawer_id);
+        day.figures.cash(moved)?;
+        let effect = day.figures.expected(&moved.drawer_id).checked_sub(before).ok_or(Poison::Overflow("a cash movement"))?;
+        let business_date = day.row.date;
+        self.facts.cash.push(CashRow {
+            store: self.row.store.clone(),
+            place: place.at(),
+            position: 0,
+            kind: match moved.kind() {
+                CashMovementKind::PaidIn => CashKind::PaidIn,
+                CashMovementKind::PaidOut => CashKind::PaidOut,
+                CashMovementKind::Float | CashMovementKind::Unspecified => CashKind::Float,
+            },
+            business_date,
+            recorded_at: place.record.header().recorded_at,
+            drawer_id: drawer_name(&moved.drawer_id).to_owned(),
+            amount: Money::new(moved.amount),
+            effect: Money::new(effect),
+            reason_code: moved.reason_code.clone(),
+        });
+        Ok(())
     }
 
     fn count_drawer(&mut self, place: &Place<'_>, counted: &contract::event::DrawerCounted) -> Result<(), Poison> {
@@ -320,7 +368,9 @@ impl StoreFold {
         let projected = day.figures.report(open_orders)?;
         day.row.differences = compare::differences(recorded, &projected);
         day.row.body = projected.encode_to_vec();
-        day.row.recorded = recorded.encode_to_vec();
+        day.row.figures = compare::figures(recorded);
+        // What is carried over is for who writes the next day, and may be long.
+        day.row.recorded = BusinessDayClosed { carry_over: None, ..closed.clone() }.encode_to_vec();
         day.row.state = DayState::Closed;
         day.row.z_number = closed.z_number;
         day.row.closed_at = Some(recorded_at);
@@ -434,6 +484,7 @@ fn order_row(store: &StoreRow, order_id: OrderId, order: &api::Order) -> Result<
         business_date: business_date(&order.business_date)?,
         ticket_number: order.ticket_number,
         status: order.status,
+        membership: order.membership.as_ref().map_or(0, |membership| membership.outcome),
         placed_at: instant(&order.place_time)?,
         updated_at: instant(&order.update_time)?,
         revision: Revision(u64::try_from(order.revision).unwrap_or_default()),

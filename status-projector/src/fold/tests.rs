@@ -1,18 +1,18 @@
 use bytes::Bytes;
-use contract::StoreId;
 use contract::api::ordering::Order;
 use contract::api::types::OrderStatus;
 use contract::event::{
-    CashMoved, CashMovementKind, DayReport, DiscountSource, DrawerCounted, MembershipResolved, OrderCompleted, OrderPlaced,
-    PreparationStarted, ReturnedLine, TaxAmount, TaxKind, TenderKind, event::Event as Kind,
+    DayReport, DiscountSource, DrawerCounted, MembershipResolved, OrderCompleted, OrderPlaced, PreparationStarted, TenderKind,
+    event::Event as Kind,
 };
+use contract::{Money, StoreId};
 use event_log::{Record, StreamIndex};
 use jiff::Timestamp;
 use prost::Message as _;
-use read_model::{DayRow, DayState, OrderRow, StoreRow};
+use read_model::{DayRow, DayState, Facts, LineRow, OrderRow, StoreRow};
 
 use super::{Entry, StoreInput, StoreOutput, project};
-use crate::fixture::{EXEMPT, Failure, Ledger, STANDARD, cash, discount, id_of, line, paid, returned};
+use crate::fixture::{Failure, Ledger, discount, example, id_of, paid};
 
 const AT: Timestamp = Timestamp::UNIX_EPOCH;
 
@@ -22,13 +22,13 @@ struct Rows {
     store: StoreRow,
     orders: Vec<OrderRow>,
     days: Vec<DayRow>,
-    lines: usize,
+    facts: Facts,
 }
 
 impl Rows {
     fn empty(ledger: &Ledger) -> Result<Self, Failure> {
         let store = StoreRow::new(StoreId::new(ledger.name.as_str())?, StreamIndex(0));
-        Ok(Self { store, orders: vec![], days: vec![], lines: 0 })
+        Ok(Self { store, orders: vec![], days: vec![], facts: Facts::default() })
     }
 
     fn project(&mut self, records: &[Record]) -> StoreOutput {
@@ -50,7 +50,7 @@ impl Rows {
             self.days.push(row.clone());
         }
         self.days.sort_by_key(|row| row.date);
-        self.lines += output.lines.len();
+        self.facts.append(output.facts.clone());
         output
     }
 
@@ -72,69 +72,14 @@ fn project_all(ledger: &Ledger, records: &[Record]) -> Result<Rows, Failure> {
     Ok(rows)
 }
 
-fn standard(net: i64, vat: i64) -> TaxAmount {
-    TaxAmount { tax_class: "STD".into(), kind: TaxKind::Standard.into(), rate_bp: 1_000, net, supply: net - vat, vat }
-}
-
-fn one_unit(line_index: u32, gross: i64, discount: i64) -> ReturnedLine {
-    ReturnedLine { line_index, quantity: 1, gross, discount, net: gross - discount }
-}
-
-/// The worked example of the semantics: yesterday P and Q; today A to E, a refund of P, one of B, Q cancelled, cash moved.
+/// The worked example of the semantics, up to today's close.
 fn worked_example() -> Result<(Ledger, Vec<Record>, Vec<OrderPlaced>), Failure> {
     let mut ledger = Ledger::new("gangnam")?;
-    let mut records = vec![ledger.open_day("2026-03-01", &[])?];
-    let p = ledger.sale(vec![line("latte", "coffee", STANDARD, 2, 5_000, 0)], vec![], vec![cash(10_000, 0)])?;
-    records.push(ledger.place(p.clone())?);
-    let q =
-        ledger.sale(vec![line("americano", "coffee", STANDARD, 1, 4_500, 0)], vec![], vec![paid("mobile-1", TenderKind::Mobile, 4_500)])?;
-    records.push(ledger.place(q.clone())?);
-    records.push(ledger.complete(&p)?);
+    let (mut records, [p, q]) = example::yesterday(&mut ledger)?;
     let report = project_all(&ledger, &records)?.report(0)?;
     records.push(ledger.close(ledger.closed(report, 1))?);
-
-    records.push(ledger.open_day("2026-03-02", &[("main", 100_000)])?);
-    let a = ledger.sale(
-        vec![line("americano", "coffee", STANDARD, 1, 4_500, 0), line("banana", "food", EXEMPT, 1, 1_500, 0)],
-        vec![],
-        vec![cash(10_000, 4_000)],
-    )?;
-    let b = ledger.sale(
-        vec![line("latte", "coffee", STANDARD, 3, 5_000, 1_500 + 818), line("banana", "food", EXEMPT, 2, 1_500, 182)],
-        vec![
-            discount(DiscountSource::LinePromotion, "ten-percent", &[(0, 1_500)]),
-            discount(DiscountSource::Coupon, "thousand-off", &[(0, 818), (1, 182)]),
-        ],
-        vec![paid("card-1", TenderKind::Card, 10_000), cash(6_000, 500)],
-    )?;
-    let c = ledger.sale(vec![line("cold-brew", "coffee", STANDARD, 1, 5_200, 0)], vec![], vec![cash(10_000, 4_800)])?;
-    let d = ledger.sale(
-        vec![line("americano", "coffee", STANDARD, 1, 4_500, 4_500)],
-        vec![discount(DiscountSource::Coupon, "free", &[(0, 4_500)])],
-        vec![],
-    )?;
-    let e =
-        ledger.sale(vec![line("americano", "coffee", STANDARD, 1, 5_000, 0)], vec![], vec![paid("mobile-1", TenderKind::Mobile, 5_000)])?;
-    for order in [&a, &b, &c, &d, &e] {
-        records.push(ledger.place(order.clone())?);
-    }
-    for order in [&a, &b, &d] {
-        records.push(ledger.complete(order)?);
-    }
-    records.push(ledger.append(vec![Kind::PreparationStarted(PreparationStarted { order_id: e.order_id.clone() })])?);
-    let void = ledger.cancelled(&c);
-    records.push(ledger.append(vec![Kind::OrderCancelled(void)])?);
-    let refund = ledger.refunded(&b, one_unit(0, 5_000, 772), standard(4_228, 384), returned("card-1", TenderKind::Card, 4_228));
-    records.push(ledger.append(vec![Kind::OrderRefunded(refund)])?);
-    let refund = ledger.refunded(&p, one_unit(0, 5_000, 0), standard(5_000, 454), returned("cash-1", TenderKind::Cash, 5_000));
-    records.push(ledger.append(vec![Kind::OrderRefunded(refund)])?);
-    let void = ledger.cancelled(&q);
-    records.push(ledger.append(vec![Kind::OrderCancelled(void)])?);
-    for (kind, amount) in [(CashMovementKind::PaidIn, 50_000), (CashMovementKind::PaidOut, 12_000)] {
-        let moved =
-            CashMoved { business_date: ledger.date.clone(), drawer_id: "main".into(), kind: kind.into(), amount, ..CashMoved::default() };
-        records.push(ledger.append(vec![Kind::CashMoved(moved)])?);
-    }
+    let (today, [a, b, c, d, e]) = example::today(&mut ledger, &p, &q)?;
+    records.extend(today);
     Ok((ledger, records, vec![p, q, a, b, c, d, e]))
 }
 
@@ -175,7 +120,14 @@ fn the_worked_example() -> Result<(), Failure> {
     assert_eq!(b.status(), OrderStatus::Completed);
     assert_eq!(b.priced.unwrap_or_default().lines.iter().map(|line| line.refunded_quantity).collect::<Vec<_>>(), [1, 0]);
     assert_eq!(rows.order(&orders[1])?.status(), OrderStatus::Cancelled);
-    assert_eq!(rows.lines, 9);
+    // Every line and tender of sales and returns; VAT shared over the lines sums to the receipts'.
+    let facts = &rows.facts;
+    assert_eq!((facts.facts.len(), facts.lines.len(), facts.tenders.len(), facts.cash.len()), (11, 13, 11, 3));
+    for fact in &facts.facts {
+        let own: Vec<_> = facts.lines.iter().filter(|line| line.place == fact.place).collect();
+        let sum = |amount: fn(&LineRow) -> Money| own.iter().map(|line| amount(line).minor()).sum::<i64>();
+        assert_eq!((sum(|line| line.net), sum(|line| line.vat)), (fact.net.minor(), fact.vat.minor()), "{fact:?}");
+    }
 
     // The close as the till counted it, with one figure that the ledger's writer got wrong.
     let mut recorded = report;

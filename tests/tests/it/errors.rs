@@ -16,17 +16,17 @@ fn calls(reason: Reason) -> &'static str {
     const READS: &str = "every read of query-api";
     match reason {
         Reason::InvalidArgument | Reason::MessageTooLarge | Reason::Overloaded | Reason::Internal => ANY,
-        Reason::WrongCurrency | Reason::AmountOutOfRange => "every call of ordering with an amount",
+        Reason::WrongCurrency | Reason::AmountOutOfRange => "every call of ordering with an amount, GetSales",
         Reason::OrderTooLarge => "PlaceOrder",
         Reason::TooManyLines | Reason::OptionNotAllowed | Reason::PromotionNotApplicable => "QuoteOrder, PlaceOrder",
         Reason::UnknownItem | Reason::UnknownOption | Reason::SoldOut => "QuoteOrder, PlaceOrder",
         Reason::TendersDoNotSum | Reason::ChangeOnlyFromCash | Reason::TooManyCashTenders | Reason::PriceChanged => "PlaceOrder",
         Reason::MalformedConsistencyToken | Reason::ReadModelUnavailable | Reason::TooStale | Reason::ProjectionQuarantined => READS,
-        Reason::MalformedPageToken => "ListOrders, ListStores",
+        Reason::MalformedPageToken => "ListOrders, ListStores, ListZReports, ExplainFigure",
         Reason::UnknownStore => "every call that names a store",
         Reason::UnknownMember => "GetMember, UpdateMember, WithdrawMember, AttachMember",
         Reason::UnknownOrder => "GetOrder, and every command on an order",
-        Reason::NoSuchDay => "ListOrders, GetDailySales",
+        Reason::NoSuchDay => "ListOrders, GetDailySales, GetXReport, GetZReport, ExplainFigure",
         Reason::IdReused => "RegisterMember, PlaceOrder and every other mutation of ordering",
         Reason::PhoneInUse | Reason::CardInUse => "RegisterMember, UpdateMember",
         Reason::MemberWithdrawn | Reason::MemberChanged => "UpdateMember",
@@ -43,7 +43,8 @@ fn calls(reason: Reason) -> &'static str {
         }
         Reason::OutcomeUnknown | Reason::TooManyConflicts => MUTATIONS,
         Reason::ClockSuspect => "PlaceOrder, CancelOrder, RefundOrder, RecordCashMovement",
-        Reason::DayClosed | Reason::DayNotBegun => "RecordCashMovement, CloseBusinessDay",
+        Reason::DayClosed => "RecordCashMovement, CloseBusinessDay",
+        Reason::DayNotBegun => "RecordCashMovement, CloseBusinessDay, GetZReport, ExplainFigure",
         Reason::OpenOrders => "CloseBusinessDay",
     }
 }

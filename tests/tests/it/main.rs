@@ -12,4 +12,5 @@ mod member;
 mod projector;
 mod read_model;
 mod servers;
+mod settlement;
 mod stock_client;

@@ -1,15 +1,19 @@
 use clap::{Args, Subcommand};
-use contract::api::query::{GetDailySalesRequest, GetDailySalesResponse, ListStoresRequest};
+use contract::api::query::{
+    GetDailySalesRequest, GetDailySalesResponse, GetSalesRequest, ListStoresRequest, SalesBasis, SalesGrouping, SalesRow,
+};
 use contract::api::types::Block;
 
 use crate::clients::{Clients, call};
-use crate::exit::Failure;
+use crate::exit::{ExitCode, Failure};
 use crate::output::{Format, money, name, table};
 
 #[derive(Subcommand)]
 pub enum Sales {
     /// One store's business date, running or closed.
     Day(Day),
+    /// Sales of many days and stores, by what you like.
+    Range(Range),
 }
 
 #[derive(Args)]
@@ -24,9 +28,67 @@ pub struct Day {
     at_least: Vec<String>,
 }
 
+#[derive(Args)]
+pub struct Range {
+    /// All stores when absent. Repeatable.
+    #[arg(long = "store", value_name = "STORE")]
+    stores: Vec<String>,
+    /// YYYY-MM-DD, inclusive.
+    #[arg(long)]
+    from: String,
+    /// YYYY-MM-DD, inclusive.
+    #[arg(long)]
+    to: String,
+    /// day, store, item, category, hour, tender or membership.
+    #[arg(long, default_value = "day")]
+    by: String,
+    /// Voids and refunds count on the day of the sale that they take back, not on their own.
+    #[arg(long)]
+    restated: bool,
+    #[arg(long, value_name = "TOKEN")]
+    at_least: Vec<String>,
+}
+
 impl Sales {
     pub async fn run(self, clients: Clients, format: Format) -> Result<(), Failure> {
-        let Self::Day(day) = self;
+        match self {
+            Self::Day(day) => day.run(clients, format).await,
+            Self::Range(range) => range.run(clients, format).await,
+        }
+    }
+}
+
+impl Range {
+    async fn run(self, clients: Clients, format: Format) -> Result<(), Failure> {
+        let group_by = SalesGrouping::from_str_name(&format!("SALES_GROUPING_{}", self.by.to_ascii_uppercase()));
+        let group_by = group_by.ok_or_else(|| {
+            Failure::new(ExitCode::Usage, format!("--by {:?}: day, store, item, category, hour, tender or membership", self.by))
+        })?;
+        let basis = if self.restated { SalesBasis::AsRestated } else { SalesBasis::AsClosed };
+        let request = GetSalesRequest {
+            store_ids: self.stores,
+            first_business_date: self.from,
+            last_business_date: self.to,
+            group_by: group_by.into(),
+            basis: basis.into(),
+            at_least: self.at_least,
+        };
+        let answer = clients.settlement.clone().get_sales(call(request)).await?.into_inner();
+        format.print(&answer, |answer| {
+            let row = |row: &SalesRow| {
+                let amounts = [&row.sales_net, &row.returns_net, &row.turnover_net, &row.turnover_vat].map(|amount| money(amount.as_ref()));
+                [vec![row.key.clone(), row.count.to_string()], amounts.to_vec()].concat()
+            };
+            let totals = answer.totals.iter().map(|total| row(&SalesRow { key: "total".to_owned(), ..total.clone() }));
+            let rows = answer.rows.iter().map(row).chain(totals).collect();
+            table(&[&self.by, "count", "sales", "returns", "turnover", "VAT due"], rows, 1).to_string()
+        })
+    }
+}
+
+impl Day {
+    async fn run(self, clients: Clients, format: Format) -> Result<(), Failure> {
+        let day = self;
         let request = GetDailySalesRequest { store_id: day.store, business_date: day.date, at_least: day.at_least };
         let answer = clients.query.clone().get_daily_sales(call(request)).await?.into_inner();
         format.print(&answer, show)

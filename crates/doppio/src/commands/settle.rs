@@ -1,7 +1,7 @@
 use clap::{Args, Subcommand};
 use contract::StoreId;
 use contract::api::ordering as api;
-use contract::api::query::{GetXReportRequest, GetZReportRequest, ListZReportsRequest, get_z_report_request};
+use contract::api::query::{ExplainFigureRequest, GetXReportRequest, GetZReportRequest, ListZReportsRequest, get_z_report_request};
 use contract::api::types::{Block, DayReport, FigureDifference, Money};
 use contract::timestamp_to_proto;
 use runtime::Clock;
@@ -27,6 +27,8 @@ pub enum Settle {
     Show(Show),
     /// A store's Z reports.
     List(List),
+    /// The facts behind a figure of a day.
+    Explain(Explain),
     /// Put cash into a drawer, or take it out.
     Cash(Cash),
     /// Record what a drawer held at a close that counted nothing.
@@ -87,6 +89,21 @@ pub struct List {
     #[arg(long, default_value = "")]
     to: String,
     #[arg(long, default_value_t = 20)]
+    page_size: i32,
+    #[arg(long, default_value = "")]
+    page_token: String,
+}
+
+#[derive(Args)]
+pub struct Explain {
+    #[arg(long)]
+    store: String,
+    /// YYYY-MM-DD.
+    #[arg(long)]
+    date: String,
+    /// Such as sales.net, voids.vat, turnover.net, tenders.cash.returned, items.latte.units.
+    figure: String,
+    #[arg(long, default_value_t = 100)]
     page_size: i32,
     #[arg(long, default_value = "")]
     page_token: String,
@@ -159,6 +176,7 @@ impl Settle {
             Self::Close(close) => target.with(|clients| close.run(clients, format)).await,
             Self::Show(show) => target.with(|clients| show.run(clients, format)).await,
             Self::List(list) => target.with(|clients| list.run(clients, format)).await,
+            Self::Explain(explain) => target.with(|clients| explain.run(clients, format)).await,
             Self::Cash(cash) => target.with(|clients| cash.run(clients, format)).await,
             Self::Count(count) => target.with(|clients| count.run(clients, format)).await,
         }
@@ -213,6 +231,43 @@ impl List {
                 format!("\nmore with --page-token {}", answer.next_page_token)
             };
             format!("{}{more}", table(&["business date", "Z", "orders", "net sales", "turnover", "VAT due"], rows.collect(), 1))
+        })
+    }
+}
+
+impl Explain {
+    async fn run(self, clients: Clients, format: Format) -> Result<(), Failure> {
+        let request = ExplainFigureRequest {
+            store_id: self.store,
+            business_date: self.date,
+            figure: self.figure.clone(),
+            page_size: self.page_size,
+            page_token: self.page_token,
+            ..Default::default()
+        };
+        let answer = clients.settlement.clone().explain_figure(call(request)).await?.into_inner();
+        format.print(&answer, |answer| {
+            let rows = answer.facts.iter().map(|fact| {
+                let at = fact.record_time.as_ref().and_then(contract::timestamp_from_proto).map(|at| at.to_string()).unwrap_or_default();
+                vec![
+                    format!("{}/{}", fact.revision, fact.index),
+                    fact.event_type.clone(),
+                    fact.order_id.clone(),
+                    at,
+                    fact.amount.to_string(),
+                ]
+            });
+            let more = if answer.next_page_token.is_empty() {
+                String::new()
+            } else {
+                format!("\nmore with --page-token {}", answer.next_page_token)
+            };
+            format!(
+                "{} = {}\n{}{more}",
+                self.figure,
+                answer.value,
+                table(&["event", "type", "order", "recorded", "amount"], rows.collect(), 4)
+            )
         })
     }
 }

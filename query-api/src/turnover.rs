@@ -1,0 +1,117 @@
+//! Sales over dates and stores.
+
+use contract::api::query::{GetSalesRequest, GetSalesResponse, SalesBasis as Basis, SalesGrouping as Grouping, SalesRow};
+use contract::api::types::Freshness;
+use contract::{BusinessDate, ConsistencyToken, Money, Reason, Rejection, StoreId, Violation, timestamp_to_proto};
+use read_model::{MAX_SALES_ROWS, Sales, SalesBasis, SalesGrouping, SalesQuery, SalesSum};
+use tokio::time::Instant;
+
+use crate::error::QueryError;
+use crate::figure::tender_name;
+use crate::request::{Fields, by, tokens, unknown_store};
+use crate::service::Queries;
+
+const MAX_STORES: usize = 1_000;
+/// A leap year.
+const MAX_DAYS: i32 = 366;
+
+impl Queries {
+    pub async fn sales_of(&self, request: GetSalesRequest, deadline: Instant) -> Result<GetSalesResponse, QueryError> {
+        let query = sales_query(&request)?;
+        self.waiters.reflect(tokens(&request.at_least)?, deadline).await?;
+        let sales = by(deadline, self.reader.sales(&query)).await?;
+        if let Some(unknown) = query.stores.iter().find(|store| !sales.stores.iter().any(|row| row.store == **store)) {
+            return Err(unknown_store(unknown).into());
+        }
+        if sales.rows.len() > MAX_SALES_ROWS {
+            let message = format!("The answer has more than {MAX_SALES_ROWS} rows. Name fewer stores or days, or group by something else.");
+            return Err(Rejection::new(Reason::InvalidArgument, message).into());
+        }
+        let key = |key: &str| match query.grouping {
+            SalesGrouping::Tender => key.parse().map_or_else(|_| key.to_owned(), tender_name),
+            SalesGrouping::Membership => membership_name(key).to_owned(),
+            _ => key.to_owned(),
+        };
+        let mut rows = sales.rows.iter().map(|row| sales_row(row, key(&row.key))).collect::<Result<Vec<_>, _>>()?;
+        rows.sort_by(|a, b| (&a.currency_code, &a.key).cmp(&(&b.currency_code, &b.key)));
+        let mut totals = sales.totals.iter().map(|row| sales_row(row, String::new())).collect::<Result<Vec<_>, _>>()?;
+        if matches!(query.grouping, SalesGrouping::Item | SalesGrouping::Category) {
+            for total in &mut totals {
+                total.count = rows.iter().filter(|row| row.currency_code == total.currency_code).map(|row| row.count).sum();
+            }
+        }
+        Ok(GetSalesResponse { rows, totals, freshness: freshness_of_all(&sales) })
+    }
+}
+
+fn sales_query(request: &GetSalesRequest) -> Result<SalesQuery, QueryError> {
+    let mut fields = Fields::default();
+    let mut stores = Vec::with_capacity(request.store_ids.len().min(MAX_STORES));
+    if request.store_ids.len() > MAX_STORES {
+        let description = format!("at most {MAX_STORES} stores; none means all");
+        fields.violations.push(Violation { field: "store_ids".into(), description });
+    }
+    for (index, store) in request.store_ids.iter().take(MAX_STORES).enumerate() {
+        stores.extend(fields.take(&format!("store_ids[{index}]"), StoreId::new(store)));
+    }
+    let first = fields.take("first_business_date", BusinessDate::parse(&request.first_business_date));
+    let last = fields.take("last_business_date", BusinessDate::parse(&request.last_business_date));
+    let days = first.zip(last).map(|(first, last)| (last.date() - first.date()).get_days());
+    if days.is_some_and(|days| !(0..MAX_DAYS).contains(&days)) {
+        let description = format!("must be the first date or up to {} days after it", MAX_DAYS - 1);
+        fields.violations.push(Violation { field: "last_business_date".into(), description });
+    }
+    let grouping = match Grouping::try_from(request.group_by) {
+        Ok(Grouping::Unspecified | Grouping::Day) => Ok(SalesGrouping::Day),
+        Ok(Grouping::Store) => Ok(SalesGrouping::Store),
+        Ok(Grouping::Item) => Ok(SalesGrouping::Item),
+        Ok(Grouping::Category) => Ok(SalesGrouping::Category),
+        Ok(Grouping::Hour) => Ok(SalesGrouping::Hour),
+        Ok(Grouping::Tender) => Ok(SalesGrouping::Tender),
+        Ok(Grouping::Membership) => Ok(SalesGrouping::Membership),
+        Err(_) => Err(format!("{} is not a grouping", request.group_by)),
+    };
+    let basis = match Basis::try_from(request.basis) {
+        Ok(Basis::Unspecified | Basis::AsClosed) => Ok(SalesBasis::AsClosed),
+        Ok(Basis::AsRestated) => Ok(SalesBasis::AsRestated),
+        Err(_) => Err(format!("{} is not a basis", request.basis)),
+    };
+    let (grouping, basis) = (fields.take("group_by", grouping), fields.take("basis", basis));
+    let (((first, last), grouping), basis) = fields.all(first.zip(last).zip(grouping).zip(basis))?;
+    Ok(SalesQuery { stores, first, last, grouping, basis })
+}
+
+fn sales_row(sum: &SalesSum, key: String) -> Result<SalesRow, QueryError> {
+    let overflow = |_| Rejection::new(Reason::AmountOutOfRange, "A sum does not fit into 64 bits. Name fewer days.");
+    let money = |minor| Some(sum.currency.amount(Money::new(minor)));
+    let turnover = Money::new(sum.sales_net).minus(Money::new(sum.returns_net)).map_err(overflow)?;
+    Ok(SalesRow {
+        key,
+        currency_code: sum.currency.to_string(),
+        count: sum.count,
+        sales_net: money(sum.sales_net),
+        returns_net: money(sum.returns_net),
+        turnover_net: money(turnover.minor()),
+        turnover_vat: sum.turnover_vat.and_then(money),
+    })
+}
+
+fn membership_name(outcome: &str) -> &'static str {
+    match outcome {
+        "1" => "member",
+        "2" => "not_member",
+        "3" => "unverified",
+        _ => "none",
+    }
+}
+
+fn freshness_of_all(sales: &Sales) -> Option<Freshness> {
+    let as_of = sales.stores.iter().filter_map(|row| row.recorded_at).min().map(timestamp_to_proto);
+    let consistency_token = match sales.stores.as_slice() {
+        [row] => row.epoch.map_or_else(String::new, |epoch| {
+            ConsistencyToken { log_id: epoch.log_id, epoch: epoch.epoch, store: row.store.clone(), revision: row.revision.0 }.to_string()
+        }),
+        _ => String::new(),
+    };
+    (!sales.stores.is_empty()).then_some(Freshness { consistency_token, as_of })
+}
