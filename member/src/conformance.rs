@@ -70,7 +70,8 @@ pub async fn suite(database: &Database) -> Result<()> {
     races_have_one_winner(client.clone()).await.context("races have one winner")?;
     drop(client);
     running.stop().await?;
-    survives_a_restart(database).await.context("members survive a restart")
+    survives_a_restart(database).await.context("members survive a restart")?;
+    tells_what_it_is(database).await.context("the database tells what it is")
 }
 
 /// A request that nobody has made yet.
@@ -331,6 +332,19 @@ async fn survives_a_restart(database: &Database) -> Result<()> {
     ensure!(check(&mut client, Key::PhoneNumber("+821000000001".into())).await?.display_name == "Kim Minji");
     drop(client);
     running.stop().await
+}
+
+async fn tells_what_it_is(database: &Database) -> Result<()> {
+    let members = Members::open(database).await?;
+    let facts = members.inspect().await?;
+    members.close().await;
+    let product = if matches!(database, Database::Sqlite(_)) { "SQLite" } else { "PostgreSQL" };
+    ensure!(facts.version.starts_with(product), "{facts:?}");
+    // Embedded, this service sets it itself; a server's setting is its owner's, and only told.
+    ensure!(facts.durable || product == "PostgreSQL", "{facts:?}");
+    let skew = facts.now.duration_since(Clock::system().now()).abs();
+    ensure!(skew < jiff::SignedDuration::from_secs(60), "{facts:?}");
+    Ok(())
 }
 
 #[cfg(test)]

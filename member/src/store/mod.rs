@@ -31,6 +31,16 @@ const SALT_BYTES: usize = 32;
 #[derive(Clone)]
 pub struct Members(Arc<Inner>);
 
+/// What a database says of itself.
+#[derive(Debug, Clone)]
+pub struct ServerFacts {
+    /// Product and version.
+    pub version: String,
+    /// Whether a commit is on disk when it is acknowledged.
+    pub durable: bool,
+    pub now: Timestamp,
+}
+
 struct Inner {
     pool: Pool,
     /// Erased data may still be in SQLite's write-ahead log.
@@ -117,6 +127,13 @@ impl Members {
     pub async fn probe(&self) -> Result<(), StoreError> {
         let mut lease = self.0.pool.lease(Purpose::Read).await?;
         let outcome = timeout(OPERATION_DEADLINE, sql::probe(lease.session())).await;
+        lease.settle(outcome)
+    }
+
+    /// What the database says of itself, for `doppio doctor`.
+    pub async fn inspect(&self) -> Result<ServerFacts, StoreError> {
+        let mut lease = self.0.pool.lease(Purpose::Write).await?;
+        let outcome = timeout(OPERATION_DEADLINE, sql::inspect(lease.session())).await;
         lease.settle(outcome)
     }
 

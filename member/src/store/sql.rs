@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use sqlx::FromRow;
 use uuid::Uuid;
 
+use super::ServerFacts;
 use super::error::StoreError;
 use super::pool::{Session, on_either};
 use crate::value::{CardHash, Contact, DisplayName, Key, Member, MemberId, PhoneNumber, Tier};
@@ -164,6 +165,29 @@ pub(super) async fn empty_wal(session: Session<'_>) -> Result<bool, StoreError> 
     let Session::Sqlite(connection) = session else { return Ok(true) };
     let (busy, _, _): (i64, i64, i64) = sqlx::query_as("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(connection).await?;
     Ok(busy == 0)
+}
+
+/// Version, whether what is committed survives a power failure, and the database's clock.
+pub(super) async fn inspect(session: Session<'_>) -> Result<ServerFacts, StoreError> {
+    let (version, durable, now_us) = match session {
+        Session::Sqlite(connection) => {
+            let version: String = sqlx::query_scalar("SELECT 'SQLite ' || sqlite_version()").fetch_one(&mut *connection).await?;
+            let synchronous: i64 = sqlx::query_scalar("PRAGMA synchronous").fetch_one(&mut *connection).await?;
+            let now_us: i64 = sqlx::query_scalar("SELECT CAST(unixepoch('subsec') * 1000000 AS INTEGER)").fetch_one(connection).await?;
+            // 2 is FULL, 3 is EXTRA.
+            (version, synchronous >= 2, now_us)
+        }
+        Session::Postgres(connection) => {
+            let (version, fsync, commit, now_us): (String, String, String, i64) = sqlx::query_as(
+                "SELECT 'PostgreSQL ' || current_setting('server_version'), current_setting('fsync'), current_setting('synchronous_commit'), \
+                 CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT)",
+            )
+            .fetch_one(connection)
+            .await?;
+            (version, fsync == "on" && commit != "off", now_us)
+        }
+    };
+    Ok(ServerFacts { version, durable, now: Timestamp::from_microsecond(now_us).unwrap_or_default() })
 }
 
 pub(super) async fn probe(session: Session<'_>) -> Result<(), StoreError> {

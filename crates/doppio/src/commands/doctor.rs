@@ -7,7 +7,7 @@ use contract::api::member::check_membership_request::Key;
 use contract::api::query::ListStoresRequest;
 use contract::timestamp_from_proto;
 use event_log::LogLocation;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use member::Members;
 use read_model::ReadModel;
 use runtime::Clock;
@@ -202,14 +202,16 @@ async fn same_log(findings: &mut Findings, location: &LogLocation, target: &Targ
     Ok(())
 }
 
+fn skew(findings: &mut Findings, whose: &str, there: Timestamp) {
+    let skew = there.duration_since(Clock::system().now()).abs();
+    let finding = if skew > SKEW_WORTH_A_WARNING { Finding::Bad } else { Finding::Good };
+    findings.add("clocks", finding, format!("{whose} and this machine's differ by {:.1} s", skew.as_secs_f64()));
+}
+
 async fn clock(findings: &mut Findings, location: &LogLocation) {
     let Ok(log) = location.open().await else { return };
     match log.server_time().await {
-        Ok(there) => {
-            let skew = there.duration_since(Clock::system().now()).abs();
-            let finding = if skew > SKEW_WORTH_A_WARNING { Finding::Bad } else { Finding::Good };
-            findings.add("clocks", finding, format!("the log server's and this machine's differ by {:.1} s", skew.as_secs_f64()));
-        }
+        Ok(there) => skew(findings, "the log server's", there),
         Err(error) => findings.add("clocks", Finding::Warning, format!("the log server does not tell its time: {error}")),
     }
 }
@@ -269,6 +271,17 @@ async fn members(findings: &mut Findings, url: &str) {
                     format!("{database}: reachable, its schema is the one that this version needs"),
                 ),
                 Err(error) => findings.add("members' database", Finding::Bad, error.to_string()),
+            }
+            if let Ok(facts) = members.inspect().await {
+                let (finding, detail) = match facts.durable {
+                    true => (Finding::Good, "a commit is on disk when it is acknowledged"),
+                    false => (
+                        Finding::Bad,
+                        "fsync or synchronous_commit is off: a power failure loses members that were registered; turn them on",
+                    ),
+                };
+                findings.add("members' database, durability", finding, format!("{}: {detail}", facts.version));
+                skew(findings, "the members' database's", facts.now);
             }
             members.close().await;
         }
