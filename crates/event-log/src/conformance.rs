@@ -70,6 +70,8 @@ macro_rules! each_law {
             of_concurrent_appenders_exactly_one_wins_each_revision,
             one_record_sent_by_many_lands_once,
             ledgers_do_not_disturb_each_other,
+            every_ledger_is_listed,
+            the_server_tells_its_time,
             what_is_acknowledged_survives_a_restart,
             a_record_that_does_not_continue_its_expectation_is_refused,
             an_oversized_record_is_refused_before_sending,

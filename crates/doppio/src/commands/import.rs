@@ -80,6 +80,8 @@ impl Receipts {
         let bad = |error: Failure| Failure { code: ExitCode::Usage, error: error.error };
         let (store, skus) = store(&self).map_err(bad)?;
         let receipts = receipts(&self.file, &store, &skus).map_err(bad)?;
+        // Nobody else needs the index of an import into a log elsewhere; it is built from that log again if there is another.
+        let scratch = tempfile::Builder::new().prefix("doppio-import-").tempdir()?;
         let (log, index, data) = match &target.data {
             Some(path) => {
                 let data = DataDir::hold(path)?;
@@ -90,9 +92,7 @@ impl Receipts {
                 (place.open().await?, CommandIndex::open(&data.index()).await?, Some(data))
             }
             None => {
-                // Nobody else needs the index of an import; it is built from the log again if there is another.
-                let directory = tempfile::Builder::new().prefix("doppio-import-").tempdir()?.keep();
-                let index = CommandIndex::open(&directory.join("index.db")).await?;
+                let index = CommandIndex::open(&scratch.path().join("index.db")).await?;
                 (location(&[("log", self.log.clone())])?.open().await?, index, None)
             }
         };

@@ -1,5 +1,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
 use tokio::task::JoinSet;
@@ -126,6 +127,30 @@ pub async fn what_is_acknowledged_survives_a_restart(fixture: &dyn Fixture) -> R
     let reopened = fixture.open().await?;
     assert_eq!(reopened.epoch(), log.epoch());
     assert_eq!(read_all(&*reopened, &name).await?, records);
+    Ok(())
+}
+
+pub async fn every_ledger_is_listed(fixture: &dyn Fixture) -> Result<(), Failure> {
+    let log = fixture.open().await?;
+    assert_eq!(log.ledgers().await?, []);
+    // Far more than the partitions, so that every stream has some.
+    let mut names = Vec::new();
+    for number in 0..100 {
+        let name = ledger(&format!("store-{number}"));
+        grow(&*log, &name, None, if number % 10 == 0 { 2 } else { 1 }).await?;
+        names.push(name);
+    }
+    names.sort_unstable();
+    assert_eq!(log.ledgers().await?, names);
+    Ok(())
+}
+
+pub async fn the_server_tells_its_time(fixture: &dyn Fixture) -> Result<(), Failure> {
+    let log = fixture.open().await?;
+    let one = log.server_time().await?;
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let other = log.server_time().await?;
+    assert!(other > one, "{other} after {one}");
     Ok(())
 }
 
