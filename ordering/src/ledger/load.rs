@@ -52,7 +52,13 @@ impl Ledger {
             }
             count += records.len();
             for record in &records {
+                let before = self.tip.map(|tip| tip.chain);
                 self.take_in(record)?;
+                if let Some(before) = before
+                    && record.header().fold_from == record.revision()
+                {
+                    self.move_to_index(&before).await;
+                }
             }
         }
         self.refresh_tip().await?;

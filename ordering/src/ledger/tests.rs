@@ -342,6 +342,22 @@ async fn an_instance_that_is_behind_looks_before_it_refuses() {
 }
 
 #[tokio::test]
+async fn an_instance_that_only_follows_moves_closed_days_to_its_index_too() {
+    let mut shop = Shop::open().await;
+    let mut follower = ledger(&shop.log, &shop.directory.path().join("second.db")).await;
+    let id = shop.place(vec![line("latte", 1)], &[], vec![tender(TenderKind::Card, 5_000)]).await;
+    let first = shop.work(status(id, NewStatus::Preparing));
+    shop.one(first.command.clone()).await.unwrap();
+    shop.one(close(&shop, 0, CarryOver::All)).await.unwrap();
+    assert!(follower.outcome_now(first.command.id().unwrap()).await.unwrap().is_some());
+    // What is left in memory is the close itself.
+    assert_eq!(follower.recent.commands.len(), 1);
+    assert!(follower.recent.orders.is_empty());
+    let verdicts = follower.execute(&[first], &shop.clock).await.0;
+    assert!(verdicts[0].as_ref().unwrap().replayed);
+}
+
+#[tokio::test]
 async fn an_order_without_an_answer_of_the_member_service_waits_to_be_resolved() {
     let mut shop = Shop::open().await;
     let id = new_order();
