@@ -70,6 +70,7 @@ reasons! {
     ReturnsDoNotSum "RETURNS_DO_NOT_SUM" InvalidArgument "The returned tenders do not sum to what is given back. The metadata has both figures.";
     DayClosed "DAY_CLOSED" FailedPrecondition "The business day is closed.";
     DayNotBegun "DAY_NOT_BEGUN" FailedPrecondition "The business day has not begun.";
+    TooManyKinds "TOO_MANY_KINDS" FailedPrecondition "The business day has as many different drawers or discount ids as its report has room for. Use one of those it has.";
     OpenOrders "OPEN_ORDERS" FailedPrecondition "Orders are still open. Complete, cancel or carry them over; the metadata names them.";
     ClockSuspect "CLOCK_SUSPECT" FailedPrecondition "The terminal's clock and the server's differ by more than five minutes, so no business day can be opened or closed. Set the clock, then repeat with the same id.";
     MemberUnavailable "MEMBER_UNAVAILABLE" Unavailable "The member service does not answer. Try again.";

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use contract::event::{self as e, event::Event};
 use contract::{BusinessDate, Reason, Rejection, timestamp_to_proto};
 use jiff::{SignedDuration, Timestamp};
+use prost::Message as _;
 use uuid::Uuid;
 
 use super::command::{CarryOver, CloseBusinessDay};
@@ -15,6 +16,9 @@ use crate::catalog::Store;
 pub const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_mins(5);
 /// Open orders that a close names; more are only counted.
 const CARRIED_ORDERS: usize = 2_000;
+/// Bytes of a close; a record holds 128 KiB, and what opens the next day stands beside it.
+const CLOSE_BYTES: usize = 112 * 1024;
+const CARRIED_ORDER_BYTES: usize = 28;
 const REPORT_VERSION: u32 = 1;
 
 /// Circumstances of a decision.
@@ -172,10 +176,12 @@ fn close(state: &StoreState, day: &OpenDay, figures: &DayFigures, moment: &Momen
     let identity = state.identity.as_ref().ok_or_else(|| impossible("the ledger is not open"))?;
     let report = figures.report(state.grand_total_sales, state.grand_total_returns).map_err(overflow)?;
     let floats = figures.closing_floats().map_err(overflow)?;
-    let carried = |orders: &std::collections::BTreeMap<contract::OrderId, u64>| {
+    let room = CLOSE_BYTES.saturating_sub(report.encoded_len()) / CARRIED_ORDER_BYTES;
+    let open = state.open_orders.len().min(CARRIED_ORDERS).min(room);
+    let carried = |orders: &std::collections::BTreeMap<contract::OrderId, u64>, most: usize| {
         orders
             .iter()
-            .take(CARRIED_ORDERS)
+            .take(most)
             .map(|(id, revision)| e::CarriedOrder {
                 order_id: id.to_bytes(),
                 placed_revision: i64::try_from(*revision).unwrap_or(i64::MAX),
@@ -183,9 +189,9 @@ fn close(state: &StoreState, day: &OpenDay, figures: &DayFigures, moment: &Momen
             .collect()
     };
     let carry_over = e::CarryOver {
-        open_orders: carried(&state.open_orders),
+        open_orders: carried(&state.open_orders, open),
         open_order_count: state.open_count,
-        unresolved_memberships: carried(&state.unresolved),
+        unresolved_memberships: carried(&state.unresolved, CARRIED_ORDERS.min(room - open)),
         unresolved_membership_count: i64::try_from(state.unresolved.len()).unwrap_or(i64::MAX),
         floats: drawer_floats(&floats),
         document_number: state.document_number,

@@ -6,7 +6,7 @@ use contract::{Money, Reason, Rejection, Slug};
 use super::change_status::illegal;
 use super::command::{CancelOrder, RequestedReturn};
 use super::order::OrderState;
-use super::state::StoreState;
+use super::state::{OpenDay, StoreState};
 use super::tenders::MAIN_DRAWER;
 
 pub fn decide(state: &StoreState, order: &OrderState, command: &CancelOrder) -> Result<Vec<Event>, Rejection> {
@@ -18,6 +18,7 @@ pub fn decide(state: &StoreState, order: &OrderState, command: &CancelOrder) -> 
     };
     let rest = order.rest().map_err(|_| Rejection::new(Reason::AmountOutOfRange, "what remains of the order does not fit into 64 bits"))?;
     let tenders = returned_tenders(order, rest.net, &command.tenders)?;
+    check_room(day, &tenders)?;
     Ok(vec![Event::OrderCancelled(e::OrderCancelled {
         order_id: command.order_id.to_bytes(),
         business_date: day.date.to_string(),
@@ -32,6 +33,14 @@ pub fn decide(state: &StoreState, order: &OrderState, command: &CancelOrder) -> 
         taxes: rest.taxes,
         tenders,
     })])
+}
+
+/// The Z has a bounded number of drawers.
+pub fn check_room(day: &OpenDay, tenders: &[ReturnedTender]) -> Result<(), Rejection> {
+    if day.figures.has_room_for(tenders.iter().map(|tender| tender.drawer_id.as_str()), std::iter::empty()) {
+        return Ok(());
+    }
+    Err(Rejection::new(Reason::TooManyKinds, Reason::TooManyKinds.meaning()))
 }
 
 /// How `amount` goes back: as wished, each tender up to its unreturned rest; or other than cash first, cash last.

@@ -1,9 +1,11 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use contract::event::{
     self as e, Block, CategoryFigures, DayReport, DiscountFigures, DrawerFigures, HourFigures, ItemFigures, OrderLine, OrderPlaced,
     ReturnedTender, TaxAmount, TenderFigures,
 };
+
+use super::{MAX_DISCOUNTS_PER_DAY, MAX_DRAWERS_PER_DAY};
 
 /// A sum does not fit into 64 bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -235,6 +237,16 @@ impl DayFigures {
             e::CashMovementKind::PaidOut => add(&mut drawer.paid_out, moved.amount),
             e::CashMovementKind::Unspecified => Ok(()),
         }
+    }
+
+    /// Whether the day's report has room for what an order brings: its drawers and discounts.
+    #[must_use]
+    pub fn has_room_for<'a>(&self, drawers: impl Iterator<Item = &'a str>, discounts: impl Iterator<Item = (i32, &'a str)>) -> bool {
+        let new_drawers = drawers.filter(|drawer| !drawer.is_empty() && !self.drawers.contains_key(*drawer)).collect::<BTreeSet<_>>().len();
+        let new_discounts =
+            discounts.filter(|(source, id)| !self.discounts.contains_key(&(*source, (*id).to_owned()))).collect::<BTreeSet<_>>().len();
+        (new_drawers == 0 || self.drawers.len() + new_drawers <= MAX_DRAWERS_PER_DAY)
+            && (new_discounts == 0 || self.discounts.len() + new_discounts <= MAX_DISCOUNTS_PER_DAY)
     }
 
     /// What a drawer was counted to hold at the close.

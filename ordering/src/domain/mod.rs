@@ -20,6 +20,13 @@ mod state;
 mod tax;
 mod tenders;
 
+/// Largest amount of one command, in minor units: a day's and a store's sums then fit into 64 bits for ever, so that a day can always be
+/// closed.
+pub const MAX_AMOUNT_MINOR: i64 = 10_000_000_000_000;
+/// Different drawers, and different discounts, of one business day: each has its figures in the Z, which has to fit into a record.
+pub const MAX_DRAWERS_PER_DAY: usize = 50;
+pub const MAX_DISCOUNTS_PER_DAY: usize = 300;
+
 pub use command::{
     Actor, AttachMember, CancelOrder, CarryOver, ChangeStatus, CloseBusinessDay, Command, CommandId, CountDrawer, Draft, DraftLine,
     DraftOption, DraftTender, ManualClose, ManualDiscount, MemberKey, MemberStanding, NewStatus, PlaceOrder, RecordCashMovement,

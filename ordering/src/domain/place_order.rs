@@ -35,6 +35,10 @@ pub fn decide(state: &StoreState, command: &PlaceOrder, store: &Store, moment: &
         check_expected(command.expected_total, priced.net)?;
     }
     let settled = tenders::settle(priced.net, &command.tenders)?;
+    let discounts = priced.discounts.iter().map(|discount| (discount.source, discount.discount_id.as_str()));
+    if !day.figures.has_room_for(settled.iter().map(|tender| tender.drawer_id.as_str()), discounts) {
+        return Err(Rejection::new(Reason::TooManyKinds, Reason::TooManyKinds.meaning()));
+    }
     let ticket_number = day.figures.last_ticket() + 1;
     let mut flags = Vec::new();
     if moment.client_time.is_some_and(|client| client.duration_since(moment.at).abs() > CLOCK_TOLERANCE) {

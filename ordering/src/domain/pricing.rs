@@ -7,7 +7,7 @@ use contract::{Money, MoneyError, Reason, Rejection};
 use jiff::Timestamp;
 
 use super::command::{Draft, DraftLine, ManualDiscount};
-use super::tax;
+use super::{MAX_AMOUNT_MINOR, tax};
 use crate::catalog::{DiscountValue, Item, Promotion, PromotionKind, Store};
 
 const FULL_BP: i64 = 10_000;
@@ -83,6 +83,9 @@ pub fn price(draft: &Draft, store: &Store, at: Timestamp, member_prices: bool) -
         items.push(item);
     }
     priced.gross = Money::sum(priced.lines.iter().map(|line| Money::new(line.gross))).map_err(out_of_range)?;
+    if priced.gross.minor() > MAX_AMOUNT_MINOR {
+        return Err(Rejection::new(Reason::AmountOutOfRange, format!("an order comes to at most {MAX_AMOUNT_MINOR} minor units")));
+    }
     Discounter { draft, store, items: &items, member_prices, priced: &mut priced }.apply()?;
     priced.discount = Money::sum(priced.lines.iter().map(|line| Money::new(line.discount))).map_err(out_of_range)?;
     priced.net = priced.gross.minus(priced.discount).map_err(out_of_range)?;
@@ -157,7 +160,8 @@ impl Discounter<'_> {
             let shares = self.shares_of_order(&every_line, discount.value).map_err(out_of_range)?;
             self.take(manual(discount, DiscountSource::OrderManual), shares).map_err(out_of_range)?;
         }
-        for (index, code) in self.draft.promotion_codes.iter().enumerate() {
+        // Codes of a sale that has happened are kept as information: what they took off, the till states.
+        for (index, code) in self.draft.promotion_codes.iter().enumerate().filter(|_| automatic) {
             self.coupon(index, code.as_str())?;
         }
         Ok(())

@@ -10,7 +10,11 @@ use super::state::StoreState;
 pub fn decide(state: &StoreState, command: &RecordCashMovement) -> Result<Vec<Event>, Rejection> {
     let date = command.business_date;
     match &state.day {
-        Some(day) if day.date == date => {}
+        Some(day) if day.date == date => {
+            if !day.figures.has_room_for(std::iter::once(command.drawer_id.as_str()), std::iter::empty()) {
+                return Err(Rejection::new(Reason::TooManyKinds, Reason::TooManyKinds.meaning()));
+            }
+        }
         _ if state.last_closed.is_some_and(|last| date <= last) => {
             return Err(Rejection::new(Reason::DayClosed, format!("business day {date} is closed")).with("business_date", date));
         }

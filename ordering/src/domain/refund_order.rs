@@ -3,7 +3,7 @@
 use contract::event::{self as e, event::Event};
 use contract::{Reason, Rejection};
 
-use super::cancel_order::returned_tenders;
+use super::cancel_order::{check_room, returned_tenders};
 use super::change_status::illegal;
 use super::command::RefundOrder;
 use super::order::{OrderState, Status};
@@ -23,6 +23,7 @@ pub fn decide(state: &StoreState, order: &OrderState, command: &RefundOrder) -> 
     }
     let part = order.part(&units).map_err(|_| Rejection::new(Reason::AmountOutOfRange, "what is refunded does not fit into 64 bits"))?;
     let tenders = returned_tenders(order, part.net, &command.tenders)?;
+    check_room(day, &tenders)?;
     Ok(vec![Event::OrderRefunded(e::OrderRefunded {
         order_id: command.order_id.to_bytes(),
         business_date: day.date.to_string(),

@@ -234,18 +234,18 @@ impl StoreState {
         let date = BusinessDate::parse(&closed.business_date).map_err(|error| error.to_string())?;
         let carry_over = closed.carry_over.as_ref().ok_or("a close carries nothing over")?;
         let report: &DayReport = closed.report.as_ref().ok_or("a close without a report")?;
-        // A fold that starts here knows nothing of before; one that comes from before must have arrived at the same.
+        // A fold that starts here knows nothing of before; one that comes from before goes on with the same, and no more.
+        let carried = |orders: &[e::CarriedOrder]| -> BTreeMap<OrderId, u64> {
+            orders
+                .iter()
+                .filter_map(|order| Some((OrderId::from_slice(&order.order_id).ok()?, u64::try_from(order.placed_revision).ok()?)))
+                .collect()
+        };
+        self.open_orders = carried(&carry_over.open_orders);
+        self.unresolved = carried(&carry_over.unresolved_memberships);
         let cold = self.identity.is_none();
         if cold {
             self.identity = Some(identity(&carry_over.ledger_id, &carry_over.currency_code)?);
-            let carried = |orders: &[e::CarriedOrder]| -> BTreeMap<OrderId, u64> {
-                orders
-                    .iter()
-                    .filter_map(|order| Some((OrderId::from_slice(&order.order_id).ok()?, u64::try_from(order.placed_revision).ok()?)))
-                    .collect()
-            };
-            self.open_orders = carried(&carry_over.open_orders);
-            self.unresolved = carried(&carry_over.unresolved_memberships);
             self.open_count = carry_over.open_order_count;
             self.menu_version.clone_from(&carry_over.menu_version);
             self.menu_hash = carry_over.menu_hash.to_vec();

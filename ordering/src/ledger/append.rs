@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::batch::{Batch, Decided};
 use super::{Answer, Ledger, LedgerError, Verdict, Work, fold};
-use crate::domain::{CommandId, ContentHash, StoreState};
+use crate::domain::{Command, CommandId, ContentHash, StoreState};
 
 /// How long one attempt at an append may take before it is tried again with the same bytes.
 const ATTEMPT: Duration = Duration::from_secs(2);
@@ -108,7 +108,12 @@ impl Ledger {
         let overdue = batch.is_overdue();
         let mut order: Vec<usize> = (0..works.len()).filter(|&index| matches!(progress[index], Progress::Waiting)).collect();
         if overdue {
-            order.sort_by_key(|&index| !works[index].command.moves_money());
+            order.sort_by_key(|&index| match &works[index].command {
+                // A close by hand, with its counts, goes before the one that a sale would cause.
+                Command::CloseBusinessDay(_) => 0,
+                command if command.moves_money() => 1,
+                _ => 2,
+            });
         }
         // A refusal is no append, so nothing guards it against a state that another instance has moved on: it counts once this state is
         // known to be the ledger's.

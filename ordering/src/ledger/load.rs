@@ -92,6 +92,7 @@ impl Ledger {
             }
             // Somebody has gone on appending meanwhile: the next append will say so.
             Some(tip) if tip.chain.revision > own => Ok(()),
+            None if self.tip.is_none() => Ok(()),
             _ => Err(LogError::Changed(format!("ledger {} had revision {own} and no longer ends with it", self.name)).into()),
         }
     }

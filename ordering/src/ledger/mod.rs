@@ -141,14 +141,20 @@ impl Ledger {
     }
 
     /// What became of a command, as of now: other instances' records included.
-    pub async fn outcome_now(&mut self, id: CommandId) -> Result<Option<Verdict>, LedgerError> {
-        if let Some(verdict) = self.outcome(id, None).await? {
+    pub async fn outcome_now(&mut self, id: CommandId, hash: Option<ContentHash>) -> Result<Option<Verdict>, LedgerError> {
+        if let Some(verdict) = self.outcome(id, hash).await? {
             return Ok(Some(verdict));
         }
+        self.look().await?;
+        self.outcome(id, hash).await
+    }
+
+    /// Brings the state up to the ledger's end.
+    pub async fn look(&mut self) -> Result<(), LedgerError> {
         if !self.is_current().await? {
             self.catch_up().await?;
         }
-        self.outcome(id, None).await
+        Ok(())
     }
 
     /// Which of these commands are recorded, in their order. Cheaper than asking for each outcome.

@@ -338,7 +338,7 @@ async fn an_instance_that_is_behind_looks_before_it_refuses() {
     shop.clock.advance(SignedDuration::from_secs(1));
     let again = shop.one(work.command.clone()).await.unwrap();
     assert!(again.replayed);
-    assert_eq!(shop.ledger.outcome_now(work.command.id().unwrap()).await.unwrap().unwrap().unwrap().revision, 2);
+    assert_eq!(shop.ledger.outcome_now(work.command.id().unwrap(), None).await.unwrap().unwrap().unwrap().revision, 2);
 }
 
 #[tokio::test]
@@ -349,7 +349,7 @@ async fn an_instance_that_only_follows_moves_closed_days_to_its_index_too() {
     let first = shop.work(status(id, NewStatus::Preparing));
     shop.one(first.command.clone()).await.unwrap();
     shop.one(close(&shop, 0, CarryOver::All)).await.unwrap();
-    assert!(follower.outcome_now(first.command.id().unwrap()).await.unwrap().is_some());
+    assert!(follower.outcome_now(first.command.id().unwrap(), None).await.unwrap().is_some());
     // What is left in memory is the close itself.
     assert_eq!(follower.recent.commands.len(), 1);
     assert!(follower.recent.orders.is_empty());

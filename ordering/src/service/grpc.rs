@@ -75,8 +75,17 @@ impl Ordering {
     /// The first answer of a command that is recorded already. Asked before anything else that takes time or may refuse.
     async fn recorded(&self, store: &StoreId, command: &Command, deadline: Instant) -> Result<Option<Verdict>, Rejection> {
         match command.id() {
-            Some(id) => Ok(self.registry.outcome(store, id, ContentHash::of(command), deadline).await?.0),
+            Some(id) => Ok(self.registry.outcome(store, id, ContentHash::of(command), false, deadline).await?.0),
             None => Ok(None),
+        }
+    }
+
+    /// Before a command is refused here, without the ledger: another instance may have recorded it.
+    async fn unless_recorded(&self, store: &StoreId, command: &Command, refusal: Rejection, deadline: Instant) -> Result<Done, Rejection> {
+        let Some(id) = command.id() else { return Err(refusal) };
+        match self.registry.outcome(store, id, ContentHash::of(command), true, deadline).await?.0 {
+            Some(verdict) => self.done(store, verdict),
+            None => Err(refusal),
         }
     }
 
@@ -114,7 +123,10 @@ impl Ordering {
             }
         }
         if !request.quote_token.is_empty() {
-            order.quoted = Some(Box::new(self.quotes.open(&request.quote_token, &order.draft, self.clock.now())?));
+            match self.quotes.open(&request.quote_token, &order.draft, self.clock.now()) {
+                Ok(quoted) => order.quoted = Some(Box::new(quoted)),
+                Err(refusal) => return self.unless_recorded(&store_id, &Command::PlaceOrder(Box::new(order)), refusal, deadline).await,
+            }
         } else if let Some(presented) = presented {
             order.membership = Some(self.membership.check(&presented, trace).await);
         }
@@ -287,9 +299,13 @@ impl Ordering {
             }
             MemberStanding::NotMember => {
                 let message = format!("there is no member {member_id}");
-                return Err(Rejection::field(Reason::UnknownMember, "member_id", message).with("member_id", member_id));
+                let refusal = Rejection::field(Reason::UnknownMember, "member_id", message).with("member_id", member_id);
+                return self.unless_recorded(&store.id, &Command::AttachMember(command), refusal, deadline).await;
             }
-            MemberStanding::Unverified(_) => return Err(Rejection::new(Reason::MemberUnavailable, Reason::MemberUnavailable.meaning())),
+            MemberStanding::Unverified(_) => {
+                let refusal = Rejection::new(Reason::MemberUnavailable, Reason::MemberUnavailable.meaning());
+                return self.unless_recorded(&store.id, &Command::AttachMember(command), refusal, deadline).await;
+            }
         }
         self.execute(&store, Command::AttachMember(command), actor, deadline).await
     }
@@ -346,7 +362,7 @@ impl Ordering {
         };
         check.finish()?;
         let id = id.ok_or_else(unrefused)?;
-        let (verdict, revision) = self.registry.outcome(&store.id, id, None, deadline).await?;
+        let (verdict, revision) = self.registry.outcome(&store.id, id, None, true, deadline).await?;
         let consistency_token = self.token(&store.id, revision);
         match verdict {
             Some(verdict) => Ok(api::GetCommandOutcomeResponse { recorded: true, order: verdict?.order, consistency_token }),

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::membership::Presented;
 use crate::catalog::{DiscountValue, MAX_UNIT_PRICE_MINOR, Store};
+use crate::domain::MAX_AMOUNT_MINOR;
 use crate::domain::{Actor, CarryOver, Draft, DraftLine, DraftOption, DraftTender, ManualDiscount, MemberKey, RequestedReturn};
 
 const MAX_LINES: usize = 200;
@@ -76,6 +77,11 @@ impl Check {
             let description =
                 format!("the store sells in {currency}, not in {:?}", money.currency_code.chars().take(8).collect::<String>());
             self.special.get_or_insert_with(|| Rejection::field(Reason::WrongCurrency, field, description));
+            return None;
+        }
+        if money.amount_minor > MAX_AMOUNT_MINOR {
+            let description = format!("at most {MAX_AMOUNT_MINOR} minor units");
+            self.special.get_or_insert_with(|| Rejection::field(Reason::AmountOutOfRange, field, description));
             return None;
         }
         Money::non_negative(money.amount_minor).map_err(|error| self.note(field, error)).ok()
@@ -200,6 +206,7 @@ pub fn draft(check: &mut Check, draft: &api::OrderDraft, store: &Store) -> Optio
     let promotion_codes = draft
         .promotion_codes
         .iter()
+        .take(MAX_PROMOTION_CODES)
         .enumerate()
         .filter_map(|(index, code)| check.slug(&format!("draft.promotion_codes[{index}]"), code))
         .collect();
@@ -254,6 +261,7 @@ fn line(check: &mut Check, field: &str, line: &api::DraftLine, pricing: Pricing,
     let options = line
         .options
         .iter()
+        .take(MAX_OPTIONS)
         .enumerate()
         .filter_map(|(index, option)| {
             let field = format!("{field}.options[{index}]");
@@ -285,7 +293,7 @@ fn line(check: &mut Check, field: &str, line: &api::DraftLine, pricing: Pricing,
 fn discounts(check: &mut Check, field: &str, discounts: &[api::ManualDiscount], currency: Currency) -> Vec<ManualDiscount> {
     check.at_most(field, discounts.len(), MAX_DISCOUNTS);
     let mut parsed = Vec::with_capacity(discounts.len());
-    for (index, discount) in discounts.iter().enumerate() {
+    for (index, discount) in discounts.iter().take(MAX_DISCOUNTS).enumerate() {
         let field = format!("{field}[{index}]");
         let value = match &discount.value {
             Some(api::manual_discount::Value::PercentBp(percent_bp)) if (1..=10_000).contains(percent_bp) => {
@@ -316,7 +324,7 @@ fn discounts(check: &mut Check, field: &str, discounts: &[api::ManualDiscount], 
 pub fn tenders(check: &mut Check, tenders: &[api::Tender], currency: Currency) -> Vec<DraftTender> {
     check.at_most("tenders", tenders.len(), MAX_TENDERS);
     let mut parsed = Vec::with_capacity(tenders.len());
-    for (index, tender) in tenders.iter().enumerate() {
+    for (index, tender) in tenders.iter().take(MAX_TENDERS).enumerate() {
         let field = format!("tenders[{index}]");
         if tenders[..index].iter().any(|earlier| earlier.tender_id == tender.tender_id) {
             check.note(format!("{field}.tender_id"), "is not unique");
@@ -348,7 +356,7 @@ pub fn expected_total(check: &mut Check, total: Option<&types::Money>, currency:
 pub fn returned_tenders(check: &mut Check, tenders: &[api::ReturnedTender], currency: Currency) -> Vec<RequestedReturn> {
     check.at_most("tenders", tenders.len(), MAX_TENDERS);
     let mut parsed = Vec::with_capacity(tenders.len());
-    for (index, tender) in tenders.iter().enumerate() {
+    for (index, tender) in tenders.iter().take(MAX_TENDERS).enumerate() {
         let field = format!("tenders[{index}]");
         check.reference(&format!("{field}.external_reference"), &tender.external_reference);
         if tender.amount.is_none() {
@@ -382,7 +390,7 @@ pub fn refund_lines(check: &mut Check, lines: &[api::RefundLine]) -> Vec<(Slug, 
     }
     check.at_most("lines", lines.len(), MAX_LINES);
     let mut parsed = Vec::with_capacity(lines.len());
-    for (index, line) in lines.iter().enumerate() {
+    for (index, line) in lines.iter().take(MAX_LINES).enumerate() {
         if !(1..=MAX_QUANTITY).contains(&line.quantity) {
             check.note(format!("lines[{index}].quantity"), format_args!("1 to {MAX_QUANTITY}, not {}", line.quantity));
         }
@@ -406,7 +414,7 @@ pub fn cash_movement_kind(check: &mut Check, kind: i32, approver: &str) -> Optio
 pub fn counts(check: &mut Check, counts: &[api::DrawerCount], currency: Currency) -> Vec<(Slug, Money)> {
     check.at_most("counts", counts.len(), MAX_DRAWERS);
     let mut parsed = Vec::with_capacity(counts.len());
-    for (index, count) in counts.iter().enumerate() {
+    for (index, count) in counts.iter().take(MAX_DRAWERS).enumerate() {
         if counts[..index].iter().any(|earlier| earlier.drawer_id == count.drawer_id) {
             check.note(format!("counts[{index}].drawer_id"), "is counted twice");
         }
@@ -426,7 +434,7 @@ pub fn carry_over(check: &mut Check, all: bool, ids: &[String]) -> CarryOver {
     }
     check.at_most("carry_over_order_ids", ids.len(), MAX_CARRIED);
     let mut parsed = Vec::with_capacity(ids.len());
-    for (index, id) in ids.iter().enumerate() {
+    for (index, id) in ids.iter().take(MAX_CARRIED).enumerate() {
         match OrderId::parse(id) {
             Ok(id) => parsed.push(id),
             Err(error) => check.note(format!("carry_over_order_ids[{index}]"), error),

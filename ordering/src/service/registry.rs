@@ -70,10 +70,11 @@ impl Registry {
         store: &StoreId,
         id: CommandId,
         hash: Option<ContentHash>,
+        now: bool,
         deadline: Instant,
     ) -> Result<Outcome, Rejection> {
         let (reply, answer) = oneshot::channel();
-        self.send(store, Request::Outcome { id, hash, reply })?;
+        self.send(store, Request::Outcome { id, hash, now, reply })?;
         self.wait(answer, deadline).await?
     }
 
@@ -210,7 +211,7 @@ impl Registry {
             let warm = async {
                 for store in registry.catalog.current().stores.keys().take(registry.config.max_stores / WARM_SHARE) {
                     let deadline = Instant::now() + registry.config.longest_call;
-                    let asked = registry.outcome(store, CommandId(uuid::Uuid::nil()), None, deadline).await;
+                    let asked = registry.outcome(store, CommandId(uuid::Uuid::nil()), None, false, deadline).await;
                     if let Err(rejection) = asked {
                         tracing::warn!(%store, %rejection, "the store could not be loaded ahead");
                     }

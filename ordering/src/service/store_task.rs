@@ -38,9 +38,11 @@ pub enum Request {
     Sweep {
         reply: oneshot::Sender<()>,
     },
+    /// `now`: other instances' records included.
     Outcome {
         id: CommandId,
         hash: Option<ContentHash>,
+        now: bool,
         reply: oneshot::Sender<Result<Outcome, Rejection>>,
     },
 }
@@ -101,16 +103,16 @@ impl StoreTask {
             };
             tokio::select! {
                 biased;
+                standings = resolved => {
+                    self.resolving = None;
+                    self.resolve(standings).await;
+                }
                 received = tokio::time::timeout(self.idle, requests.recv_many(&mut batch, MAX_COMMANDS_PER_RECORD)) => match received {
                     Ok(0) => return,
                     Ok(_) => self.carry_out(batch.drain(..)).await,
                     Err(_) if self.resolving.is_none() && leave(&mut requests) => return,
                     Err(_) => {}
                 },
-                standings = resolved => {
-                    self.resolving = None;
-                    self.resolve(standings).await;
-                }
             }
             self.plan_resolution().await;
         }
@@ -129,7 +131,7 @@ impl StoreTask {
                     works.push(*work);
                     replies.push(reply);
                 }
-                Request::Outcome { id, hash, reply } => questions.push((id, hash, reply)),
+                Request::Outcome { id, hash, now, reply } => questions.push((id, hash, now, reply)),
                 Request::Sweep { reply } => sweeps.push(reply),
             }
         }
@@ -137,12 +139,18 @@ impl StoreTask {
             for reply in replies {
                 let _ = reply.send(Err(rejection.clone()));
             }
-            for (_, _, reply) in questions {
+            for (_, _, _, reply) in questions {
                 let _ = reply.send(Err(rejection.clone()));
             }
             return;
         }
         if !sweeps.is_empty() {
+            if let Some(ledger) = &mut self.ledger
+                && let Err(error) = ledger.look().await
+            {
+                tracing::warn!(store = %self.store_id, %error, "the sweep could not look at the ledger");
+                sweeps.clear();
+            }
             let swept = match self.overdue_close() {
                 Some(work) => self
                     .execute(&[work])
@@ -150,6 +158,11 @@ impl StoreTask {
                     .pop()
                     .unwrap_or_else(|| Err(Rejection::new(Reason::Internal, "nothing was decided")))
                     .map(|_| ()),
+                // Over, but not for an hour: asked again in a minute.
+                None if self.is_overdue() => {
+                    sweeps.clear();
+                    Ok(())
+                }
                 None => Ok(()),
             };
             match swept {
@@ -160,14 +173,10 @@ impl StoreTask {
                 Err(rejection) => tracing::error!(store = %self.store_id, %rejection, "an overdue day could not be closed"),
             }
         }
-        for (id, hash, reply) in questions {
+        for (id, hash, now, reply) in questions {
             let outcome = match self.ledger().await {
                 Ok(ledger) => {
-                    // With a content hash it is the look before a command, which looks again; without one somebody wants to know.
-                    let outcome = match hash {
-                        Some(hash) => ledger.outcome(id, Some(hash)).await,
-                        None => ledger.outcome_now(id).await,
-                    };
+                    let outcome = if now { ledger.outcome_now(id, hash).await } else { ledger.outcome(id, hash).await };
                     outcome.map(|verdict| (verdict, ledger.revision())).map_err(|error| error.rejection())
                 }
                 Err(rejection) => Err(rejection),
@@ -180,6 +189,11 @@ impl StoreTask {
                 let _ = reply.send(verdict);
             }
         }
+    }
+
+    fn is_overdue(&self) -> bool {
+        let day = self.ledger.as_ref().and_then(|ledger| ledger.state().day.as_ref());
+        day.is_some_and(|day| self.clock.now() >= day.end)
     }
 
     /// The command that closes the open day, if nobody has closed it by hand for too long.

@@ -93,7 +93,8 @@ impl Service {
     }
 
     async fn revision(&self) -> u64 {
-        let asked = self.registry.outcome(&Self::store(), CommandId(Uuid::nil()), None, Instant::now() + Duration::from_secs(5)).await;
+        let asked =
+            self.registry.outcome(&Self::store(), CommandId(Uuid::nil()), None, true, Instant::now() + Duration::from_secs(5)).await;
         asked.unwrap().1
     }
 }
@@ -136,7 +137,7 @@ async fn an_idle_store_leaves_memory_and_comes_back() {
     let service = Service::start(&[("ordering.idle_ms", "20"), ("ordering.max_stores", "1")], now()).await;
     assert_eq!(service.place(Duration::from_secs(5)).await.unwrap().order.unwrap().ticket_number, 1);
     let other = StoreId::new("hongdae").unwrap();
-    let ask = || service.registry.outcome(&other, CommandId(Uuid::nil()), None, Instant::now() + Duration::from_secs(5));
+    let ask = || service.registry.outcome(&other, CommandId(Uuid::nil()), None, true, Instant::now() + Duration::from_secs(5));
     let deadline = Instant::now() + Duration::from_secs(10);
     // There is room for one: the other store gets in once the first has left.
     while let Err(rejection) = ask().await {

@@ -45,6 +45,7 @@ fn calls(reason: Reason) -> &'static str {
         Reason::ClockSuspect => "PlaceOrder, CancelOrder, RefundOrder, RecordCashMovement",
         Reason::DayClosed => "RecordCashMovement, CloseBusinessDay",
         Reason::DayNotBegun => "RecordCashMovement, CloseBusinessDay, GetZReport, ExplainFigure",
+        Reason::TooManyKinds => "PlaceOrder, CancelOrder, RefundOrder, RecordCashMovement",
         Reason::OpenOrders => "CloseBusinessDay",
     }
 }
