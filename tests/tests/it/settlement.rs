@@ -421,9 +421,15 @@ async fn pages(rig: &Rig) -> Result<()> {
 async fn health(rig: &Rig) -> Result<()> {
     let mut health = HealthClient::new(rig.channel.clone());
     let request = HealthCheckRequest { service: "doppio.query.v1.SettlementService".into() };
-    let status = health.check(request).await?.into_inner().status();
-    ensure!(status == ServingStatus::Serving, "{status:?}");
-    Ok(())
+    let patience = Instant::now() + Duration::from_secs(20);
+    // A server that has only just started has not said yet what it serves.
+    loop {
+        match health.check(request.clone()).await {
+            Ok(answer) if answer.get_ref().status() == ServingStatus::Serving => return Ok(()),
+            other => ensure!(Instant::now() < patience, "never healthy: {other:?}"),
+        }
+        sleep(Duration::from_millis(20)).await;
+    }
 }
 
 async fn all(rig: &Rig) -> Result<()> {
