@@ -172,8 +172,15 @@ async fn register(session: Session<'_>, registration: &Registration, now: Timest
     }
     let contact = Contact { display_name: registration.display_name.clone(), phone_number: registration.phone_number.clone() };
     let id = MemberId::new(now);
-    refuse_taken_phone(&mut transaction, &contact, id).await?;
-    cards_to_add(&mut transaction, &registration.cards, id, "card_tokens").await?;
+    let free = match refuse_taken_phone(&mut transaction, &contact, id).await {
+        Ok(()) => cards_to_add(&mut transaction, &registration.cards, id, "card_tokens").await.map(drop),
+        taken => taken,
+    };
+    if let Err(taken) = free {
+        // Taken, perhaps, by this very registration, whose repeat was committed since it was looked for: then it has its first answer.
+        let repeated = sql::registration(transaction.session(), registration.request_id.uuid()).await?.is_some();
+        return Err(if repeated { StoreError::Conflict } else { taken });
+    }
     let salt: [u8; SALT_BYTES] = rand::random();
     let hash = registration.content_hash(&salt);
     sql::insert_member(transaction.session(), id, &contact, registration.tier, now).await?;
