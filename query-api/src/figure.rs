@@ -1,16 +1,19 @@
 //! Paths of a report's figures: what they ask of the facts, and their value in the report.
 
-use contract::api::types::TenderKind;
+use contract::api::types::{DiscountSource, TenderKind};
 use contract::event::{Block, DayReport};
 use contract::{Reason, Rejection};
-use read_model::{BlockAmount, DrawerFlow, FactBlock, Figure, LineAmount, TaxPart, TenderFlow};
+use read_model::{BlockAmount, DiscountAmount, DrawerFlow, FactBlock, Figure, LineAmount, StoreFigure, TaxPart, TenderFlow};
 
 /// What a caller may name.
 const LEGAL: &str = "must be one of: BLOCK.count|gross|discount|net|supply|vat or BLOCK.taxes.CLASS.net|supply|vat, where BLOCK is sales, \
                      voids, refunds_same_day, refunds_prior_days or turnover; tenders.KIND.taken|returned|net, where KIND is cash, card, \
                      mobile, voucher or other; items.SKU.units|gross|discount|net; categories.CATEGORY.units|gross|discount|net; \
                      hours.HOUR.orders|gross|discount|net, with the hour as the report has it, such as 2026-03-02T09:00+09:00; \
-                     drawers.DRAWER.float|tendered|change|returned|paid_in|paid_out|expected";
+                     drawers.DRAWER.float|tendered|change|returned|paid_in|paid_out|expected|counted|over_short; \
+                     discounts.SOURCE.ID.count|amount, where SOURCE is line_promotion, line_manual, order_promotion, order_manual, coupon or \
+                     points; carried_in, completed, cancelled, carried_out, first_ticket, last_ticket, first_document, last_document, \
+                     grand_total_sales, grand_total_returns or grand_total";
 
 const TENDER_KINDS: [(&str, TenderKind); 5] = [
     ("cash", TenderKind::Cash),
@@ -18,6 +21,29 @@ const TENDER_KINDS: [(&str, TenderKind); 5] = [
     ("mobile", TenderKind::Mobile),
     ("voucher", TenderKind::Voucher),
     ("other", TenderKind::Other),
+];
+
+const DISCOUNT_SOURCES: [(&str, DiscountSource); 6] = [
+    ("line_promotion", DiscountSource::LinePromotion),
+    ("line_manual", DiscountSource::LineManual),
+    ("order_promotion", DiscountSource::OrderPromotion),
+    ("order_manual", DiscountSource::OrderManual),
+    ("coupon", DiscountSource::Coupon),
+    ("points", DiscountSource::Points),
+];
+
+const STORE_FIGURES: [(&str, StoreFigure); 11] = [
+    ("carried_in", StoreFigure::CarriedIn),
+    ("completed", StoreFigure::Completed),
+    ("cancelled", StoreFigure::Cancelled),
+    ("carried_out", StoreFigure::CarriedOut),
+    ("first_ticket", StoreFigure::FirstTicket),
+    ("last_ticket", StoreFigure::LastTicket),
+    ("first_document", StoreFigure::FirstDocument),
+    ("last_document", StoreFigure::LastDocument),
+    ("grand_total_sales", StoreFigure::GrandTotalSales),
+    ("grand_total_returns", StoreFigure::GrandTotalReturns),
+    ("grand_total", StoreFigure::GrandTotal),
 ];
 
 /// A tender kind as paths and rows of sales name it.
@@ -31,6 +57,9 @@ pub(crate) fn parse(path: &str) -> Result<Figure, Rejection> {
 }
 
 fn read(path: &str) -> Option<Figure> {
+    if let Some((_, figure)) = STORE_FIGURES.iter().find(|(name, _)| *name == path) {
+        return Some(Figure::Store(*figure));
+    }
     let (group, rest) = path.split_once('.')?;
     let block = match group {
         "sales" => Some(Some(FactBlock::Sales)),
@@ -76,9 +105,21 @@ fn read(path: &str) -> Option<Figure> {
                 "paid_in" => DrawerFlow::PaidIn,
                 "paid_out" => DrawerFlow::PaidOut,
                 "expected" => DrawerFlow::Expected,
+                "counted" => DrawerFlow::Counted,
+                "over_short" => DrawerFlow::OverShort,
                 _ => return None,
             };
             Some(Figure::Drawer(owned, flow))
+        }
+        "discounts" => {
+            let (source, id) = key.split_once('.').filter(|(_, id)| !id.is_empty())?;
+            let (_, source) = DISCOUNT_SOURCES.iter().find(|(name, _)| *name == source)?;
+            let amount = match amount {
+                "count" => DiscountAmount::Count,
+                "amount" => DiscountAmount::Amount,
+                _ => return None,
+            };
+            Some(Figure::Discount(*source as i32, id.to_owned(), amount))
         }
         _ => None,
     }
@@ -157,7 +198,29 @@ pub(crate) fn value(figure: &Figure, report: &DayReport) -> i64 {
             DrawerFlow::PaidIn => row.paid_in,
             DrawerFlow::PaidOut => row.paid_out,
             DrawerFlow::Expected => row.expected,
+            DrawerFlow::Counted => row.counted.unwrap_or(0),
+            DrawerFlow::OverShort => row.over_short.unwrap_or(0),
         }),
+        Figure::Discount(source, id, amount) => {
+            let row = report.discounts.iter().find(|row| row.source == *source && row.discount_id == *id);
+            row.map_or(0, |row| match amount {
+                DiscountAmount::Count => row.count,
+                DiscountAmount::Amount => row.amount,
+            })
+        }
+        Figure::Store(figure) => match figure {
+            StoreFigure::CarriedIn => report.carried_in,
+            StoreFigure::Completed => report.completed,
+            StoreFigure::Cancelled => report.cancelled,
+            StoreFigure::CarriedOut => report.carried_out,
+            StoreFigure::FirstTicket => report.first_ticket,
+            StoreFigure::LastTicket => report.last_ticket,
+            StoreFigure::FirstDocument => report.first_document,
+            StoreFigure::LastDocument => report.last_document,
+            StoreFigure::GrandTotalSales => report.grand_total_sales,
+            StoreFigure::GrandTotalReturns => report.grand_total_returns,
+            StoreFigure::GrandTotal => report.grand_total_sales.saturating_sub(report.grand_total_returns),
+        },
     }
 }
 
@@ -195,11 +258,27 @@ mod tests {
             ("categories.hot.drinks.net", Figure::Category("hot.drinks".into(), LineAmount::Net)),
             ("hours.2026-03-02T09:00+09:00.orders", Figure::Hour("2026-03-02T09:00+09:00".into(), BlockAmount::Count)),
             ("drawers.main.expected", Figure::Drawer("main".into(), DrawerFlow::Expected)),
+            ("drawers.main.over_short", Figure::Drawer("main".into(), DrawerFlow::OverShort)),
+            ("discounts.coupon.spring.amount", Figure::Discount(5, "spring".into(), DiscountAmount::Amount)),
+            ("carried_out", Figure::Store(StoreFigure::CarriedOut)),
+            ("grand_total", Figure::Store(StoreFigure::GrandTotal)),
         ] {
             assert_eq!(parse(path), Ok(figure));
         }
-        for path in ["", "sales", "sales.", "sales.units", "sales.taxes..vat", "tenders.gold.net", "items..net", "hours.9.vat", "tips.net"]
-        {
+        for path in [
+            "",
+            "sales",
+            "sales.",
+            "sales.units",
+            "sales.taxes..vat",
+            "tenders.gold.net",
+            "items..net",
+            "hours.9.vat",
+            "tips.net",
+            "discounts.coupon.count",
+            "discounts.luck.x.count",
+            "carried_in.count",
+        ] {
             let rejection = parse(path).unwrap_err();
             assert!(rejection.message.contains("refunds_prior_days") && rejection.reason == Reason::InvalidArgument, "{path}");
         }

@@ -6,7 +6,8 @@ use contract::api::query::{
     GetDailySalesRequest, GetDailySalesResponse, GetOrderRequest, GetOrderResponse, ListOrdersRequest, ListOrdersResponse,
     ListStoresRequest, ListStoresResponse, StoreSummary,
 };
-use contract::{BusinessDate, OrderId, Reason, Rejection, StoreId, timestamp_to_proto};
+use contract::{BusinessDate, DayRule, OrderId, Reason, Rejection, StoreId, timestamp_to_proto};
+use jiff::tz::TimeZone;
 use prost::Message as _;
 use read_model::{OrderPage, ReadModelReader, StoreRow};
 use runtime::Clock;
@@ -117,6 +118,11 @@ impl Queries {
         let seen = by(deadline, self.reader.day(&store, date)).await?.ok_or_else(|| unknown_store(&store))?;
         let currency = known(&seen.store)?;
         let date = date.or(seen.store.latest_date).ok_or_else(|| no_such_day(&store))?;
+        if seen.found.is_none()
+            && let Some(rejection) = self.not_begun(&seen.store, date)
+        {
+            return Err(rejection.into());
+        }
         let sales = daily_sales(currency, store.to_string(), date.to_string(), seen.found.as_ref(), self.clock.now())?;
         Ok(GetDailySalesResponse { freshness: freshness(&seen.store, seen.epoch), ..sales })
     }
@@ -142,6 +148,18 @@ impl Queries {
             _ => String::new(),
         };
         Ok(ListStoresResponse { stores: rows.iter().map(summary).collect(), next_page_token })
+    }
+}
+
+impl Queries {
+    /// Refuses a date whose business day has not begun by the store's clock and cutoff.
+    pub fn not_begun(&self, store: &StoreRow, date: BusinessDate) -> Option<Rejection> {
+        let zone = TimeZone::get(&store.time_zone).unwrap_or(TimeZone::UTC);
+        let today = DayRule::new(zone, store.cutoff_minutes).and_then(|rule| rule.date_of(self.clock.now())).ok()?;
+        (date > today).then(|| {
+            let message = format!("Business day {date} of store {} has not begun: today is {today}.", store.store);
+            Rejection::new(Reason::DayNotBegun, message).with("store_id", &store.store).with("business_date", date)
+        })
     }
 }
 

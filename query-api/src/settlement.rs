@@ -5,11 +5,10 @@ use contract::api::query::{
     ExplainFigureRequest, ExplainFigureResponse, FigureFact, GetSalesRequest, GetSalesResponse, GetXReportRequest, GetXReportResponse,
     GetZReportRequest, GetZReportResponse, ListZReportsRequest, ListZReportsResponse, get_z_report_request::Key,
 };
-use contract::api::types::DayReport;
+use contract::api::types::{DayReport, DrawerSales};
 use contract::event::{self, BusinessDayClosed};
 use contract::{BusinessDate, Currency, Reason, Rejection, StoreId, Violation, report_view, timestamp_to_proto};
 use event_log::Revision;
-use jiff::tz::TimeZone;
 use prost::Message as _;
 use read_model::{DayRow, DayState, EventPlace, FigureQuery, StoreRow, ZPage};
 use tokio::time::Instant;
@@ -119,6 +118,7 @@ impl Queries {
             report: Some(recorded(&store, &day, currency)?),
             differences: differences(&day),
             freshness: freshness(&seen.store, seen.epoch),
+            late_counts: late_counts(&day, currency)?,
         })
     }
 
@@ -202,15 +202,10 @@ impl Queries {
 
     /// Why a store has no day of this date: it has not begun, or nothing was sold on it.
     fn without_day(&self, store: &StoreRow, date: BusinessDate) -> Rejection {
-        let zone = TimeZone::get(&store.time_zone).unwrap_or(TimeZone::UTC);
-        let today = BusinessDate::from_date(zone.to_datetime(self.clock.now()).date());
-        let rejection = if date > today {
-            Rejection::new(Reason::DayNotBegun, format!("Business day {date} of store {} has not begun.", store.store))
-        } else {
+        self.not_begun(store, date).unwrap_or_else(|| {
             let message = format!("Store {} did not trade on {date}, so there is no report of that day.", store.store);
-            Rejection::new(Reason::NoSuchDay, message)
-        };
-        rejection.with("store_id", &store.store).with("business_date", date)
+            Rejection::new(Reason::NoSuchDay, message).with("store_id", &store.store).with("business_date", date)
+        })
     }
 }
 
@@ -222,6 +217,15 @@ fn recorded(store: &StoreId, day: &DayRow, currency: Currency) -> Result<DayRepo
         close_time: day.closed_at.map(timestamp_to_proto),
         ..report_view::z_report(store.as_str(), &decode_closed(day)?, currency)
     })
+}
+
+/// Drawers that were left uncounted by the close and counted since.
+fn late_counts(day: &DayRow, currency: Currency) -> Result<Vec<DrawerSales>, QueryError> {
+    let recorded = decode_closed(day)?.report.unwrap_or_default();
+    let mut now = decode_report(&day.body)?;
+    let uncounted = |drawer: &str| recorded.drawers.iter().all(|row| row.drawer_id != drawer || row.counted.is_none());
+    now.drawers.retain(|row| row.counted.is_some() && uncounted(&row.drawer_id));
+    Ok(report_view::report(&now, currency).drawers)
 }
 
 fn decode_closed(day: &DayRow) -> Result<BusinessDayClosed, QueryError> {

@@ -92,7 +92,31 @@ pub struct TenderRow {
     pub returned: Money,
 }
 
-/// How cash came into a drawer or left it other than by an order.
+/// A discount of a sale, as it was applied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DiscountRow {
+    pub store: StoreId,
+    pub place: EventPlace,
+    /// Counts the discounts of the sale from 0.
+    pub position: u32,
+    /// As `doppio.type.v1.DiscountSource` numbers them.
+    pub source: i32,
+    pub discount_id: String,
+    pub amount: Money,
+}
+
+/// An order that was completed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CompletionRow {
+    pub store: StoreId,
+    pub place: EventPlace,
+    /// Of the Z report that counts it: between two days that of the next one.
+    pub z_number: i64,
+    pub order_id: OrderId,
+    pub recorded_at: Timestamp,
+}
+
+/// How cash came into a drawer or left it other than by an order; and what was counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CashKind {
     /// The float that a day was opened with.
@@ -101,6 +125,10 @@ pub enum CashKind {
     Float = 5,
     PaidIn = 6,
     PaidOut = 7,
+    /// What a drawer held at the close. Has no effect on what it should have held, like `CountedLate`.
+    Counted = 8,
+    /// The same, counted after an automatic close.
+    CountedLate = 9,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,12 +147,14 @@ pub struct CashRow {
     pub reason_code: String,
 }
 
-/// What moved money in a run of records.
+/// What moved money in a run of records, and what else a report counts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Facts {
     pub facts: Vec<FactRow>,
     pub lines: Vec<LineRow>,
+    pub discounts: Vec<DiscountRow>,
     pub tenders: Vec<TenderRow>,
+    pub completions: Vec<CompletionRow>,
     pub cash: Vec<CashRow>,
 }
 
@@ -132,7 +162,9 @@ impl Facts {
     pub fn append(&mut self, mut other: Self) {
         self.facts.append(&mut other.facts);
         self.lines.append(&mut other.lines);
+        self.discounts.append(&mut other.discounts);
         self.tenders.append(&mut other.tenders);
+        self.completions.append(&mut other.completions);
         self.cash.append(&mut other.cash);
     }
 }

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use crate::facts::{EventPlace, FactBlock};
 use crate::rows::DayRow;
-use crate::settlement::{JOIN_LINES, JOIN_TENDERS};
+use crate::settlement::{JOIN_DISCOUNTS, JOIN_LINES, JOIN_TENDERS};
 
 /// An amount of a block, or of an hour's sales.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +51,33 @@ pub enum DrawerFlow {
     PaidIn,
     PaidOut,
     Expected,
+    /// At the close; a drawer that was left uncounted has neither this nor the next.
+    Counted,
+    OverShort,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DiscountAmount {
+    Count,
+    Amount,
+}
+
+/// A figure of the store rather than of the day's sales.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoreFigure {
+    /// Orders that were open when the day before was closed.
+    CarriedIn,
+    Completed,
+    Cancelled,
+    CarriedOut,
+    /// Numbers count what they number: the facts behind one are those numbered up to it, each 1.
+    FirstTicket,
+    LastTicket,
+    FirstDocument,
+    LastDocument,
+    GrandTotalSales,
+    GrandTotalReturns,
+    GrandTotal,
 }
 
 /// A figure of a day's report that is a sum over facts. A block of `None` is the turnover: sales less everything given back.
@@ -65,6 +92,9 @@ pub enum Figure {
     Category(String, LineAmount),
     Hour(String, BlockAmount),
     Drawer(String, DrawerFlow),
+    /// By source, as `doppio.type.v1.DiscountSource` numbers them, and id.
+    Discount(i32, String, DiscountAmount),
+    Store(StoreFigure),
 }
 
 /// A page of the facts behind a figure.
@@ -103,14 +133,24 @@ const OF_DAY: &str = "WHERE f.generation = (SELECT generation FROM live_generati
                       AND f.store_id = $1 AND f.business_date = $2";
 const CASH: &str = "FROM cash_movements c WHERE c.generation = (SELECT generation FROM live_generations WHERE projection = 'sales') \
                     AND c.store_id = $1 AND c.business_date = $2";
+/// Facts of the day and of all days before it.
+const UP_TO_DAY: &str = "WHERE f.generation = (SELECT generation FROM live_generations WHERE projection = 'sales') \
+                         AND f.store_id = $1 AND f.business_date <= $2";
+/// Completions; which Z counts them is to be said. The number of the day's own Z, also of one that is still to come: `$z`.
+const COMPLETIONS: &str = "SELECT c.revision, c.event_index, CAST(10 AS BIGINT) AS kind, c.order_id, c.recorded_at_us, $sign AS amount FROM completions c \
+                           WHERE c.generation = (SELECT generation FROM live_generations WHERE projection = 'sales') AND c.store_id = $1 \
+                           AND c.z_number $z (SELECT CASE WHEN d.state = 2 THEN d.z_number ELSE s.z_number + 1 END FROM business_days d \
+                           JOIN stores s ON s.generation = d.generation AND s.store_id = d.store_id WHERE d.generation = c.generation \
+                           AND d.store_id = $1 AND d.business_date = $2)";
 const FACT: &str = "f.revision, f.event_index, f.kind, f.order_id, f.recorded_at_us";
 
 impl Figure {
     /// What `$3` of [`Self::entries`] stands for.
     pub(crate) fn key(&self) -> String {
         match self {
-            Self::Block(..) => String::new(),
+            Self::Block(..) | Self::Store(_) => String::new(),
             Self::Tender(kind, _) => kind.to_string(),
+            Self::Discount(source, id, _) => format!("{source}/{id}"),
             Self::Tax(_, key, _) | Self::Item(key, _) | Self::Category(key, _) | Self::Hour(key, _) | Self::Drawer(key, _) => key.clone(),
         }
     }
@@ -154,7 +194,47 @@ impl Figure {
                 format!("SELECT {FACT}, {} AS amount FROM facts f {OF_DAY} AND f.block = 1 AND f.hour = $3", block_amount(*amount))
             }
             Self::Drawer(_, flow) => drawer(*flow),
+            Self::Discount(_, _, amount) => {
+                let amount = match amount {
+                    DiscountAmount::Count => "1",
+                    DiscountAmount::Amount => "x.amount",
+                };
+                format!(
+                    "SELECT {FACT}, {amount} AS amount FROM facts f {JOIN_DISCOUNTS} {OF_DAY} AND f.block = 1 \
+                     AND CAST(x.source AS TEXT) || '/' || x.discount_id = $3"
+                )
+            }
+            Self::Store(figure) => store(*figure),
         }
+    }
+}
+
+/// carried in + sales.count - completed - cancelled = carried out; numbers and grand totals run through all days.
+fn store(figure: StoreFigure) -> String {
+    let up_to =
+        |amount: &str, only: &str| format!("SELECT {FACT}, {amount} AS amount FROM facts f {UP_TO_DAY} AND CAST($3 AS TEXT) = '' {only}");
+    let day = |rest: &str| format!("SELECT {FACT}, 1 AS amount FROM facts f {OF_DAY} AND CAST($3 AS TEXT) = '' {rest}");
+    let completions = |z: &str, sign: &str| COMPLETIONS.replace("$sign", sign).replace("$z", z);
+    // A sale opens an order, a void ends it.
+    let opened = "CASE f.kind WHEN 1 THEN 1 ELSE -1 END";
+    let numbered = |bound: &str| {
+        let of_day = format!("SELECT {bound}(f.document_number) FROM facts f {OF_DAY}");
+        up_to("1", &format!("AND f.document_number <= ({of_day})"))
+    };
+    match figure {
+        StoreFigure::CarriedIn => {
+            format!("{} UNION ALL {}", up_to(opened, "AND f.business_date < $2 AND f.kind IN (1, 2)"), completions("<", "-1"))
+        }
+        StoreFigure::CarriedOut => format!("{} UNION ALL {}", up_to(opened, "AND f.kind IN (1, 2)"), completions("<=", "-1")),
+        StoreFigure::Completed => format!("{} AND CAST($3 AS TEXT) = ''", completions("=", "1")),
+        StoreFigure::Cancelled => day("AND f.kind = 2"),
+        StoreFigure::FirstTicket => day("AND f.block = 1 ORDER BY f.revision, f.event_index LIMIT 1"),
+        StoreFigure::LastTicket => day("AND f.block = 1"),
+        StoreFigure::FirstDocument => numbered("MIN"),
+        StoreFigure::LastDocument => numbered("MAX"),
+        StoreFigure::GrandTotalSales => up_to("f.net", "AND f.kind = 1"),
+        StoreFigure::GrandTotalReturns => up_to("f.net", "AND f.kind <> 1"),
+        StoreFigure::GrandTotal => up_to("CASE f.kind WHEN 1 THEN f.net ELSE -f.net END", ""),
     }
 }
 
@@ -200,6 +280,10 @@ fn drawer(flow: DrawerFlow) -> String {
              AND c.drawer_id = $3 AND c.kind IN ({kinds})"
         )
     };
+    let expected = |sign: &str| {
+        let flows = tenders(&format!("{sign}(t.tendered - t.change - t.returned)"));
+        format!("{flows} UNION ALL {}", cash(&format!("{sign}c.effect"), "4, 5, 6, 7"))
+    };
     match flow {
         DrawerFlow::Float => cash("c.effect", "4, 5"),
         DrawerFlow::PaidIn => cash("c.amount", "6"),
@@ -207,8 +291,11 @@ fn drawer(flow: DrawerFlow) -> String {
         DrawerFlow::Tendered => tenders("t.tendered"),
         DrawerFlow::Change => tenders("t.change"),
         DrawerFlow::Returned => tenders("t.returned"),
-        DrawerFlow::Expected => {
-            format!("{} UNION ALL {}", tenders("(t.tendered - t.change - t.returned)"), cash("c.effect", "4, 5, 6, 7"))
+        DrawerFlow::Expected => expected(""),
+        DrawerFlow::Counted => cash("c.amount", "8"),
+        DrawerFlow::OverShort => {
+            let counted = format!("SELECT 1 {CASH} AND c.drawer_id = $3 AND c.kind = 8");
+            format!("{} UNION ALL SELECT * FROM ({}) w WHERE EXISTS ({counted})", cash("c.amount", "8"), expected("-"))
         }
     }
 }

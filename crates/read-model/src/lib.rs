@@ -20,8 +20,10 @@ mod traits;
 use std::sync::Arc;
 
 pub use error::ReadModelError;
-pub use facts::{CashKind, CashRow, EventPlace, FactBlock, FactKind, FactRow, Facts, LineRow, TenderRow};
-pub use figure::{BlockAmount, DrawerFlow, Explained, Figure, FigureFact, FigureQuery, LineAmount, TaxPart, TenderFlow};
+pub use facts::{CashKind, CashRow, CompletionRow, DiscountRow, EventPlace, FactBlock, FactKind, FactRow, Facts, LineRow, TenderRow};
+pub use figure::{
+    BlockAmount, DiscountAmount, DrawerFlow, Explained, Figure, FigureFact, FigureQuery, LineAmount, StoreFigure, TaxPart, TenderFlow,
+};
 pub use rows::{
     Batch, DayRow, DayState, Fence, FigureDifference, Generation, Heartbeat, OrderPage, OrderRow, Orders, PROJECTION, Progress,
     ProjectionStatus, Quarantine, Seen, StoreProgress, StoreRow, StreamRow,

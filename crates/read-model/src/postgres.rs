@@ -175,10 +175,10 @@ async fn write_stores(
     sqlx::query(
         "INSERT INTO stores (generation, store_id, stream, ledger_id, revision, hash, recorded_at_us, currency, time_zone, name, latest_date, \
          day_open, z_number, z_hash, document_number, open_orders, completed_between, grand_total_sales, grand_total_returns, quarantine_reason, \
-         quarantine_revision, quarantined_at_us, skipped_records) \
+         quarantine_revision, quarantined_at_us, skipped_records, cutoff_minutes) \
          SELECT $1, * FROM UNNEST($2::text[], $3::bigint[], $4::uuid[], $5::bigint[], $6::bytea[], $7::bigint[], $8::text[], $9::text[], \
          $10::text[], $11::text[], $12::bigint[], $13::bigint[], $14::bytea[], $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[], \
-         $19::bigint[], $20::text[], $21::bigint[], $22::bigint[], $23::bigint[]) \
+         $19::bigint[], $20::text[], $21::bigint[], $22::bigint[], $23::bigint[], $24::bigint[]) \
          ON CONFLICT (generation, store_id) DO UPDATE SET stream = excluded.stream, ledger_id = excluded.ledger_id, \
          revision = excluded.revision, hash = excluded.hash, recorded_at_us = excluded.recorded_at_us, currency = excluded.currency, \
          time_zone = excluded.time_zone, name = excluded.name, latest_date = excluded.latest_date, day_open = excluded.day_open, \
@@ -186,7 +186,7 @@ async fn write_stores(
          open_orders = excluded.open_orders, completed_between = excluded.completed_between, grand_total_sales = excluded.grand_total_sales, \
          grand_total_returns = excluded.grand_total_returns, quarantine_reason = excluded.quarantine_reason, \
          quarantine_revision = excluded.quarantine_revision, quarantined_at_us = excluded.quarantined_at_us, \
-         skipped_records = excluded.skipped_records",
+         skipped_records = excluded.skipped_records, cutoff_minutes = excluded.cutoff_minutes",
     )
     .bind(generation.0)
     .bind(column(rows, |row| row.store.to_string()))
@@ -211,6 +211,7 @@ async fn write_stores(
     .bind(column(rows, |row| row.quarantine.as_ref().map_or(0, |quarantine| signed(quarantine.revision.0))))
     .bind(column(rows, |row| row.quarantine.as_ref().map_or(0, |quarantine| quarantine.at.as_microsecond())))
     .bind(column(rows, |row| row.quarantine.as_ref().map_or(0, |quarantine| signed(quarantine.skipped))))
+    .bind(column(rows, |row| i64::from(row.cutoff_minutes)))
     .execute(&mut **transaction)
     .await?;
     Ok(())

@@ -3,7 +3,7 @@
 use sqlx::{Postgres, Transaction};
 
 use crate::error::ReadModelError;
-use crate::facts::{CashRow, FactRow, Facts, LineRow, TenderRow};
+use crate::facts::{CashRow, CompletionRow, DiscountRow, FactRow, Facts, LineRow, TenderRow};
 use crate::postgres::{column, text};
 use crate::rows::Generation;
 use crate::shared::signed;
@@ -15,7 +15,9 @@ pub(crate) async fn write_facts(
 ) -> Result<(), ReadModelError> {
     write_orders_facts(transaction, generation, &facts.facts).await?;
     write_lines(transaction, generation, &facts.lines).await?;
+    write_discounts(transaction, generation, &facts.discounts).await?;
     write_tenders(transaction, generation, &facts.tenders).await?;
+    write_completions(transaction, generation, &facts.completions).await?;
     write_cash(transaction, generation, &facts.cash).await
 }
 
@@ -112,6 +114,56 @@ async fn write_tenders(
     .bind(column(rows, |row| row.change.minor()))
     .bind(column(rows, |row| row.taken.minor()))
     .bind(column(rows, |row| row.returned.minor()))
+    .execute(&mut **transaction)
+    .await?;
+    Ok(())
+}
+
+async fn write_discounts(
+    transaction: &mut Transaction<'_, Postgres>,
+    generation: Generation,
+    rows: &[DiscountRow],
+) -> Result<(), ReadModelError> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "INSERT INTO fact_discounts (generation, store_id, revision, event_index, position, source, discount_id, amount) \
+         SELECT $1, * FROM UNNEST($2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::text[], $8::bigint[]) \
+         ON CONFLICT DO NOTHING",
+    )
+    .bind(generation.0)
+    .bind(rows.iter().map(|row| row.store.as_str()).collect::<Vec<_>>())
+    .bind(column(rows, |row| signed(row.place.revision.0)))
+    .bind(column(rows, |row| i64::from(row.place.index)))
+    .bind(column(rows, |row| i64::from(row.position)))
+    .bind(column(rows, |row| i64::from(row.source)))
+    .bind(column(rows, |row| text(&row.discount_id)))
+    .bind(column(rows, |row| row.amount.minor()))
+    .execute(&mut **transaction)
+    .await?;
+    Ok(())
+}
+
+async fn write_completions(
+    transaction: &mut Transaction<'_, Postgres>,
+    generation: Generation,
+    rows: &[CompletionRow],
+) -> Result<(), ReadModelError> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "INSERT INTO completions (generation, store_id, revision, event_index, z_number, order_id, recorded_at_us) \
+         SELECT $1, * FROM UNNEST($2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::uuid[], $7::bigint[]) ON CONFLICT DO NOTHING",
+    )
+    .bind(generation.0)
+    .bind(rows.iter().map(|row| row.store.as_str()).collect::<Vec<_>>())
+    .bind(column(rows, |row| signed(row.place.revision.0)))
+    .bind(column(rows, |row| i64::from(row.place.index)))
+    .bind(column(rows, |row| row.z_number))
+    .bind(column(rows, |row| row.order_id.uuid()))
+    .bind(column(rows, |row| row.recorded_at.as_microsecond()))
     .execute(&mut **transaction)
     .await?;
     Ok(())

@@ -64,6 +64,8 @@ pub struct StoreRow {
     pub chain: Option<ChainState>,
     pub currency: Option<Currency>,
     pub time_zone: String,
+    /// Minutes after local midnight at which a business day begins.
+    pub cutoff_minutes: u32,
     pub name: BTreeMap<String, String>,
     pub latest_date: Option<BusinessDate>,
     /// Whether `latest_date` is open.
@@ -94,6 +96,7 @@ impl StoreRow {
             chain: None,
             currency: None,
             time_zone: String::new(),
+            cutoff_minutes: 0,
             name: BTreeMap::new(),
             latest_date: None,
             day_open: false,

@@ -15,6 +15,8 @@ pub(crate) const JOIN_LINES: &str = "JOIN fact_lines l ON l.generation = f.gener
                                      AND l.revision = f.revision AND l.event_index = f.event_index";
 pub(crate) const JOIN_TENDERS: &str = "JOIN fact_tenders t ON t.generation = f.generation + 0 AND t.store_id = f.store_id || '' \
                                        AND t.revision = f.revision AND t.event_index = f.event_index";
+pub(crate) const JOIN_DISCOUNTS: &str = "JOIN fact_discounts x ON x.generation = f.generation + 0 AND x.store_id = f.store_id || '' \
+                                         AND x.revision = f.revision AND x.event_index = f.event_index";
 const JOIN_ORDERS: &str = "JOIN orders o ON o.generation = f.generation + 0 AND o.store_id = f.store_id || '' AND o.order_id = f.order_id";
 
 /// Z reports of a store by number.
@@ -167,6 +169,9 @@ macro_rules! settlement {
                 3 => "OrderRefunded",
                 4 => "BusinessDayOpened",
                 5..=7 => "CashMoved",
+                8 => "BusinessDayClosed",
+                9 => "DrawerCounted",
+                10 => "OrderCompleted",
                 kind => return Err(corrupt("kind")(&format!("{kind} is no kind of fact"))),
             };
             Ok(FigureFact {

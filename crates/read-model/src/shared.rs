@@ -38,8 +38,8 @@ macro_rules! live {
 
 macro_rules! store_columns {
     () => {
-        "s.store_id, s.stream, s.ledger_id, s.revision, s.hash, s.recorded_at_us, s.currency, s.time_zone, s.name, s.latest_date, \
-         s.day_open, s.z_number, s.z_hash, s.document_number, s.open_orders, s.completed_between, s.grand_total_sales, s.grand_total_returns, \
+        "s.store_id, s.stream, s.ledger_id, s.revision, s.hash, s.recorded_at_us, s.currency, s.time_zone, s.cutoff_minutes, s.name, \
+         s.latest_date, s.day_open, s.z_number, s.z_hash, s.document_number, s.open_orders, s.completed_between, s.grand_total_sales, s.grand_total_returns, \
          s.quarantine_reason, s.quarantine_revision, s.quarantined_at_us, s.skipped_records"
     };
 }
@@ -131,6 +131,7 @@ macro_rules! backend {
                 chain,
                 currency,
                 time_zone: row.try_get("time_zone")?,
+                cutoff_minutes: u32::try_from(row.try_get::<i64, _>("cutoff_minutes")?).map_err(|error| corrupt("cutoff_minutes")(&error))?,
                 name: serde_json::from_str(row.try_get("name")?).map_err(|error| corrupt("name")(&error))?,
                 latest_date: date(row.try_get("latest_date")?)?,
                 day_open: row.try_get::<i64, _>("day_open")? != 0,

@@ -179,6 +179,7 @@ struct StoreJson<'a> {
     recorded_at_us: i64,
     currency: &'a str,
     time_zone: &'a str,
+    cutoff_minutes: u32,
     name: String,
     latest_date: String,
     day_open: u8,
@@ -207,6 +208,7 @@ impl<'a> StoreJson<'a> {
             recorded_at_us: row.chain.map_or(0, |chain| chain.recorded_at_us),
             currency: row.currency.as_ref().map_or("", Currency::as_str),
             time_zone: &row.time_zone,
+            cutoff_minutes: row.cutoff_minutes,
             name: json(&row.name)?,
             latest_date: row.latest_date.map(|date| date.to_string()).unwrap_or_default(),
             day_open: u8::from(row.day_open),
@@ -233,13 +235,14 @@ async fn write_stores(transaction: &mut Transaction<'_, Sqlite>, generation: Gen
     sqlx::query(
         "INSERT OR REPLACE INTO stores (generation, store_id, stream, ledger_id, revision, hash, recorded_at_us, currency, time_zone, \
          name, latest_date, day_open, z_number, z_hash, document_number, open_orders, completed_between, grand_total_sales, grand_total_returns, \
-         quarantine_reason, quarantine_revision, quarantined_at_us, skipped_records) \
+         quarantine_reason, quarantine_revision, quarantined_at_us, skipped_records, cutoff_minutes) \
          SELECT $1, value ->> 'store_id', value ->> 'stream', unhex(value ->> 'ledger_id'), value ->> 'revision', unhex(value ->> 'hash'), \
          value ->> 'recorded_at_us', value ->> 'currency', value ->> 'time_zone', value ->> 'name', value ->> 'latest_date', \
          value ->> 'day_open', value ->> 'z_number', unhex(value ->> 'z_hash'), value ->> 'document_number', value ->> 'open_orders', \
          value ->> 'completed_between', \
          value ->> 'grand_total_sales', value ->> 'grand_total_returns', value ->> 'quarantine_reason', \
-         value ->> 'quarantine_revision', value ->> 'quarantined_at_us', value ->> 'skipped_records' FROM json_each($2)",
+         value ->> 'quarantine_revision', value ->> 'quarantined_at_us', value ->> 'skipped_records', \
+         value ->> 'cutoff_minutes' FROM json_each($2)",
     )
     .bind(generation.0)
     .bind(json(&values)?)

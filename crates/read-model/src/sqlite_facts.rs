@@ -3,7 +3,7 @@
 use sqlx::{Sqlite, Transaction};
 
 use crate::error::ReadModelError;
-use crate::facts::{CashRow, FactRow, Facts, LineRow, TenderRow};
+use crate::facts::{CashRow, CompletionRow, DiscountRow, FactRow, Facts, LineRow, TenderRow};
 use crate::rows::Generation;
 use crate::shared::json;
 use crate::sqlite::Blobs;
@@ -15,7 +15,9 @@ pub(crate) async fn write_facts(
 ) -> Result<(), ReadModelError> {
     write_orders_facts(transaction, generation, &facts.facts).await?;
     write_lines(transaction, generation, &facts.lines).await?;
+    write_discounts(transaction, generation, &facts.discounts).await?;
     write_tenders(transaction, generation, &facts.tenders).await?;
+    write_completions(transaction, generation, &facts.completions).await?;
     write_cash(transaction, generation, &facts.cash).await
 }
 
@@ -138,6 +140,61 @@ async fn write_tenders(
     )
     .bind(generation.0)
     .bind(json(&values)?)
+    .execute(&mut **transaction)
+    .await?;
+    Ok(())
+}
+
+async fn write_discounts(
+    transaction: &mut Transaction<'_, Sqlite>,
+    generation: Generation,
+    rows: &[DiscountRow],
+) -> Result<(), ReadModelError> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let values: Vec<_> = rows
+        .iter()
+        .map(|row| {
+            let (revision, index) = (row.place.revision.0, row.place.index);
+            (row.store.as_str(), revision, index, row.position, row.source, &row.discount_id, row.amount.minor())
+        })
+        .collect();
+    sqlx::query(
+        "INSERT OR REPLACE INTO fact_discounts (generation, store_id, revision, event_index, position, source, discount_id, amount) \
+         SELECT $1, value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6 FROM json_each($2)",
+    )
+    .bind(generation.0)
+    .bind(json(&values)?)
+    .execute(&mut **transaction)
+    .await?;
+    Ok(())
+}
+
+async fn write_completions(
+    transaction: &mut Transaction<'_, Sqlite>,
+    generation: Generation,
+    rows: &[CompletionRow],
+) -> Result<(), ReadModelError> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let mut blobs = Blobs::default();
+    let values: Vec<_> = rows
+        .iter()
+        .map(|row| {
+            let (revision, index) = (row.place.revision.0, row.place.index);
+            let order = blobs.push(row.order_id.uuid().as_bytes());
+            (row.store.as_str(), revision, index, row.z_number, order, row.recorded_at.as_microsecond())
+        })
+        .collect();
+    sqlx::query(
+        "INSERT OR REPLACE INTO completions (generation, store_id, revision, event_index, z_number, order_id, recorded_at_us) \
+         SELECT $1, value ->> 0, value ->> 1, value ->> 2, value ->> 3, substr($3, value ->> 4, 16), value ->> 5 FROM json_each($2)",
+    )
+    .bind(generation.0)
+    .bind(json(&values)?)
+    .bind(blobs.0)
     .execute(&mut **transaction)
     .await?;
     Ok(())

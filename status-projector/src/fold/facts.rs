@@ -4,7 +4,7 @@ use contract::api::ordering as api;
 use contract::event::{OrderCancelled, OrderPlaced, OrderRefunded, ReturnedLine, ReturnedTender, TaxAmount, TenderKind};
 use contract::{BusinessDate, Money, OrderId, StoreId};
 use jiff::Timestamp;
-use read_model::{EventPlace, FactBlock, FactKind, FactRow, Facts, LineRow, TenderRow};
+use read_model::{DiscountRow, EventPlace, FactBlock, FactKind, FactRow, Facts, LineRow, TenderRow};
 
 use super::figures::{ReturnBlock, drawer_name};
 use super::poison::{Poison, difference, sum};
@@ -98,6 +98,14 @@ pub(crate) fn sale(place: &Place, date: BusinessDate, order_id: OrderId, placed:
         })
         .collect();
     share_vat(&mut lines, &placed.taxes)?;
+    let discounts = placed.discounts.iter().zip(0..).map(|(discount, position)| DiscountRow {
+        store: place.store.clone(),
+        place: place.place,
+        position,
+        source: discount.source,
+        discount_id: discount.discount_id.clone(),
+        amount: Money::new(discount.amount),
+    });
     let tenders = placed.tenders.iter().zip(0..).map(|(tender, position)| TenderRow {
         store: place.store.clone(),
         place: place.place,
@@ -127,7 +135,7 @@ pub(crate) fn sale(place: &Place, date: BusinessDate, order_id: OrderId, placed:
         net: Money::new(placed.net),
         vat: vat(&placed.taxes)?,
     };
-    Ok(Facts { facts: vec![fact], lines, tenders: tenders.collect(), cash: Vec::new() })
+    Ok(Facts { facts: vec![fact], lines, discounts: discounts.collect(), tenders: tenders.collect(), ..Facts::default() })
 }
 
 /// Something given back, which is known to balance and to be lines of `order`.
@@ -192,7 +200,7 @@ pub(crate) fn given_back(
         net,
         vat: vat(given.taxes)?,
     };
-    Ok(Facts { facts: vec![fact], lines, tenders: tenders.collect(), cash: Vec::new() })
+    Ok(Facts { facts: vec![fact], lines, tenders: tenders.collect(), ..Facts::default() })
 }
 
 fn drawer(kind: i32, named: &str) -> String {

@@ -13,7 +13,7 @@ use event_log::{Record, RecordHash, Revision};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use prost::Message as _;
-use read_model::{CashKind, CashRow, DayRow, DayState, EventPlace, Facts, OrderRow, StoreRow};
+use read_model::{CashKind, CashRow, CompletionRow, DayRow, DayState, EventPlace, Facts, OrderRow, StoreRow};
 
 use super::facts::{self, GivenBack};
 use super::figures::{Figures, ReturnBlock, Returned, drawer_name};
@@ -124,6 +124,7 @@ impl StoreFold {
             Event::LedgerOpened(opened) => self.open_ledger(place, opened),
             Event::StoreConfigured(settings) => {
                 self.row.time_zone.clone_from(&settings.time_zone);
+                self.row.cutoff_minutes = settings.cutoff_minutes;
                 self.row.name.clone_from(&settings.store_name);
                 Ok(())
             }
@@ -132,7 +133,7 @@ impl StoreFold {
             Event::PreparationStarted(_) | Event::OrderReady(_) | Event::MemberAttached(_) | Event::MembershipResolved(_) => {
                 self.on_order(place, event)
             }
-            Event::OrderCompleted(_) => {
+            Event::OrderCompleted(completed) => {
                 self.on_order(place, event)?;
                 self.row.open_orders -= 1;
                 match self.open_day_fold(place)? {
@@ -140,6 +141,13 @@ impl StoreFold {
                     // Between two days: it counts in the next one.
                     None => self.row.completed_between += 1,
                 }
+                self.facts.completions.push(CompletionRow {
+                    store: self.row.store.clone(),
+                    place: place.at(),
+                    z_number: self.row.z_number + 1,
+                    order_id: order_id(&completed.order_id)?,
+                    recorded_at: place.record.header().recorded_at,
+                });
                 Ok(())
             }
             Event::OrderCancelled(cancelled) => {
@@ -194,6 +202,7 @@ impl StoreFold {
         let currency = Currency::new(&opened.currency_code).map_err(|error| Poison::Illegal(error.to_string()))?;
         self.row.currency = Some(currency);
         self.row.time_zone.clone_from(&opened.time_zone);
+        self.row.cutoff_minutes = opened.cutoff_minutes;
         self.row.name.clone_from(&opened.store_name);
         Ok(())
     }
@@ -211,18 +220,10 @@ impl StoreFold {
         figures.completed(completed);
         for (float, position) in opened.floats.iter().zip(0..) {
             figures.float(&float.drawer_id, float.amount)?;
-            self.facts.cash.push(CashRow {
-                store: self.row.store.clone(),
-                place: place.at(),
-                position,
-                kind: CashKind::OpeningFloat,
-                business_date: date,
-                recorded_at: place.record.header().recorded_at,
-                drawer_id: drawer_name(&float.drawer_id).to_owned(),
-                amount: Money::new(float.amount),
-                effect: Money::new(float.amount),
-                reason_code: String::new(),
-            });
+            let amounts = [float.amount, float.amount];
+            self.facts
+                .cash
+                .push(CashRow { position, ..cash_row(&self.row, place, CashKind::OpeningFloat, date, &float.drawer_id, amounts) });
         }
         let bound = |at: &Option<prost_types::Timestamp>| {
             at.as_ref().and_then(timestamp_from_proto).ok_or_else(|| Poison::Illegal(format!("business day {date} has no start or end")))
@@ -307,23 +308,15 @@ impl StoreFold {
         let before = day.figures.expected(&moved.drawer_id);
         day.figures.cash(moved)?;
         let effect = day.figures.expected(&moved.drawer_id).checked_sub(before).ok_or(Poison::Overflow("a cash movement"))?;
-        let business_date = day.row.date;
-        self.facts.cash.push(CashRow {
-            store: self.row.store.clone(),
-            place: place.at(),
-            position: 0,
-            kind: match moved.kind() {
-                CashMovementKind::PaidIn => CashKind::PaidIn,
-                CashMovementKind::PaidOut => CashKind::PaidOut,
-                CashMovementKind::Float | CashMovementKind::Unspecified => CashKind::Float,
-            },
-            business_date,
-            recorded_at: place.record.header().recorded_at,
-            drawer_id: drawer_name(&moved.drawer_id).to_owned(),
-            amount: Money::new(moved.amount),
-            effect: Money::new(effect),
-            reason_code: moved.reason_code.clone(),
-        });
+        let date = day.row.date;
+        let kind = match moved.kind() {
+            CashMovementKind::PaidIn => CashKind::PaidIn,
+            CashMovementKind::PaidOut => CashKind::PaidOut,
+            CashMovementKind::Float | CashMovementKind::Unspecified => CashKind::Float,
+        };
+        let reason_code = moved.reason_code.clone();
+        let row = cash_row(&self.row, place, kind, date, &moved.drawer_id, [moved.amount, effect]);
+        self.facts.cash.push(CashRow { reason_code, ..row });
         Ok(())
     }
 
@@ -339,6 +332,8 @@ impl StoreFold {
         }
         day.row.revision = revision;
         day.changed = true;
+        let amounts = [counted.counted, 0];
+        self.facts.cash.push(cash_row(&self.row, place, CashKind::CountedLate, date, &counted.drawer_id, amounts));
         Ok(())
     }
 
@@ -360,9 +355,12 @@ impl StoreFold {
         let recorded = closed.report.as_ref().ok_or_else(|| Poison::Illegal("a Z without a report".into()))?;
         let (open_orders, recorded_at) = (self.row.open_orders, place.record.header().recorded_at);
         let day = self.day(place, &closed.business_date)?;
+        let date = day.row.date;
+        let mut counts = Vec::new();
         for drawer in &recorded.drawers {
             if let Some(counted) = drawer.counted {
                 day.figures.counted(&drawer.drawer_id, counted)?;
+                counts.push((&drawer.drawer_id, counted));
             }
         }
         let projected = day.figures.report(open_orders)?;
@@ -380,6 +378,9 @@ impl StoreFold {
         self.row.z_number = closed.z_number;
         self.row.z_hash = place.record.hash();
         self.row.day_open = false;
+        for ((drawer, counted), position) in counts.into_iter().zip(0..) {
+            self.facts.cash.push(CashRow { position, ..cash_row(&self.row, place, CashKind::Counted, date, drawer, [counted, 0]) });
+        }
         Ok(())
     }
 
@@ -423,6 +424,22 @@ impl StoreFold {
         }
         self.row.document_number = number;
         Ok(())
+    }
+}
+
+/// Cash of a drawer: the amount, and its effect on what the drawer should hold.
+fn cash_row(store: &StoreRow, place: &Place<'_>, kind: CashKind, date: BusinessDate, drawer: &str, [amount, effect]: [i64; 2]) -> CashRow {
+    CashRow {
+        store: store.store.clone(),
+        place: place.at(),
+        position: 0,
+        kind,
+        business_date: date,
+        recorded_at: place.record.header().recorded_at,
+        drawer_id: drawer_name(drawer).to_owned(),
+        amount: Money::new(amount),
+        effect: Money::new(effect),
+        reason_code: String::new(),
     }
 }
 

@@ -44,7 +44,7 @@ fn calls(reason: Reason) -> &'static str {
         Reason::OutcomeUnknown | Reason::TooManyConflicts => MUTATIONS,
         Reason::ClockSuspect => "PlaceOrder, CancelOrder, RefundOrder, RecordCashMovement",
         Reason::DayClosed => "RecordCashMovement, CloseBusinessDay",
-        Reason::DayNotBegun => "RecordCashMovement, CloseBusinessDay, GetZReport, ExplainFigure",
+        Reason::DayNotBegun => "RecordCashMovement, CloseBusinessDay, GetDailySales, GetZReport, ExplainFigure",
         Reason::TooManyKinds => "PlaceOrder, CancelOrder, RefundOrder, RecordCashMovement",
         Reason::OpenOrders => "CloseBusinessDay",
     }

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use contract::api::query::query_service_client::QueryServiceClient;
 use contract::api::query::settlement_service_client::SettlementServiceClient;
 use contract::api::query::{
-    ExplainFigureRequest, GetSalesRequest, GetXReportRequest, GetZReportRequest, ListZReportsRequest, SalesBasis, SalesGrouping, SalesRow,
-    get_z_report_request::Key,
+    ExplainFigureRequest, GetDailySalesRequest, GetSalesRequest, GetXReportRequest, GetZReportRequest, ListZReportsRequest, SalesBasis,
+    SalesGrouping, SalesRow, get_z_report_request::Key,
 };
 use contract::api::types::{Block, BusinessDayState, DayReport, Money, TenderKind};
+use contract::event::{DrawerCounted, event::Event};
 use contract::{ConsistencyToken, StoreId, event};
 use event_log::sqlite::SqliteLog;
 use event_log::{EventLog, Expectation, Outcome, Record, Revision};
@@ -203,9 +205,11 @@ fn figures(report: &DayReport) -> BTreeMap<String, i64> {
         put(format!("tenders.{kind}"), &["taken", "returned", "net"], &values);
     }
     for own in &report.drawers {
-        let values = [&own.float, &own.tendered, &own.change, &own.returned, &own.paid_in, &own.paid_out, &own.expected];
-        let names = ["float", "tendered", "change", "returned", "paid_in", "paid_out", "expected"];
-        put(format!("drawers.{}", own.drawer_id), &names, &values.map(|money| minor(money.as_ref())));
+        let flows = [&own.float, &own.tendered, &own.change, &own.returned, &own.paid_in, &own.paid_out, &own.expected];
+        let values = [flows.as_slice(), &[&own.counted, &own.over_short]].concat();
+        let names = ["float", "tendered", "change", "returned", "paid_in", "paid_out", "expected", "counted", "over_short"];
+        let values: Vec<i64> = values.into_iter().map(|money| minor(money.as_ref())).collect();
+        put(format!("drawers.{}", own.drawer_id), &names, &values);
     }
     let amounts = ["units", "gross", "discount", "net"];
     for own in &report.items {
@@ -220,6 +224,24 @@ fn figures(report: &DayReport) -> BTreeMap<String, i64> {
         let values = [own.orders, minor(own.gross.as_ref()), minor(own.discount.as_ref()), minor(own.net.as_ref())];
         put(format!("hours.{}", own.hour), &["orders", "gross", "discount", "net"], &values);
     }
+    for own in &report.discounts {
+        let source = own.source().as_str_name().trim_start_matches("DISCOUNT_SOURCE_").to_lowercase();
+        put(format!("discounts.{source}.{}", own.discount_id), &["count", "amount"], &[own.count, minor(own.amount.as_ref())]);
+    }
+    let single = [
+        ("carried_in", report.carried_in),
+        ("completed", report.completed),
+        ("cancelled", report.cancelled),
+        ("carried_out", report.carried_out),
+        ("first_ticket", report.first_ticket),
+        ("last_ticket", report.last_ticket),
+        ("first_document", report.first_document),
+        ("last_document", report.last_document),
+        ("grand_total_sales", minor(report.grand_total_sales.as_ref())),
+        ("grand_total_returns", minor(report.grand_total_returns.as_ref())),
+        ("grand_total", minor(report.grand_total.as_ref())),
+    ];
+    all.extend(single.map(|(name, value)| (name.to_owned(), value)));
     all
 }
 
@@ -279,8 +301,18 @@ async fn settle(rig: &Rig) -> Result<Ledger> {
     };
     ensure!(same == x, "{same:?}\n{x:?}");
     for (figure, value) in figures(&z) {
-        ensure!(rig.explain("gangnam", "2026-03-02", &figure).await?.0 == value, "{figure}");
+        let (said, amounts) = rig.explain("gangnam", "2026-03-02", &figure).await?;
+        ensure!(said == value && amounts.iter().sum::<i64>() == value, "{figure}: {value}, {said}, {amounts:?}");
     }
+
+    // Counted after the close: the report stays as it was, the count is shown beside it. Yesterday nobody had counted.
+    let count = DrawerCounted { business_date: "2026-03-01".into(), drawer_id: "main".into(), counted: 9_900, expected: 10_000 };
+    rig.append(&[sound(ledger.append(vec![Event::DrawerCounted(count)]))?]).await?;
+    let request = GetZReportRequest { store_id: "gangnam".into(), key: Some(Key::ZNumber(1)), at_least: rig.token(&ledger)? };
+    let answer = rig.client.clone().get_z_report(request).await?.into_inner();
+    let late: Vec<_> = answer.late_counts.iter().map(|row| (row.drawer_id.as_str(), minor(row.over_short.as_ref()))).collect();
+    ensure!(late == [("main", -100)] && answer.differences.is_empty(), "{answer:?}");
+    ensure!(answer.report.is_some_and(|z| z.drawers.first().is_some_and(|drawer| drawer.counted.is_none())));
 
     let mut london = sound(Ledger::at("london", "Europe/London", "GBP", "2026-03-02T09:00:00Z"))?;
     rig.append(&[sound(london.open_day("2026-03-02", &[]))?]).await?;
@@ -355,6 +387,11 @@ async fn refusals(rig: &Rig, ledger: &mut Ledger) -> Result<()> {
     refused(client.get_z_report(date("2026-02-20")).await, Code::NotFound, "NO_SUCH_DAY", "did not trade")?;
     let none = GetZReportRequest { key: None, ..date("") };
     refused(client.get_z_report(none).await, Code::InvalidArgument, "INVALID_ARGUMENT", "name a business date")?;
+    // At 19:00 in Seoul it is the 2nd until 04:00.
+    let daily = |date: &str| GetDailySalesRequest { store_id: "gangnam".into(), business_date: date.into(), at_least: vec![] };
+    let mut query = QueryServiceClient::new(rig.channel.clone());
+    refused(query.get_daily_sales(daily("2026-03-03")).await, Code::FailedPrecondition, "DAY_NOT_BEGUN", "today is 2026-03-02")?;
+    ensure!(query.get_daily_sales(daily("2026-02-20")).await?.into_inner().state() == BusinessDayState::NoTrade);
     let open = sound(ledger.open_day("2026-03-03", &[]))?;
     rig.append(&[open]).await?;
     let token = rig.token(ledger)?;

@@ -196,7 +196,14 @@ impl Show {
         let key = self.z.map(get_z_report_request::Key::ZNumber).or(self.date.map(get_z_report_request::Key::BusinessDate));
         let request = GetZReportRequest { store_id: self.store, key, at_least: self.at_least };
         let answer = clients.settlement.clone().get_z_report(call(request)).await?.into_inner();
-        format.print(&answer, |answer| answer.report.as_ref().map(|report| print(report, &answer.differences)).unwrap_or_default())
+        format.print(&answer, |answer| {
+            let mut text = answer.report.as_ref().map(|report| print(report, &answer.differences)).unwrap_or_default();
+            for drawer in &answer.late_counts {
+                let (counted, over_short) = (money(drawer.counted.as_ref()), money(drawer.over_short.as_ref()));
+                text += &format!("마감 후 실사 counted later {}: {counted}, over/short {over_short}\n", drawer.drawer_id);
+            }
+            text
+        })
     }
 }
 
