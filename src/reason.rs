@@ -51,6 +51,7 @@ reasons! {
     UnknownOption "UNKNOWN_OPTION" NotFound "The item has no option with this id. Fetch the menu again.";
     UnknownMember "UNKNOWN_MEMBER" NotFound "There is no member with this id, or the member has withdrawn.";
     UnknownOrder "UNKNOWN_ORDER" NotFound "The store has no order with this id.";
+    NotFound "NOT_FOUND" NotFound "There is nothing at this address. GET /v1/export lists what there is over HTTP.";
     NoSuchDay "NO_SUCH_DAY" NotFound "There is no such business day or report: the store has not traded on it, or it is not open, or not closed. The message says which.";
     IdReused "ID_REUSED" AlreadyExists "The id was used for a command with other content. Make a new id for a new command.";
     PhoneInUse "PHONE_IN_USE" AlreadyExists "Another member has this phone number.";

@@ -32,6 +32,7 @@ pub async fn run(config: Config, members: Members, listener: TcpListener, shutdo
         descriptors: contract::DESCRIPTORS,
         call_timeout: CALL_TIMEOUT,
         describe: |status| contract::describe(status, Reason::OutcomeUnknown),
+        http1: false,
     };
     let service = Service { members: members.clone(), benefits: config.benefits, clock };
     let routes = |health: HealthReporter| {

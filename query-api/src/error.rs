@@ -4,6 +4,8 @@ use contract::{Reason, Rejection};
 use read_model::ReadModelError;
 use tonic::Status;
 
+use crate::export::EncodeError;
+
 /// When to try again after the read model's database was away.
 const DATABASE_RETRY: Duration = Duration::from_secs(1);
 
@@ -18,6 +20,10 @@ pub(crate) enum QueryError {
     Stored { what: &'static str, cause: prost::DecodeError },
     #[error("the read model's database did not answer in time")]
     Slow,
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+    #[error("the export was cut off: {0}")]
+    Cut(&'static str),
     /// Said by the one task that looks for all who wait.
     #[error("the read model's database is not available: {0}")]
     Away(String),
@@ -37,7 +43,11 @@ impl From<QueryError> for Status {
                 let message = format!("The read model cannot be read: {problem}.");
                 Rejection::new(Reason::ReadModelUnavailable, message).retry_after(DATABASE_RETRY).to_status()
             }
-            QueryError::ReadModel(_) | QueryError::Stored { .. } => {
+            QueryError::Cut(why) => {
+                let message = format!("The export was cut off: {why}. What was received is not complete; ask again.");
+                Rejection::new(Reason::ReadModelUnavailable, message).retry_after(DATABASE_RETRY).to_status()
+            }
+            QueryError::ReadModel(_) | QueryError::Stored { .. } | QueryError::Encode(_) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "a query failed");
                 Rejection::new(Reason::Internal, Reason::Internal.meaning()).to_status()
             }

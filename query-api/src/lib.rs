@@ -1,10 +1,13 @@
 //! Answers what tills, status screens and analysts ask, from the read model alone.
 //!
+//! gRPC, and on the same port HTTP/1.1 for what people fetch as files.
+//!
 //! A read may name consistency tokens (`at_least`): it waits until the read model reflects them. One task of the process looks at the
 //! read model for all who wait, called by notifications and every 50 ms by itself.
 
 mod admin;
 mod error;
+pub mod export;
 mod figure;
 mod page;
 mod request;
@@ -64,10 +67,12 @@ pub fn routes(reader: Arc<dyn ReadModelReader>, shutdown: &Shutdown, clock: Cloc
             () = soft.cancelled() => {}
         }
     });
-    let queries = Arc::new(Queries { reader: reader.clone(), waiters, clock });
-    Routes::new(QueryServiceServer::from_arc(queries.clone()))
-        .add_service(SettlementServiceServer::from_arc(queries))
-        .add_service(AdminServiceServer::new(admin::Admin { reader }))
+    let exports = export::places();
+    let queries = Arc::new(Queries { reader: reader.clone(), waiters, clock, shutdown: shutdown.clone(), exports });
+    let services = Routes::new(QueryServiceServer::from_arc(queries.clone()))
+        .add_service(SettlementServiceServer::from_arc(queries.clone()))
+        .add_service(AdminServiceServer::new(admin::Admin { reader }));
+    services.into_axum_router().merge(export::http::router(queries)).fallback(export::http::not_found).into()
 }
 
 /// Serves queries on `listener` until the soft stop.
@@ -76,6 +81,7 @@ pub async fn run(reader: Arc<dyn ReadModelReader>, listener: TcpListener, shutdo
         descriptors: contract::DESCRIPTORS,
         call_timeout: CALL_TIMEOUT,
         describe: |status| contract::describe(status, Reason::TooStale),
+        http1: true,
     };
     let soft = shutdown.soft();
     let served = |reporter: HealthReporter| {

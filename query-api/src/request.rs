@@ -6,7 +6,7 @@ use std::time::Duration;
 use contract::api::types::{Freshness, OrderStatus};
 use contract::{BusinessDate, ConsistencyToken, Currency, Reason, Rejection, StoreId, Violation, timestamp_to_proto};
 use event_log::LogEpoch;
-use read_model::StoreRow;
+use read_model::{SalesStore, StoreRow};
 use runtime::{DeadlineLimits, deadline_of};
 use tokio::time::{Instant, timeout_at};
 use tonic::metadata::MetadataMap;
@@ -37,6 +37,16 @@ impl Fields {
 
     pub fn store(&mut self, text: &str) -> Option<StoreId> {
         self.take("store_id", StoreId::new(text))
+    }
+
+    /// Those of the stores named that are well-formed.
+    pub fn stores(&mut self, named: &[String], most: usize) -> Vec<StoreId> {
+        if named.len() > most {
+            let description = format!("at most {most} stores; none means all");
+            self.violations.push(Violation { field: "store_ids".into(), description });
+        }
+        let named = named.iter().take(most).enumerate();
+        named.filter_map(|(index, store)| self.take(&format!("store_ids[{index}]"), StoreId::new(store))).collect()
     }
 
     /// `Some(None)`: none is named.
@@ -103,4 +113,16 @@ pub(crate) fn freshness(store: &StoreRow, epoch: Option<LogEpoch>) -> Option<Fre
     let epoch = epoch?;
     let token = ConsistencyToken { log_id: epoch.log_id, epoch: epoch.epoch, store: store.store.clone(), revision: store.revision().0 };
     Some(Freshness { consistency_token: token.to_string(), as_of: store.recorded_at().map(timestamp_to_proto) })
+}
+
+/// Of several stores: no token, and the instant of the one furthest behind.
+pub(crate) fn freshness_of_all(stores: &[SalesStore]) -> Option<Freshness> {
+    let as_of = stores.iter().filter_map(|row| row.recorded_at).min().map(timestamp_to_proto);
+    let consistency_token = match stores {
+        [row] => row.epoch.map_or_else(String::new, |epoch| {
+            ConsistencyToken { log_id: epoch.log_id, epoch: epoch.epoch, store: row.store.clone(), revision: row.revision.0 }.to_string()
+        }),
+        _ => String::new(),
+    };
+    (!stores.is_empty()).then_some(Freshness { consistency_token, as_of })
 }

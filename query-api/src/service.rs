@@ -10,7 +10,8 @@ use contract::{BusinessDate, DayRule, OrderId, Reason, Rejection, StoreId, times
 use jiff::tz::TimeZone;
 use prost::Message as _;
 use read_model::{OrderPage, ReadModelReader, StoreRow};
-use runtime::Clock;
+use runtime::{Clock, Shutdown};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
@@ -27,6 +28,9 @@ pub(crate) struct Queries {
     pub reader: Arc<dyn ReadModelReader>,
     pub waiters: Waiters,
     pub clock: Clock,
+    /// Where exports that are under way run.
+    pub shutdown: Shutdown,
+    pub exports: Arc<Semaphore>,
 }
 
 #[tonic::async_trait]

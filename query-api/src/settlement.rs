@@ -2,8 +2,8 @@
 
 use contract::api::query::settlement_service_server::SettlementService;
 use contract::api::query::{
-    ExplainFigureRequest, ExplainFigureResponse, FigureFact, GetSalesRequest, GetSalesResponse, GetXReportRequest, GetXReportResponse,
-    GetZReportRequest, GetZReportResponse, ListZReportsRequest, ListZReportsResponse, get_z_report_request::Key,
+    ExplainFigureRequest, ExplainFigureResponse, ExportSalesRequest, FigureFact, GetSalesRequest, GetSalesResponse, GetXReportRequest,
+    GetXReportResponse, GetZReportRequest, GetZReportResponse, ListZReportsRequest, ListZReportsResponse, get_z_report_request::Key,
 };
 use contract::api::types::{DayReport, DrawerSales};
 use contract::event::{self, BusinessDayClosed};
@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
 use crate::error::QueryError;
+use crate::export::Rows;
 use crate::figure;
 use crate::page;
 use crate::request::{Fields, answer_by, by, freshness, known, no_such_day, tokens, unknown_store};
@@ -53,6 +54,13 @@ impl SettlementService for Queries {
     async fn explain_figure(&self, request: Request<ExplainFigureRequest>) -> Result<Response<ExplainFigureResponse>, Status> {
         let deadline = answer_by(request.metadata());
         Ok(Response::new(self.explain(request.into_inner(), deadline).await?))
+    }
+
+    type ExportSalesStream = Rows;
+
+    async fn export_sales(&self, request: Request<ExportSalesRequest>) -> Result<Response<Rows>, Status> {
+        let deadline = answer_by(request.metadata());
+        Ok(Response::new(self.export_rows(request.get_ref(), deadline).await?))
     }
 }
 

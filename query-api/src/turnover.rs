@@ -1,14 +1,13 @@
 //! Sales over dates and stores.
 
 use contract::api::query::{GetSalesRequest, GetSalesResponse, SalesBasis as Basis, SalesGrouping as Grouping, SalesRow};
-use contract::api::types::Freshness;
-use contract::{BusinessDate, ConsistencyToken, Money, Reason, Rejection, StoreId, Violation, timestamp_to_proto};
-use read_model::{MAX_SALES_ROWS, Sales, SalesBasis, SalesGrouping, SalesQuery, SalesSum};
+use contract::{BusinessDate, Money, Reason, Rejection, Violation};
+use read_model::{MAX_SALES_ROWS, SalesBasis, SalesGrouping, SalesQuery, SalesSum};
 use tokio::time::Instant;
 
 use crate::error::QueryError;
 use crate::figure::tender_name;
-use crate::request::{Fields, by, tokens, unknown_store};
+use crate::request::{Fields, by, freshness_of_all, tokens, unknown_store};
 use crate::service::Queries;
 
 const MAX_STORES: usize = 1_000;
@@ -40,20 +39,13 @@ impl Queries {
                 total.count = rows.iter().filter(|row| row.currency_code == total.currency_code).map(|row| row.count).sum();
             }
         }
-        Ok(GetSalesResponse { rows, totals, freshness: freshness_of_all(&sales) })
+        Ok(GetSalesResponse { rows, totals, freshness: freshness_of_all(&sales.stores) })
     }
 }
 
 fn sales_query(request: &GetSalesRequest) -> Result<SalesQuery, QueryError> {
     let mut fields = Fields::default();
-    let mut stores = Vec::with_capacity(request.store_ids.len().min(MAX_STORES));
-    if request.store_ids.len() > MAX_STORES {
-        let description = format!("at most {MAX_STORES} stores; none means all");
-        fields.violations.push(Violation { field: "store_ids".into(), description });
-    }
-    for (index, store) in request.store_ids.iter().take(MAX_STORES).enumerate() {
-        stores.extend(fields.take(&format!("store_ids[{index}]"), StoreId::new(store)));
-    }
+    let stores = fields.stores(&request.store_ids, MAX_STORES);
     let first = fields.take("first_business_date", BusinessDate::parse(&request.first_business_date));
     let last = fields.take("last_business_date", BusinessDate::parse(&request.last_business_date));
     let days = first.zip(last).map(|(first, last)| (last.date() - first.date()).get_days());
@@ -103,15 +95,4 @@ fn membership_name(outcome: &str) -> &'static str {
         "3" => "unverified",
         _ => "none",
     }
-}
-
-fn freshness_of_all(sales: &Sales) -> Option<Freshness> {
-    let as_of = sales.stores.iter().filter_map(|row| row.recorded_at).min().map(timestamp_to_proto);
-    let consistency_token = match sales.stores.as_slice() {
-        [row] => row.epoch.map_or_else(String::new, |epoch| {
-            ConsistencyToken { log_id: epoch.log_id, epoch: epoch.epoch, store: row.store.clone(), revision: row.revision.0 }.to_string()
-        }),
-        _ => String::new(),
-    };
-    (!sales.stores.is_empty()).then_some(Freshness { consistency_token, as_of })
 }

@@ -113,6 +113,6 @@ pub async fn run(
         health.report_to(reporter);
         Routes::default()
     };
-    let options = ServeOptions { descriptors: contract::DESCRIPTORS, call_timeout: CALL_TIMEOUT, describe: |_| None };
+    let options = ServeOptions { descriptors: contract::DESCRIPTORS, call_timeout: CALL_TIMEOUT, describe: |_| None, http1: false };
     runtime::serve(listener, routes, options, &shutdown).await
 }

@@ -6,6 +6,7 @@
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod error;
+mod export;
 mod facts;
 mod figure;
 mod postgres;
@@ -20,6 +21,7 @@ mod traits;
 use std::sync::Arc;
 
 pub use error::ReadModelError;
+pub use export::{Column, ColumnKind, Export, ExportQuery, ExportTable, Exported, Value};
 pub use facts::{CashKind, CashRow, CompletionRow, DiscountRow, EventPlace, FactBlock, FactKind, FactRow, Facts, LineRow, TenderRow};
 pub use figure::{
     BlockAmount, DiscountAmount, DrawerFlow, Explained, Figure, FigureFact, FigureQuery, LineAmount, StoreFigure, TaxPart, TenderFlow,
@@ -29,7 +31,7 @@ pub use rows::{
     ProjectionStatus, Quarantine, Seen, StoreProgress, StoreRow, StreamRow,
 };
 pub use settlement::{MAX_SALES_ROWS, Sales, SalesBasis, SalesGrouping, SalesQuery, SalesStore, SalesSum, ZPage};
-pub use traits::{ReadModelReader, ReadModelWriter, SettlementReader};
+pub use traits::{ExportReader, ReadModelReader, ReadModelWriter, SettlementReader};
 
 /// Both sides of one database. Writer and reader of an embedded database must come from one handle, or the reader is not told of
 /// progress (it looks for itself, but later).

@@ -3,6 +3,7 @@
 use std::str::FromStr as _;
 use std::time::Duration;
 
+use contract::api::query::ExportSalesResponse;
 use contract::{BusinessDate, Currency, Money, OrderId, StoreId};
 use event_log::{ChainState, LogEpoch, Position, RecordHash, Revision, StreamIndex};
 use jiff::Timestamp;
@@ -13,6 +14,7 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::error::ReadModelError;
+use crate::export::{Export, ExportQuery, ExportTable, FACTS_A_PAGE, FromRow, REPORTS_A_PAGE, exporting, facts_sql, z_report};
 use crate::facts::EventPlace;
 use crate::figure::{Explained, FigureFact, FigureQuery};
 use crate::postgres_facts::write_facts;
@@ -24,7 +26,7 @@ use crate::settlement::{Sales, SalesQuery, SalesStore, SalesSum, ZPage, settleme
 use crate::shared::{
     backend, corrupt, day_columns, hash, instant, json, live, signed, store_and_epoch, store_columns, stream_columns, unsigned,
 };
-use crate::traits::{ReadModelReader, ReadModelWriter, SettlementReader};
+use crate::traits::{ExportReader, ReadModelReader, ReadModelWriter, SettlementReader};
 
 const SCHEMA: &str = "doppio_read";
 const CHANNEL: &str = "doppio_progress";
@@ -287,4 +289,6 @@ async fn write_days(transaction: &mut Transaction<'_, Postgres>, generation: Gen
 
 backend!(PostgresModel, PgRow, "(SELECT jsonb_array_elements_text($1::jsonb))", "(SELECT jsonb_array_elements_text($2::jsonb))");
 
-settlement!(PostgresModel, PgRow, "(SELECT jsonb_array_elements_text($1::jsonb))");
+settlement!(PostgresModel, PgRow, Postgres, "(SELECT jsonb_array_elements_text($1::jsonb))");
+
+exporting!(PostgresModel, PgRow, Postgres);

@@ -17,7 +17,8 @@ pub(crate) const JOIN_TENDERS: &str = "JOIN fact_tenders t ON t.generation = f.g
                                        AND t.revision = f.revision AND t.event_index = f.event_index";
 pub(crate) const JOIN_DISCOUNTS: &str = "JOIN fact_discounts x ON x.generation = f.generation + 0 AND x.store_id = f.store_id || '' \
                                          AND x.revision = f.revision AND x.event_index = f.event_index";
-const JOIN_ORDERS: &str = "JOIN orders o ON o.generation = f.generation + 0 AND o.store_id = f.store_id || '' AND o.order_id = f.order_id";
+pub(crate) const JOIN_ORDERS: &str =
+    "JOIN orders o ON o.generation = f.generation + 0 AND o.store_id = f.store_id || '' AND o.order_id = f.order_id";
 
 /// Z reports of a store by number.
 #[derive(Debug, Clone)]
@@ -150,7 +151,7 @@ impl SalesQuery {
 /// [`crate::SettlementReader`] for a backend with a method `snapshot`, which begins a transaction that reads at one instant.
 /// `$list` turns the JSON array in `$1` into rows.
 macro_rules! settlement {
-    ($model:ident, $row:ty, $list:literal) => {
+    ($model:ident, $row:ty, $database:ty, $list:literal) => {
         fn sales_sum(row: &$row) -> Result<SalesSum, ReadModelError> {
             Ok(SalesSum {
                 currency: Currency::new(row.try_get("currency")?).map_err(|error| corrupt("currency")(&error))?,
@@ -160,6 +161,29 @@ macro_rules! settlement {
                 returns_net: row.try_get("returns_net")?,
                 turnover_vat: row.try_get("turnover_vat")?,
             })
+        }
+
+        /// Of the stores named, or of all if none is, those that there are.
+        async fn stores_asked(snapshot: &mut Transaction<'static, $database>, named: &[StoreId]) -> Result<Vec<SalesStore>, ReadModelError> {
+            const STORES: &str = concat!(
+                "SELECT ",
+                store_columns!(),
+                ", c.log_id, c.epoch ",
+                store_and_epoch!(),
+                "WHERE s.generation = ",
+                live!(),
+                " AND (CAST($2 AS BIGINT) = 0 OR s.store_id IN ",
+                $list,
+                ") ORDER BY s.store_id"
+            );
+            let ids: Vec<&str> = named.iter().map(StoreId::as_str).collect();
+            let rows = sqlx::query(STORES).bind(json(&ids)?).bind(signed(ids.len() as u64)).fetch_all(&mut **snapshot).await?;
+            let store = |row| {
+                let store: StoreRow = store_row(row)?;
+                let (revision, recorded_at) = (store.revision(), store.recorded_at());
+                Ok(SalesStore { store: store.store, revision, recorded_at, epoch: epoch(row)? })
+            };
+            rows.iter().map(store).collect()
         }
 
         fn figure_fact(row: &$row) -> Result<FigureFact, ReadModelError> {
@@ -234,26 +258,11 @@ macro_rules! settlement {
             }
 
             async fn sales(&self, query: &SalesQuery) -> Result<Sales, ReadModelError> {
-                const STORES: &str = concat!(
-                    "SELECT ",
-                    store_columns!(),
-                    ", c.log_id, c.epoch ",
-                    store_and_epoch!(),
-                    "WHERE s.generation = ",
-                    live!(),
-                    " AND (CAST($2 AS BIGINT) = 0 OR s.store_id IN ",
-                    $list,
-                    ") ORDER BY s.store_id"
-                );
                 let ids: Vec<&str> = query.stores.iter().map(StoreId::as_str).collect();
                 let (named, ids) = (signed(ids.len() as u64), json(&ids)?);
                 let mut snapshot = self.snapshot().await?;
                 let mut sales = Sales::default();
-                for row in sqlx::query(STORES).bind(&ids).bind(named).fetch_all(&mut *snapshot).await? {
-                    let store = store_row(&row)?;
-                    let (revision, recorded_at) = (store.revision(), store.recorded_at());
-                    sales.stores.push(SalesStore { store: store.store, revision, recorded_at, epoch: epoch(&row)? });
-                }
+                sales.stores = stores_asked(&mut snapshot, &query.stores).await?;
                 for total in [false, true] {
                     let sums = sqlx::query(AssertSqlSafe(query.sql($list, total)))
                         .bind(&ids)

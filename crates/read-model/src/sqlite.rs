@@ -7,6 +7,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use contract::api::query::ExportSalesResponse;
 use contract::{BusinessDate, Currency, Money, OrderId, StoreId};
 use event_log::{ChainState, LogEpoch, Position, RecordHash, Revision, StreamIndex};
 use jiff::Timestamp;
@@ -17,6 +18,7 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::error::ReadModelError;
+use crate::export::{Export, ExportQuery, ExportTable, FACTS_A_PAGE, FromRow, REPORTS_A_PAGE, exporting, facts_sql, z_report};
 use crate::facts::EventPlace;
 use crate::figure::{Explained, FigureFact, FigureQuery};
 use crate::rows::{
@@ -28,7 +30,7 @@ use crate::shared::{
     backend, corrupt, day_columns, hash, instant, json, live, signed, store_and_epoch, store_columns, stream_columns, unsigned,
 };
 use crate::sqlite_facts::write_facts;
-use crate::traits::{ReadModelReader, ReadModelWriter, SettlementReader};
+use crate::traits::{ExportReader, ReadModelReader, ReadModelWriter, SettlementReader};
 
 const READERS: u32 = 4;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -334,4 +336,6 @@ async fn write_days(transaction: &mut Transaction<'_, Sqlite>, generation: Gener
 
 backend!(SqliteModel, SqliteRow, "(SELECT value FROM json_each($1))", "(SELECT value FROM json_each($2))");
 
-settlement!(SqliteModel, SqliteRow, "(SELECT value FROM json_each($1))");
+settlement!(SqliteModel, SqliteRow, Sqlite, "(SELECT value FROM json_each($1))");
+
+exporting!(SqliteModel, SqliteRow, Sqlite);

@@ -3,6 +3,7 @@ use event_log::{LogEpoch, StreamIndex};
 use tokio::sync::watch;
 
 use crate::error::ReadModelError;
+use crate::export::{Export, ExportQuery};
 use crate::figure::{Explained, FigureQuery};
 use crate::rows::{Batch, DayRow, Fence, Generation, Heartbeat, OrderPage, Orders, Progress, ProjectionStatus, Seen, StoreRow, StreamRow};
 use crate::settlement::{Sales, SalesQuery, ZPage};
@@ -54,7 +55,7 @@ pub trait ReadModelWriter: Send + Sync + 'static {
 /// The side of those who answer questions. Every answer is read at one instant, from the live generation.
 /// "Not found" is `None`.
 #[async_trait::async_trait]
-pub trait ReadModelReader: SettlementReader {
+pub trait ReadModelReader: SettlementReader + ExportReader {
     /// Whether the database answers and has the schema that this build reads.
     async fn check(&self) -> Result<(), ReadModelError>;
 
@@ -93,4 +94,12 @@ pub trait SettlementReader: Send + Sync + 'static {
 
     /// The facts behind a figure of a day.
     async fn explain(&self, query: &FigureQuery) -> Result<Option<Seen<Explained>>, ReadModelError>;
+}
+
+/// Whole tables.
+#[async_trait::async_trait]
+pub trait ExportReader: Send + Sync + 'static {
+    /// Begins to read a table of the live generation as it is now. Each export that is under way holds one of the few connections: the
+    /// caller bounds how many there are, and how long they take.
+    async fn export(&self, query: &ExportQuery) -> Result<Box<dyn Export>, ReadModelError>;
 }

@@ -29,6 +29,8 @@ pub struct ServeOptions {
     pub call_timeout: Duration,
     /// Gives a failure that comes from tonic itself its machine-readable details.
     pub describe: fn(&Status) -> Option<Status>,
+    /// Whether there are routes for HTTP/1.1 beside gRPC.
+    pub http1: bool,
 }
 
 /// Serves `routes` with health and reflection on a socket that the caller owns, until the soft stop; calls that are under way are
@@ -61,6 +63,7 @@ pub async fn serve(
         reporter.set_service_status("", tonic_health::ServingStatus::NotServing).await;
     };
     let server = Server::builder()
+        .accept_http1(options.http1)
         .concurrency_limit_per_connection(STREAMS_PER_CONNECTION as usize)
         .max_concurrent_streams(STREAMS_PER_CONNECTION)
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))

@@ -61,6 +61,7 @@ pub async fn run(
         descriptors: DESCRIPTORS,
         call_timeout: config.longest_call,
         describe: |status| contract::describe(status, Reason::OutcomeUnknown),
+        http1: false,
     };
     // The registry goes with the service, and with it the last sender to each store's task: that ends them.
     runtime::serve(

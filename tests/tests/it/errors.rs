@@ -35,6 +35,7 @@ fn calls(reason: Reason) -> &'static str {
         Reason::NothingLeftToRefund | Reason::CancelInstead => "RefundOrder",
         Reason::ReturnExceedsTender | Reason::ReturnsDoNotSum => "CancelOrder, RefundOrder",
         Reason::QuoteInvalid | Reason::QuoteExpired => "PlaceOrder",
+        Reason::NotFound => "HTTP",
         Reason::DayNotCounted => "CountDrawer",
         Reason::DatabaseUnavailable => "every call of member",
         Reason::LogChanged => "every mutation of ordering, every read of query-api",

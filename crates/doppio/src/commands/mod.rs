@@ -3,6 +3,7 @@
 mod demo;
 mod doctor;
 mod events;
+mod export;
 mod health;
 mod import;
 mod log;
@@ -53,6 +54,8 @@ enum Command {
     /// X and Z reports, cash, the day's close, and a check that recomputes them.
     #[command(subcommand)]
     Settle(settle::Settle),
+    /// Whole tables as files: orders, lines, refunds, tenders, Z reports.
+    Export(export::Export),
     /// The stores that have a ledger.
     Stores,
     /// How far the read model is behind the log.
@@ -88,6 +91,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Member(member) => target.with(|clients| member.run(clients, format)).await,
         Command::Sales(sales) => target.with(|clients| sales.run(clients, format)).await,
         Command::Settle(settle) => settle.run(&target, format).await,
+        Command::Export(export) => target.with(|clients| export.run(clients, format)).await,
         Command::Stores => target.with(|clients| sales::stores(clients, format)).await,
         Command::Status => target.with(|clients| status::run(clients, format)).await,
         Command::Events(events) => events.run(&target).await,

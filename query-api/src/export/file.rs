@@ -1,0 +1,199 @@
+//! Rows as a file: CSV, or Parquet.
+
+use contract::api::query::ExportSalesResponse;
+use jiff::civil::{Date, date};
+use read_model::{ExportTable, Exported, Value};
+
+use super::parquet::ParquetFile;
+
+#[derive(Debug, thiserror::Error)]
+pub enum EncodeError {
+    #[error("the CSV cannot be written: {0}")]
+    Csv(#[from] csv::Error),
+    #[error("the Parquet file cannot be written: {0}")]
+    Parquet(#[from] parquet::errors::ParquetError),
+    #[error("a row cannot be written: {0}")]
+    Io(#[from] std::io::Error),
+    #[error("column {column} holds {value:?}, which is not of its kind")]
+    Value { column: &'static str, value: String },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// RFC 4180 with a line of column names; UTF-8, instants and dates as in RFC 3339, nothing for null.
+    Csv,
+    /// Strings, 64-bit integers, dates, and instants in microseconds of UTC; compressed with Snappy.
+    Parquet,
+}
+
+impl Format {
+    pub const ALL: [Self; 2] = [Self::Csv, Self::Parquet];
+
+    /// The ending of file names.
+    #[must_use]
+    pub fn extension(self) -> &'static str {
+        match self {
+            Self::Csv => "csv",
+            Self::Parquet => "parquet",
+        }
+    }
+}
+
+/// Makes a file of an export's pages, bit by bit.
+pub struct Encoder {
+    table: ExportTable,
+    rows: u64,
+    file: File,
+}
+
+enum File {
+    Csv(csv::Writer<Vec<u8>>),
+    Parquet(Box<ParquetFile>),
+}
+
+impl Encoder {
+    pub fn new(table: ExportTable, format: Format) -> Result<Self, EncodeError> {
+        let file = match format {
+            Format::Csv => {
+                let mut writer = csv::Writer::from_writer(Vec::new());
+                writer.write_record(table.columns().iter().map(|column| column.name))?;
+                File::Csv(writer)
+            }
+            Format::Parquet => File::Parquet(Box::new(ParquetFile::new(table.name(), table.columns())?)),
+        };
+        Ok(Self { table, rows: 0, file })
+    }
+
+    /// Rows so far.
+    #[must_use]
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// Adds a page's rows; returns the bytes of the file that are ready, which may be none.
+    pub fn page(&mut self, page: &ExportSalesResponse) -> Result<Vec<u8>, EncodeError> {
+        match self.table {
+            ExportTable::Orders => self.add(&page.orders)?,
+            ExportTable::OrderLines => self.add(&page.order_lines)?,
+            ExportTable::Refunds => self.add(&page.refunds)?,
+            ExportTable::RefundLines => self.add(&page.refund_lines)?,
+            ExportTable::Tenders => self.add(&page.tenders)?,
+            ExportTable::ZReports => self.add(&page.z_reports)?,
+        }
+        match &mut self.file {
+            File::Csv(writer) => take(writer),
+            File::Parquet(file) => Ok(file.take()),
+        }
+    }
+
+    /// The rest of the file.
+    pub fn end(&mut self) -> Result<Vec<u8>, EncodeError> {
+        match &mut self.file {
+            File::Csv(writer) => take(writer),
+            File::Parquet(file) => Ok(file.end()?),
+        }
+    }
+
+    fn add<T: Exported>(&mut self, rows: &[T]) -> Result<(), EncodeError> {
+        for row in rows {
+            let values = row.values();
+            match &mut self.file {
+                File::Csv(writer) => csv_row(writer, &values)?,
+                File::Parquet(file) => file.add(&values)?,
+            }
+            self.rows += 1;
+        }
+        Ok(())
+    }
+}
+
+fn csv_row(writer: &mut csv::Writer<Vec<u8>>, values: &[Value<'_>]) -> Result<(), EncodeError> {
+    for value in values {
+        match value {
+            Value::Null => writer.write_field("")?,
+            Value::Integer(number) => writer.write_field(number.to_string())?,
+            Value::Text(text) => writer.write_field(text)?,
+            Value::Instant(instant) => writer.write_field(instant.to_string())?,
+        }
+    }
+    writer.write_record(None::<&[u8]>)?;
+    Ok(())
+}
+
+fn take(writer: &mut csv::Writer<Vec<u8>>) -> Result<Vec<u8>, EncodeError> {
+    writer.flush()?;
+    // The writer gives its buffer away only with itself.
+    let full = std::mem::replace(writer, csv::Writer::from_writer(Vec::new()));
+    full.into_inner().map_err(|error| EncodeError::Io(error.into_error()))
+}
+
+/// Days since 1970-01-01.
+pub(super) fn days(text: &str) -> Option<i32> {
+    const EPOCH: Date = date(1970, 1, 1);
+    let day: Date = text.parse().ok()?;
+    EPOCH.until(day).ok().map(|span| span.get_days())
+}
+
+#[cfg(test)]
+mod tests {
+    use contract::api::query::{ExportedTender, ExportedZReport};
+    use contract::timestamp_to_proto;
+    use jiff::Timestamp;
+    use read_model::ColumnKind;
+
+    use super::*;
+
+    #[test]
+    fn text_is_quoted_and_null_is_nothing() {
+        let at: Timestamp = "2026-03-02T09:00:00.25Z".parse().unwrap();
+        let tender = ExportedTender {
+            store_id: "gangnam".into(),
+            tender_id: "a \"b\", c\nd".into(),
+            business_date: "2026-03-02".into(),
+            recorded_at: Some(timestamp_to_proto(at)),
+            taken: -7,
+            ..ExportedTender::default()
+        };
+        let mut encoder = Encoder::new(ExportTable::Tenders, Format::Csv).unwrap();
+        let page = ExportSalesResponse { tenders: vec![tender], ..ExportSalesResponse::default() };
+        let mut bytes = encoder.page(&page).unwrap();
+        bytes.extend(encoder.end().unwrap());
+        let text = String::from_utf8(bytes).unwrap();
+        let header = "store_id,order_id,business_date,sale_business_date,tender_id,kind,drawer_id,recorded_at,currency,tendered,change_given,\
+                      taken,returned\n";
+        assert_eq!(text, format!("{header}gangnam,,2026-03-02,,\"a \"\"b\"\", c\nd\",,,2026-03-02T09:00:00.25Z,,0,0,-7,0\n"));
+        assert_eq!(encoder.rows(), 1);
+    }
+
+    #[test]
+    fn an_empty_table_is_a_file_all_the_same() {
+        for table in ExportTable::ALL {
+            let mut csv = Encoder::new(table, Format::Csv).unwrap();
+            assert!(String::from_utf8(csv.end().unwrap()).unwrap().starts_with("store_id,"));
+            let mut parquet = Encoder::new(table, Format::Parquet).unwrap();
+            let bytes = parquet.end().unwrap();
+            assert!(bytes.starts_with(b"PAR1") && bytes.ends_with(b"PAR1"));
+        }
+    }
+
+    #[test]
+    fn a_value_of_another_kind_is_refused() {
+        let mut encoder = Encoder::new(ExportTable::ZReports, Format::Parquet).unwrap();
+        let page = ExportSalesResponse { z_reports: vec![ExportedZReport::default()], ..ExportSalesResponse::default() };
+        assert!(matches!(encoder.page(&page), Err(EncodeError::Value { column: "business_date", .. })));
+    }
+
+    #[test]
+    fn days_are_counted_from_1970() {
+        assert_eq!((days("1970-01-01"), days("2026-03-02"), days("1969-12-31")), (Some(0), Some(20_514), Some(-1)));
+        assert_eq!(days("2026-13-01"), None);
+    }
+
+    #[test]
+    fn kinds_of_columns() {
+        let of = |table: ExportTable, name: &str| table.columns().iter().find(|column| column.name == name).copied().unwrap();
+        assert_eq!(of(ExportTable::Orders, "placed_at").kind, ColumnKind::Instant);
+        assert_eq!(of(ExportTable::Orders, "business_date").kind, ColumnKind::Date);
+        assert!(of(ExportTable::Tenders, "drawer_id").nullable && !of(ExportTable::Tenders, "kind").nullable);
+    }
+}

@@ -1,0 +1,224 @@
+//! Exports over HTTP: `GET /v1/export/orders.parquet?store=gangnam&from=2026-03-01&to=2026-03-31`.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Path, RawQuery, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use bytes::Bytes;
+use contract::api::query::{ExportSalesRequest, ExportSalesResponse, ExportTable as Table};
+use contract::{Reason, Rejection, timestamp_from_proto};
+use read_model::{ColumnKind, ExportTable};
+use serde_json::json;
+use tonic::metadata::MetadataMap;
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
+
+use super::{EncodeError, Encoder, Format, Parts};
+use crate::error::QueryError;
+use crate::request::answer_by;
+use crate::service::Queries;
+
+/// The routes over HTTP; whatever else is asked for and is not gRPC gets a 404 that says where to look.
+pub(crate) fn router(queries: Arc<Queries>) -> Router {
+    Router::new()
+        .route("/", get(|| async { axum::response::Redirect::temporary("/v1/export") }))
+        .route("/v1/export", get(index))
+        .route("/v1/export/{file}", get(export))
+        .with_state(queries)
+}
+
+pub(crate) async fn not_found(uri: Uri, headers: HeaderMap) -> Response {
+    let grpc = headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
+    if grpc {
+        return Status::unimplemented("").into_http();
+    }
+    let message = format!("There is nothing at {}. GET /v1/export lists what there is.", uri.path());
+    failed(&Rejection::new(Reason::NotFound, message).to_status())
+}
+
+/// Every table with its columns.
+async fn index() -> Response {
+    let kind = |kind: ColumnKind| match kind {
+        ColumnKind::Integer => "integer",
+        ColumnKind::Text => "text",
+        ColumnKind::Date => "date",
+        ColumnKind::Instant => "timestamp",
+    };
+    let tables = ExportTable::ALL.map(|table| {
+        let columns: Vec<_> = table
+            .columns()
+            .iter()
+            .map(|column| json!({ "name": column.name, "type": kind(column.kind), "nullable": column.nullable }))
+            .collect();
+        let files = Format::ALL.map(|format| format!("/v1/export/{}.{}", table.name(), format.extension()));
+        json!({ "table": table.name(), "files": files, "columns": columns })
+    });
+    let parameters = json!({
+        "store": "a store; repeatable; all stores when absent",
+        "from": "first business date, YYYY-MM-DD",
+        "to": "last business date, inclusive",
+        "at_least": "a consistency token; repeatable: nothing older is shown",
+    });
+    document(StatusCode::OK, &json!({ "tables": tables, "parameters": parameters }))
+}
+
+async fn export(State(queries): State<Arc<Queries>>, Path(file): Path<String>, RawQuery(query): RawQuery) -> Response {
+    match answer(&queries, &file, query.as_deref().unwrap_or_default()).await {
+        Ok(response) => response,
+        Err(error) => failed(&Status::from(error)),
+    }
+}
+
+async fn answer(queries: &Queries, file: &str, query: &str) -> Result<Response, QueryError> {
+    let (table, format) = named(file).ok_or_else(|| {
+        let message = format!("There is no export {file:?}. GET /v1/export lists them: a table, then .csv or .parquet.");
+        Rejection::new(Reason::NotFound, message)
+    })?;
+    let request = request(table, query)?;
+    let begun = queries.begin_export(&request, answer_by(&MetadataMap::new())).await?;
+    let mut headers = HeaderMap::new();
+    let content_type = match format {
+        Format::Csv => "text/csv; charset=utf-8; header=present",
+        Format::Parquet => "application/vnd.apache.parquet",
+    };
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    let mut put = |name, value: String| {
+        if let Ok(value) = HeaderValue::try_from(value) {
+            headers.insert(name, value);
+        }
+    };
+    put(header::CONTENT_DISPOSITION, format!("attachment; filename=\"{}\"", file_name(&request, table, format)));
+    if let Some(freshness) = &begun.freshness {
+        if let Some(as_of) = freshness.as_of.as_ref().and_then(timestamp_from_proto) {
+            put(header::HeaderName::from_static("doppio-as-of"), as_of.to_string());
+        }
+        if !freshness.consistency_token.is_empty() {
+            put(header::HeaderName::from_static("doppio-consistency-token"), freshness.consistency_token.clone());
+        }
+    }
+    let encoder = Encoder::new(table, format)?;
+    // An error in the middle breaks the transfer off: what was received is then known to be incomplete.
+    Ok((headers, Body::from_stream(queries.stream(begun, Bits(encoder)))).into_response())
+}
+
+struct Bits(Encoder);
+
+impl Parts for Bits {
+    type Part = Bytes;
+
+    fn page(&mut self, page: ExportSalesResponse) -> Result<Vec<Bytes>, EncodeError> {
+        self.0.page(&page).map(bits)
+    }
+
+    fn end(&mut self) -> Result<Vec<Bytes>, EncodeError> {
+        self.0.end().map(bits)
+    }
+}
+
+fn bits(bytes: Vec<u8>) -> Vec<Bytes> {
+    if bytes.is_empty() { Vec::new() } else { vec![bytes.into()] }
+}
+
+fn named(file: &str) -> Option<(ExportTable, Format)> {
+    let (table, format) = file.split_once('.')?;
+    let table = ExportTable::ALL.into_iter().find(|own| own.name() == table)?;
+    Some((table, Format::ALL.into_iter().find(|own| own.extension() == format)?))
+}
+
+fn request(table: ExportTable, query: &str) -> Result<ExportSalesRequest, Rejection> {
+    let table = match table {
+        ExportTable::Orders => Table::Orders,
+        ExportTable::OrderLines => Table::OrderLines,
+        ExportTable::Refunds => Table::Refunds,
+        ExportTable::RefundLines => Table::RefundLines,
+        ExportTable::Tenders => Table::Tenders,
+        ExportTable::ZReports => Table::ZReports,
+    };
+    let mut request = ExportSalesRequest { table: table.into(), ..ExportSalesRequest::default() };
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        let value = value.into_owned();
+        match name.as_ref() {
+            "store" => request.store_ids.push(value),
+            "from" => request.first_business_date = value,
+            "to" => request.last_business_date = value,
+            "at_least" => request.at_least.push(value),
+            other => return Err(Rejection::field(Reason::InvalidArgument, other, "is no parameter: store, from, to and at_least are")),
+        }
+    }
+    Ok(request)
+}
+
+/// Such as `orders_gangnam_2026-03-01_2026-03-31.csv`; made of nothing but what was checked.
+fn file_name(request: &ExportSalesRequest, table: ExportTable, format: Format) -> String {
+    let mut name = table.name().to_owned();
+    if let [store] = request.store_ids.as_slice() {
+        name += &format!("_{store}");
+    }
+    for date in [&request.first_business_date, &request.last_business_date] {
+        if !date.is_empty() {
+            name += &format!("_{date}");
+        }
+    }
+    format!("{name}.{}", format.extension())
+}
+
+/// A refusal as [AIP-193](https://google.aip.dev/193) writes it in JSON.
+fn failed(status: &Status) -> Response {
+    let (code, name) = match status.code() {
+        Code::InvalidArgument => (StatusCode::BAD_REQUEST, "INVALID_ARGUMENT"),
+        Code::FailedPrecondition => (StatusCode::BAD_REQUEST, "FAILED_PRECONDITION"),
+        Code::NotFound => (StatusCode::NOT_FOUND, "NOT_FOUND"),
+        Code::ResourceExhausted => (StatusCode::TOO_MANY_REQUESTS, "RESOURCE_EXHAUSTED"),
+        Code::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE"),
+        Code::DeadlineExceeded => (StatusCode::GATEWAY_TIMEOUT, "DEADLINE_EXCEEDED"),
+        _ => (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL"),
+    };
+    let found = status.get_error_details();
+    let mut details = Vec::new();
+    if let Some(info) = found.error_info() {
+        details.push(json!({
+            "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+            "reason": info.reason, "domain": info.domain, "metadata": info.metadata,
+        }));
+    }
+    if let Some(bad) = found.bad_request() {
+        let violations: Vec<_> =
+            bad.field_violations.iter().map(|one| json!({ "field": one.field, "description": one.description })).collect();
+        details.push(json!({ "@type": "type.googleapis.com/google.rpc.BadRequest", "fieldViolations": violations }));
+    }
+    let body = json!({ "error": { "code": code.as_u16(), "message": status.message(), "status": name, "details": details } });
+    let mut response = document(code, &body);
+    if let Some(delay) = found.retry_info().and_then(|info| info.retry_delay) {
+        let seconds = delay.as_secs().max(1);
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
+}
+
+fn document(code: StatusCode, body: &serde_json::Value) -> Response {
+    (code, [(header::CONTENT_TYPE, "application/json")], format!("{body}\n")).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_and_parameters() {
+        assert_eq!(named("order_lines.parquet"), Some((ExportTable::OrderLines, Format::Parquet)));
+        for unknown in ["orders", "orders.xls", "facts.csv", ".csv", ""] {
+            assert_eq!(named(unknown), None, "{unknown}");
+        }
+        let request = request(ExportTable::Orders, "store=a&store=b%2Dc&from=2026-03-01&to=").unwrap();
+        assert_eq!((request.store_ids.as_slice(), request.first_business_date.as_str()), (&["a".into(), "b-c".into()][..], "2026-03-01"));
+        assert_eq!(file_name(&request, ExportTable::Orders, Format::Csv), "orders_2026-03-01.csv");
+        let rejection = super::request(ExportTable::Orders, "stores=a").unwrap_err();
+        assert_eq!(rejection.reason, Reason::InvalidArgument);
+    }
+}

@@ -1,0 +1,209 @@
+//! Whole tables as streams: rows for programs (gRPC), files for people (HTTP, and the command line).
+
+mod file;
+pub(crate) mod http;
+mod parquet;
+
+use contract::api::query::{ExportSalesRequest, ExportSalesResponse, ExportTable as Table};
+use contract::api::types::Freshness;
+use contract::{Reason, Rejection, Violation};
+use futures::Stream;
+use read_model::{Export, ExportQuery, ExportTable};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::{Instant, timeout, timeout_at};
+use tonic::Status;
+
+use crate::error::QueryError;
+use crate::request::{Fields, by, freshness_of_all, tokens, unknown_store};
+use crate::service::Queries;
+
+pub use file::{EncodeError, Encoder, Format};
+
+/// Exports that may be under way in one process: each holds a connection and a snapshot of the database.
+pub(crate) const MAX_EXPORTS: usize = 2;
+const RETRY: Duration = Duration::from_secs(5);
+/// How long one may take, however fast it is taken: a snapshot keeps the database from cleaning up.
+const EXPORT_LIMIT: Duration = Duration::from_secs(15 * 60);
+/// How long one page may take to be read.
+const PAGE_LIMIT: Duration = Duration::from_secs(15);
+/// How long whoever takes an export may take none of it.
+const STALL_LIMIT: Duration = Duration::from_secs(30);
+/// Parts that wait to be taken.
+const PARTS_WAITING: usize = 4;
+const MAX_STORES: usize = 1_000;
+/// Rows of one message, which a stock client takes up to 4 MiB of. A Z report is up to a thousand times as long as other rows.
+const ROWS_A_MESSAGE: usize = 1_000;
+const REPORTS_A_MESSAGE: usize = 4;
+
+/// The rows of an export, or why they end early. One that ends without an error is complete.
+pub(crate) type Rows = Pin<Box<dyn Stream<Item = Result<ExportSalesResponse, Status>> + Send>>;
+
+/// What is made of an export's pages on the way.
+pub(crate) trait Parts: Send + 'static {
+    type Part: Send + 'static;
+
+    fn page(&mut self, page: ExportSalesResponse) -> Result<Vec<Self::Part>, EncodeError>;
+
+    fn end(&mut self) -> Result<Vec<Self::Part>, EncodeError>;
+}
+
+/// An export that was begun, and its place among those that may be.
+pub(crate) struct Begun {
+    pub freshness: Option<Freshness>,
+    export: Box<dyn Export>,
+    place: OwnedSemaphorePermit,
+}
+
+enum Sent<T> {
+    Part(T),
+    /// Said aloud, so that a task that was let go is not taken for one that is done.
+    End,
+    Failed(QueryError),
+}
+
+impl Queries {
+    pub(crate) async fn begin_export(&self, request: &ExportSalesRequest, deadline: Instant) -> Result<Begun, QueryError> {
+        let query = export_query(request)?;
+        self.waiters.reflect(tokens(&request.at_least)?, deadline).await?;
+        let place = Semaphore::try_acquire_owned(self.exports.clone()).map_err(|_| {
+            let message = format!("{MAX_EXPORTS} exports are under way already. Try again when one has ended.");
+            Rejection::new(Reason::Overloaded, message).retry_after(RETRY)
+        })?;
+        let export = by(deadline, self.reader.export(&query)).await?;
+        if let Some(unknown) = query.stores.iter().find(|store| !export.stores().iter().any(|row| row.store == **store)) {
+            return Err(unknown_store(unknown).into());
+        }
+        Ok(Begun { freshness: freshness_of_all(export.stores()), export, place })
+    }
+
+    pub(crate) async fn export_rows(&self, request: &ExportSalesRequest, deadline: Instant) -> Result<Rows, QueryError> {
+        let begun = self.begin_export(request, deadline).await?;
+        let first = ExportSalesResponse { freshness: begun.freshness.clone(), ..ExportSalesResponse::default() };
+        let rows = self.stream(begun, Messages { first: Some(first) });
+        Ok(Box::pin(futures::StreamExt::map(rows, |row| row.map_err(Status::from))))
+    }
+
+    /// Reads the export in a task of its own, at the pace of whoever takes its parts.
+    pub(crate) fn stream<P: Parts>(&self, begun: Begun, mut parts: P) -> impl Stream<Item = Result<P::Part, QueryError>> + Send + use<P> {
+        let (sender, receiver) = mpsc::channel(PARTS_WAITING);
+        let Begun { mut export, place, .. } = begun;
+        self.shutdown.spawn(async move {
+            let until = Instant::now() + EXPORT_LIMIT;
+            let sent = timeout_at(until, async {
+                let mut reading = true;
+                while reading {
+                    let page = timeout(PAGE_LIMIT, export.next()).await.map_err(|_| QueryError::Slow)??;
+                    reading = page.is_some();
+                    // Encoding takes its time, and others are served on this thread.
+                    let encoded = tokio::task::spawn_blocking(move || {
+                        let ready = match page {
+                            Some(page) => parts.page(page),
+                            None => parts.end(),
+                        };
+                        (parts, ready)
+                    });
+                    let (back, ready) = encoded.await.map_err(|_| QueryError::Cut("it could not be encoded"))?;
+                    parts = back;
+                    for part in ready? {
+                        send(&sender, Sent::Part(part)).await?;
+                    }
+                }
+                send(&sender, Sent::End).await
+            });
+            let failed = match sent.await {
+                Ok(Ok(())) => return,
+                Ok(Err(error)) => error,
+                Err(_) => QueryError::Cut("it took longer than 15 minutes"),
+            };
+            tracing::warn!(error = &failed as &dyn std::error::Error, "an export was cut off");
+            // Whoever is gone needs no reason.
+            drop(sender.try_send(Sent::Failed(failed)));
+            drop(place);
+        });
+        futures::stream::unfold(Some(receiver), |receiver| async {
+            let mut receiver = receiver?;
+            match receiver.recv().await {
+                Some(Sent::Part(part)) => Some((Ok(part), Some(receiver))),
+                Some(Sent::End) => None,
+                Some(Sent::Failed(error)) => Some((Err(error), None)),
+                None => Some((Err(QueryError::Cut("the server is stopping")), None)),
+            }
+        })
+    }
+}
+
+async fn send<T: Send>(sender: &mpsc::Sender<Sent<T>>, part: Sent<T>) -> Result<(), QueryError> {
+    match timeout(STALL_LIMIT, sender.send(part)).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) => Err(QueryError::Cut("whoever asked for it has gone")),
+        Err(_) => Err(QueryError::Cut("nobody took any of it for 30 seconds")),
+    }
+}
+
+/// Room for so many exports.
+pub(crate) fn places() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(MAX_EXPORTS))
+}
+
+fn export_query(request: &ExportSalesRequest) -> Result<ExportQuery, QueryError> {
+    let mut fields = Fields::default();
+    let table = match Table::try_from(request.table) {
+        Ok(Table::Orders) => Ok(ExportTable::Orders),
+        Ok(Table::OrderLines) => Ok(ExportTable::OrderLines),
+        Ok(Table::Refunds) => Ok(ExportTable::Refunds),
+        Ok(Table::RefundLines) => Ok(ExportTable::RefundLines),
+        Ok(Table::Tenders) => Ok(ExportTable::Tenders),
+        Ok(Table::ZReports) => Ok(ExportTable::ZReports),
+        Ok(Table::Unspecified) => Err("name a table".to_owned()),
+        Err(_) => Err(format!("{} is not a table", request.table)),
+    };
+    let table = fields.take("table", table);
+    let stores = fields.stores(&request.store_ids, MAX_STORES);
+    let first = fields.date("first_business_date", &request.first_business_date);
+    let last = fields.date("last_business_date", &request.last_business_date);
+    if let (Some(Some(first)), Some(Some(last))) = (first, last)
+        && last < first
+    {
+        let description = "must not be before first_business_date".into();
+        fields.violations.push(Violation { field: "last_business_date".into(), description });
+    }
+    let ((table, first), last) = fields.all(table.zip(first).zip(last))?;
+    Ok(ExportQuery { table, stores, first, last })
+}
+
+/// Pages as messages.
+struct Messages {
+    first: Option<ExportSalesResponse>,
+}
+
+impl Parts for Messages {
+    type Part = ExportSalesResponse;
+
+    fn page(&mut self, page: ExportSalesResponse) -> Result<Vec<ExportSalesResponse>, EncodeError> {
+        let mut messages: Vec<_> = self.first.take().into_iter().collect();
+        macro_rules! split {
+            ($($field:ident: $rows:expr,)*) => {$(
+                let mut rows = page.$field.into_iter().peekable();
+                while rows.peek().is_some() {
+                    messages.push(ExportSalesResponse { $field: rows.by_ref().take($rows).collect(), ..ExportSalesResponse::default() });
+                }
+            )*};
+        }
+        split! {
+            orders: ROWS_A_MESSAGE,
+            order_lines: ROWS_A_MESSAGE,
+            refunds: ROWS_A_MESSAGE,
+            refund_lines: ROWS_A_MESSAGE,
+            tenders: ROWS_A_MESSAGE,
+            z_reports: REPORTS_A_MESSAGE,
+        }
+        Ok(messages)
+    }
+
+    fn end(&mut self) -> Result<Vec<ExportSalesResponse>, EncodeError> {
+        Ok(self.first.take().into_iter().collect())
+    }
+}
