@@ -188,8 +188,8 @@ fn failed(status: &Status) -> Response {
         }));
     }
     if let Some(bad) = found.bad_request() {
-        let violations: Vec<_> =
-            bad.field_violations.iter().map(|one| json!({ "field": one.field, "description": one.description })).collect();
+        let violation = |field: &str, description: &str| json!({ "field": parameter(field), "description": description });
+        let violations: Vec<_> = bad.field_violations.iter().map(|one| violation(&one.field, &one.description)).collect();
         details.push(json!({ "@type": "type.googleapis.com/google.rpc.BadRequest", "fieldViolations": violations }));
     }
     let body = json!({ "error": { "code": code.as_u16(), "message": status.message(), "status": name, "details": details } });
@@ -199,6 +199,11 @@ fn failed(status: &Status) -> Response {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     response
+}
+
+/// The parameter that a field of the request comes from.
+fn parameter(field: &str) -> String {
+    field.replace("first_business_date", "from").replace("last_business_date", "to").replace("store_ids", "store")
 }
 
 fn document(code: StatusCode, body: &serde_json::Value) -> Response {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use contract::api::query::{GetDailySalesRequest, GetDailySalesResponse};
+use contract::api::query::{ExportSalesRequest, ExportSalesResponse, ExportTable, GetDailySalesRequest, GetDailySalesResponse};
 use contract::api::types::{BusinessDayState, Money};
 use contract::{ConsistencyToken, StoreId};
 use doppio::clients::{Clients, call};
@@ -183,6 +183,43 @@ impl History {
         }
         Ok(())
     }
+
+    /// All tables, many pages each, in their order and without a gap or repeat.
+    async fn equals_the_exports(&self, clients: &Clients, token: &ConsistencyToken) -> Result<()> {
+        let export = async |table: ExportTable| -> Result<Vec<ExportSalesResponse>> {
+            let request = ExportSalesRequest { table: table.into(), at_least: vec![token.to_string()], ..ExportSalesRequest::default() };
+            let mut stream = clients.settlement.clone().export_sales(request).await?.into_inner();
+            let mut messages = Vec::new();
+            while let Some(message) = stream.message().await? {
+                messages.push(message);
+            }
+            let freshness = messages.first().and_then(|first| first.freshness.clone()).context("no freshness")?;
+            ensure!(freshness.consistency_token == token.to_string(), "{table:?}: {freshness:?}");
+            Ok(messages)
+        };
+        let orders: Vec<_> = export(ExportTable::Orders).await?.into_iter().flat_map(|message| message.orders).collect();
+        let documents: Vec<_> = orders.iter().map(|order| order.document_number).collect();
+        ensure!(documents == (1..=self.orders()).collect::<Vec<_>>(), "{} orders, {} due", orders.len(), self.orders());
+        let lines: Vec<_> = export(ExportTable::OrderLines).await?.into_iter().flat_map(|message| message.order_lines).collect();
+        let tenders: Vec<_> = export(ExportTable::Tenders).await?.into_iter().flat_map(|message| message.tenders).collect();
+        let reports: Vec<_> = export(ExportTable::ZReports).await?.into_iter().flat_map(|message| message.z_reports).collect();
+        let days: Vec<_> = self.days.keys().map(ToString::to_string).collect();
+        ensure!(reports.iter().map(|z| &z.business_date).eq(&days) && reports.iter().zip(1..).all(|(z, number)| z.z_number == number));
+        for ((date, day), z) in self.days.iter().zip(&reports) {
+            let date = date.to_string();
+            let of_day: Vec<_> = orders.iter().filter(|order| order.business_date == date).collect();
+            let (net, vat) = of_day.iter().fold((0, 0), |(net, vat), order| (net + order.net, vat + order.vat));
+            ensure!((of_day.len(), net, vat) == (usize::try_from(day.orders)?, day.gross, day.vat), "{date}: {net} {vat}, not {day:?}");
+            ensure!((z.sales_count, z.turnover_net, z.turnover_vat) == (day.orders, day.gross, day.vat), "{z:?}");
+            let of_lines = lines.iter().filter(|line| line.business_date == date);
+            let (units, vat) = of_lines.fold((0, 0), |(units, vat), line| (units + line.quantity, vat + line.vat));
+            ensure!((units, vat) == (day.units.values().sum::<i64>(), day.vat), "{date}: {units} units, {vat} of VAT in lines");
+            let taken: i64 = tenders.iter().filter(|tender| tender.business_date == date).map(|tender| tender.taken).sum();
+            ensure!(taken == day.gross, "{date}: {taken} was taken");
+        }
+        ensure!(export(ExportTable::Refunds).await?.iter().all(|message| message.refunds.is_empty()));
+        Ok(())
+    }
 }
 
 fn fields<const N: usize>(line: &str) -> Result<[String; N]> {
@@ -234,7 +271,9 @@ async fn embedded(history: &History) -> Result<()> {
     let last = tip(&*system.log).await?;
     ensure!(last == first, "the second import appended: {first:?} became {last:?}");
     let clients = Clients::of(&system.addresses).map_err(|failure| failure.error)?;
-    history.equals_the_sales(&clients, &token(&*system.log, &last)?).await?;
+    let token = token(&*system.log, &last)?;
+    history.equals_the_sales(&clients, &token).await?;
+    history.equals_the_exports(&clients, &token).await?;
     system.stop(STOP_GRACE).await.map_err(|failure| failure.error)
 }
 
@@ -254,8 +293,12 @@ async fn on_servers(history: &History) -> Result<()> {
     history.changes_nothing_again(to).await?;
     let last = tip(&log).await?;
     ensure!(last == first, "the second import appended: {first:?} became {last:?}");
-    let compared = history.equals_the_sales(&clients, &token(&log, &last)?).await;
-    compared.with_context(|| format!("{}{}", projector.tail(), query.tail()))
+    let token = token(&log, &last)?;
+    let compared = async {
+        history.equals_the_sales(&clients, &token).await?;
+        history.equals_the_exports(&clients, &token).await
+    };
+    compared.await.with_context(|| format!("{}{}", projector.tail(), query.tail()))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

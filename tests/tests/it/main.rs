@@ -4,6 +4,7 @@ mod architecture;
 mod deploy;
 mod end_to_end;
 mod errors;
+mod exports;
 mod faults;
 mod histories;
 mod import;

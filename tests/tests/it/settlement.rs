@@ -31,18 +31,20 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_types::StatusExt as _;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 /// In the evening of the worked example's today.
 const EVENING: &str = "2026-03-02T10:00:00Z";
 
 type Client = SettlementServiceClient<Channel>;
 
-struct Rig {
+pub(super) struct Rig {
     log: Arc<dyn EventLog>,
     model: ReadModel,
-    client: Client,
+    pub(super) client: Client,
     channel: Channel,
-    stop: Shutdown,
+    /// Where query-api listens.
+    pub(super) url: String,
+    pub(super) stop: Shutdown,
     _directory: tempfile::TempDir,
 }
 
@@ -51,21 +53,22 @@ fn sound<T>(result: Result<T, Failure>) -> Result<T> {
 }
 
 impl Rig {
-    async fn on(model: impl FnOnce(&std::path::Path) -> Result<ReadModel>) -> Result<Self> {
+    pub(super) async fn on(model: impl FnOnce(&std::path::Path) -> Result<ReadModel>) -> Result<Self> {
         let directory = tempfile::tempdir()?;
         let model = model(directory.path())?;
         let log: Arc<dyn EventLog> = Arc::new(SqliteLog::create(&directory.path().join("log.db")).await?);
         let stop = Shutdown::new();
         let _health = status_projector::start(status_projector::Config::default(), &log, &model.writer, &stop, &Clock::system());
         let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let channel = runtime::channel::connect_lazy(&format!("http://{}", listener.local_addr()?))?;
+        let url = format!("http://{}", listener.local_addr()?);
+        let channel = runtime::channel::connect_lazy(&url)?;
         let client = Client::new(channel.clone());
         let (reader, serving, clock) = (model.reader.clone(), stop.clone(), Clock::manual(EVENING.parse()?));
         tokio::spawn(async move { query_api::run(reader, listener, serving, clock).await });
-        Ok(Self { log, model, client, channel, stop, _directory: directory })
+        Ok(Self { log, model, client, channel, url, stop, _directory: directory })
     }
 
-    async fn embedded() -> Result<Self> {
+    pub(super) async fn embedded() -> Result<Self> {
         Self::on(|directory| Ok(ReadModel::open(&format!("sqlite:{}", directory.join("read-model.db").display()))?)).await
     }
 
@@ -84,7 +87,7 @@ impl Rig {
     }
 
     /// A token of the ledger's last record.
-    fn token(&self, ledger: &Ledger) -> Result<Vec<String>> {
+    pub(super) fn token(&self, ledger: &Ledger) -> Result<Vec<String>> {
         let (epoch, store) = (self.log.epoch(), StoreId::new(ledger.name.as_str())?);
         let revision = ledger.chain.map_or(0, |chain| chain.revision.0);
         Ok(vec![ConsistencyToken { log_id: epoch.log_id, epoch: epoch.epoch, store, revision }.to_string()])
@@ -254,7 +257,7 @@ fn refused<T: std::fmt::Debug>(answer: Result<T, Status>, code: Code, because: &
 }
 
 /// The worked example in store gangnam, closed, and a store in London that was closed with a wrong figure.
-async fn settle(rig: &Rig) -> Result<Ledger> {
+pub(super) async fn settle(rig: &Rig) -> Result<Ledger> {
     let mut ledger = sound(Ledger::new("gangnam"))?;
     let (records, [p, q]) = sound(example::yesterday(&mut ledger))?;
     rig.append(&records).await?;

@@ -1,0 +1,82 @@
+"""Fetches every export over HTTP, as CSV and as Parquet, holds one against the other, and prints what the columns of amounts sum to."""
+
+import csv
+import datetime
+import io
+import json
+import sys
+import urllib.error
+import urllib.request
+
+import pyarrow
+import pyarrow.parquet
+
+base, query = sys.argv[1:]
+
+
+def fetch(path):
+    with urllib.request.urlopen(f"{base}{path}", timeout=30) as answer:
+        return answer.headers, answer.read()
+
+
+def text(value):
+    """A Parquet value as the CSV writes it."""
+    if value is None:
+        return ""
+    if isinstance(value, datetime.datetime):
+        assert value.utcoffset() == datetime.timedelta(0), value
+        whole = value.strftime("%Y-%m-%dT%H:%M:%S")
+        fraction = f".{value.microsecond:06}".rstrip("0") if value.microsecond else ""
+        return f"{whole}{fraction}Z"
+    return str(value)
+
+
+TYPES = {
+    "integer": pyarrow.int64(),
+    "text": pyarrow.string(),
+    "date": pyarrow.date32(),
+    "timestamp": pyarrow.timestamp("us", tz="UTC"),
+}
+NOT_SUMMED = {"ticket_number", "document_number", "local_hour", "line_index", "tax_rate_bp", "z_number"}
+NOT_SUMMED |= {"grand_total_sales", "grand_total_returns"}
+
+headers, index = fetch("/v1/export")
+assert headers["content-type"] == "application/json"
+sums = {}
+for table in json.loads(index)["tables"]:
+    name = table["table"]
+    headers, body = fetch(f"/v1/export/{name}.csv?{query}")
+    assert headers["content-type"].startswith("text/csv") and name in headers["content-disposition"]
+    header, *rows = csv.reader(io.StringIO(body.decode("utf-8")))
+    headers, body = fetch(f"/v1/export/{name}.parquet?{query}")
+    parquet = pyarrow.parquet.read_table(io.BytesIO(body))
+    assert header == parquet.column_names == [column["name"] for column in table["columns"]], (header, parquet.column_names)
+    for column in table["columns"]:
+        field = parquet.schema.field(column["name"])
+        assert (field.type, field.nullable) == (TYPES[column["type"]], column["nullable"]), field
+    from_parquet = [[text(value) for value in row.values()] for row in parquet.to_pylist()]
+    assert rows == from_parquet, (name, rows, from_parquet)
+    integers = [column["name"] for column in table["columns"] if column["type"] == "integer"]
+    totals = {column: sum(parquet[column].to_pylist()) for column in integers if column not in NOT_SUMMED}
+    sums[name] = {"rows": len(rows), **totals}
+    for report in parquet.to_pylist() if name == "z_reports" else []:
+        figures = json.loads(report["figures"])
+        assert figures["turnover.net"] == report["turnover_net"], report
+        assert isinstance(json.loads(report["differences"]), list)
+
+for path, code, reason in [
+    ("/nothing", 404, "NOT_FOUND"),
+    ("/v1/export/orders.xls", 404, "NOT_FOUND"),
+    ("/v1/export/orders.csv?stores=a", 400, "INVALID_ARGUMENT"),
+    ("/v1/export/orders.csv?from=yesterday", 400, "INVALID_ARGUMENT"),
+    ("/v1/export/orders.csv?store=nowhere", 404, "UNKNOWN_STORE"),
+    ("/v1/export/orders.csv?at_least=x", 400, "MALFORMED_CONSISTENCY_TOKEN"),
+]:
+    try:
+        fetch(path)
+        raise AssertionError(f"{path} is answered")
+    except urllib.error.HTTPError as refused:
+        error = json.load(refused)["error"]
+        assert (refused.code, error["code"], error["details"][0]["reason"]) == (code, code, reason), (path, error)
+
+print(json.dumps(sums))
