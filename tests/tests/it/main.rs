@@ -15,3 +15,4 @@ mod read_model;
 mod servers;
 mod settlement;
 mod stock_client;
+mod worked_example;

@@ -167,11 +167,11 @@ fn krw(key: &str, count: i64, sales: i64, returns: i64, vat: Option<i64>) -> (St
     ("KRW".into(), key.into(), count, sales, returns, sales - returns, vat)
 }
 
-fn minor(money: Option<&Money>) -> i64 {
+pub(super) fn minor(money: Option<&Money>) -> i64 {
     money.map_or(0, |money| money.amount_minor)
 }
 
-fn block(block: Option<&Block>) -> [i64; 6] {
+pub(super) fn block(block: Option<&Block>) -> [i64; 6] {
     let of = |money: fn(&Block) -> Option<&Money>| minor(block.and_then(money));
     [
         block.map_or(0, |block| block.count),
@@ -184,7 +184,7 @@ fn block(block: Option<&Block>) -> [i64; 6] {
 }
 
 /// Every figure of a report that is a sum over facts, by path.
-fn figures(report: &DayReport) -> BTreeMap<String, i64> {
+pub(super) fn figures(report: &DayReport) -> BTreeMap<String, i64> {
     let mut all = BTreeMap::new();
     let mut put = |path: String, names: &[&str], values: &[i64]| {
         all.extend(names.iter().zip(values).map(|(name, value)| (format!("{path}.{name}"), *value)));
@@ -328,7 +328,7 @@ pub(super) async fn settle(rig: &Rig) -> Result<Ledger> {
     Ok(ledger)
 }
 
-fn worked_example(report: &DayReport) -> Result<()> {
+pub(super) fn worked_example(report: &DayReport) -> Result<()> {
     ensure!(block(report.sales.as_ref()) == [5, 38_700, 7_000, 31_700, 29_210, 2_490]);
     ensure!(block(report.voids.as_ref()) == [1, 5_200, 0, 5_200, 4_727, 473]);
     ensure!(block(report.refunds_same_day.as_ref()) == [1, 5_000, 772, 4_228, 3_844, 384]);
