@@ -7,7 +7,7 @@ use read_model::{BlockAmount, DiscountAmount, DrawerFlow, FactBlock, Figure, Lin
 
 /// What a caller may name.
 const LEGAL: &str = "must be one of: BLOCK.count|gross|discount|net|supply|vat or BLOCK.taxes.CLASS.net|supply|vat, where BLOCK is sales, \
-                     voids, refunds_same_day, refunds_prior_days or turnover; tenders.KIND.taken|returned|net, where KIND is cash, card, \
+                     voids, refunds_same_day, refunds_prior_days or turnover, and CLASS is a tax class, or one rate of it as CLASS@BASIS_POINTS; tenders.KIND.taken|returned|net, where KIND is cash, card, \
                      mobile, voucher or other; items.SKU.units|gross|discount|net; categories.CATEGORY.units|gross|discount|net; \
                      hours.HOUR.orders|gross|discount|net, with the hour as the report has it, such as 2026-03-02T09:00+09:00; \
                      drawers.DRAWER.float|tendered|change|returned|paid_in|paid_out|expected|counted|over_short; \
@@ -160,7 +160,7 @@ pub(crate) fn value(figure: &Figure, report: &DayReport) -> i64 {
         }),
         Figure::Tax(which, class, part) => {
             let taxes = block(report, *which).map(|block| block.taxes.as_slice()).unwrap_or_default();
-            let own = taxes.iter().filter(|tax| tax.tax_class == *class);
+            let own = taxes.iter().filter(|tax| tax.tax_class == *class || format!("{}@{}", tax.tax_class, tax.rate_bp) == *class);
             own.fold(0, |sum: i64, tax| {
                 sum.saturating_add(match part {
                     TaxPart::Net => tax.net,
@@ -253,6 +253,7 @@ mod tests {
             ("sales.net", Figure::Block(Some(FactBlock::Sales), BlockAmount::Net)),
             ("turnover.count", Figure::Block(None, BlockAmount::Count)),
             ("voids.taxes.STD.vat", Figure::Tax(Some(FactBlock::Voids), "STD".into(), TaxPart::Vat)),
+            ("sales.taxes.std@1000.net", Figure::Tax(Some(FactBlock::Sales), "std@1000".into(), TaxPart::Net)),
             ("tenders.cash.returned", Figure::Tender(1, TenderFlow::Returned)),
             ("items.latte.units", Figure::Item("latte".into(), LineAmount::Units)),
             ("categories.hot.drinks.net", Figure::Category("hot.drinks".into(), LineAmount::Net)),

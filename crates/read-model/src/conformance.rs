@@ -609,6 +609,8 @@ pub async fn a_figure_is_explained_by_its_facts(one: &ReadModel, other: &ReadMod
         (second, Figure::Block(None, net), vec![-4_500]),
         (second, Figure::Block(Some(FactBlock::RefundsPriorDays), BlockAmount::Count), vec![1]),
         (second, Figure::Tax(None, "STD".into(), TaxPart::Vat), vec![-409]),
+        (second, Figure::Tax(None, "STD@1000".into(), TaxPart::Vat), vec![-409]),
+        (second, Figure::Tax(None, "STD@500".into(), TaxPart::Vat), vec![]),
         (first, Figure::Tax(None, "EX".into(), TaxPart::Vat), vec![]),
         (first, Figure::Item("latte".into(), LineAmount::Units), vec![2]),
         (first, Figure::Category("latte".into(), LineAmount::Net), vec![]),

@@ -84,7 +84,7 @@ pub enum StoreFigure {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Figure {
     Block(Option<FactBlock>, BlockAmount),
-    /// Of one tax class, at whatever rates.
+    /// Of one tax class: "std" at whatever rates, "std@1000" at one of them, in basis points.
     Tax(Option<FactBlock>, String, TaxPart),
     /// By kind, as `doppio.type.v1.TenderKind` numbers them.
     Tender(i32, TenderFlow),
@@ -170,7 +170,9 @@ impl Figure {
                     TaxPart::Supply => "(l.net - l.vat)",
                     TaxPart::Vat => "l.vat",
                 };
-                format!("SELECT {FACT}, {sign}{part} AS amount FROM facts f {JOIN_LINES} {OF_DAY} AND l.tax_class = $3{only}")
+                format!(
+                    "SELECT {FACT}, {sign}{part} AS amount FROM facts f {JOIN_LINES} {OF_DAY} AND (l.tax_class = $3 OR l.tax_class || '@' || CAST(l.tax_rate_bp AS TEXT) = $3){only}"
+                )
             }
             Self::Tender(_, flow) => {
                 let flow = match flow {

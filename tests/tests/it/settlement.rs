@@ -199,7 +199,7 @@ pub(super) fn figures(report: &DayReport) -> BTreeMap<String, i64> {
         put(name.into(), &["count", "gross", "discount", "net", "supply", "vat"], &block(own.as_ref()));
         for tax in own.iter().flat_map(|own| &own.taxes) {
             let values = [minor(tax.net.as_ref()), minor(tax.supply.as_ref()), minor(tax.vat.as_ref())];
-            put(format!("{name}.taxes.{}", tax.tax_class), &["net", "supply", "vat"], &values);
+            put(format!("{name}.taxes.{}@{}", tax.tax_class, tax.rate_bp), &["net", "supply", "vat"], &values);
         }
     }
     for own in &report.tenders {
