@@ -2,7 +2,7 @@ use std::collections::HashSet;
 
 use bytes::Bytes;
 use contract::event::{self as e, Event, RecordPayload, RecordedCommand, event::Event as Fact};
-use contract::{Reason, Rejection, encode_payload, timestamp_to_proto};
+use contract::{BusinessDate, Reason, Rejection, encode_payload, timestamp_to_proto};
 use event_log::{Header, LedgerName, MAX_PAYLOAD_BYTES, READER_VERSION, Record, RecordHash, Revision, Tip};
 use jiff::Timestamp;
 use prost::Message as _;
@@ -11,8 +11,8 @@ use uuid::Uuid;
 use super::{MAX_COMMANDS_PER_RECORD, Work};
 use crate::domain::business_day::{self, Moment};
 use crate::domain::{
-    Actor, CONTENT_HASH_VERSION, Command, ContentHash, EventMeta, StoreState, attach_member, cancel_order, change_status, count_drawer,
-    place_order, record_cash_movement, refund_order, resolve_membership,
+    Actor, CONTENT_HASH_VERSION, CloseBusinessDay, Command, ContentHash, EventMeta, StoreState, attach_member, cancel_order, change_status,
+    count_drawer, place_order, record_cash_movement, refund_order, resolve_membership,
 };
 
 /// The lowest reader that understands the events of this build.
@@ -134,6 +134,11 @@ impl<'a> Batch<'a> {
         let bytes: usize = commands.iter().map(|command| command.encoded_len() + 8).sum();
         if self.payload_bytes + bytes > MAX_PAYLOAD_BYTES {
             if self.payload.commands.is_empty() {
+                if let [close @ Fact::BusinessDayClosed(_), _, ..] = events
+                    && let Some(day) = &self.state.day
+                {
+                    return self.add_close(work, day.date, close);
+                }
                 let message = format!("the command's events take {bytes} bytes, a record holds {MAX_PAYLOAD_BYTES}");
                 return Decided::Rejected(Rejection::new(Reason::OrderTooLarge, message));
             }
@@ -152,6 +157,15 @@ impl<'a> Batch<'a> {
         self.ids.extend(work.command.id().map(|id| id.0));
         self.payload.commands.extend(commands);
         Decided::Recorded { last_event: self.events - 1 }
+    }
+
+    /// The close of an overdue day, without the command that caused it: they do not fit into one record. The command waits for the next.
+    fn add_close(&mut self, cause: &Work, business_date: BusinessDate, close: &Fact) -> Decided {
+        let command = Command::CloseBusinessDay(CloseBusinessDay { business_date, manual: None });
+        match self.add(&Work { command, ..cause.clone() }, std::slice::from_ref(close)) {
+            Decided::Recorded { .. } => Decided::Later,
+            other => other,
+        }
     }
 
     /// The record with everything that was decided; `None` when that is nothing.

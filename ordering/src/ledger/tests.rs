@@ -563,3 +563,29 @@ async fn recorded_time_never_goes_back() {
     let times: Vec<Timestamp> = records.iter().map(|record| record.header().recorded_at).collect();
     assert!(times[0] <= times[1]);
 }
+
+/// A day's report and the next day's first order, each of which fits into a record, but not both into one.
+#[tokio::test]
+async fn a_close_that_leaves_no_room_is_a_record_of_its_own() {
+    let mut shop = Shop::open().await;
+    let name = "x".repeat(180);
+    let items: String = (0..200)
+        .map(|number| {
+            format!("{{ sku = \"i{number}\", name = {{ en = \"{name}\", ko = \"{name}\" }}, category = \"fruit\", price = 1500, tax = \"ex\" }},\n")
+        })
+        .collect();
+    let catalog = CATALOG.replacen("items = [", &format!("items = [\n{items}"), 1);
+    shop.store = crate::catalog::parse(&catalog).unwrap().stores.values().next().unwrap().clone();
+    let everything = || (0..200).map(|number| line(&format!("i{number}"), 1)).collect::<Vec<_>>();
+    let all = || Command::PlaceOrder(Box::new(place(new_order(), everything(), &[], vec![tender(TenderKind::Card, 300_000)])));
+    shop.one(all()).await.unwrap();
+    shop.clock.advance(SignedDuration::from_hours(24));
+    let verdicts = shop.execute(vec![all(), americano(new_order())]).await;
+    let mut tickets = [order(&verdicts[0]).ticket_number, order(&verdicts[1]).ticket_number];
+    tickets.sort_unstable();
+    assert_eq!(tickets, [1, 2]);
+    let closes = shop.closes().await;
+    assert_eq!(closes.iter().map(|close| (close.z_number, close.automatic)).collect::<Vec<_>>(), [(1, true)]);
+    shop.reopen("fresh.db").await;
+    assert_eq!(shop.ledger.state().document_number, 3);
+}

@@ -47,7 +47,7 @@ pub struct Encoder {
 }
 
 enum File {
-    Csv(csv::Writer<Vec<u8>>),
+    Csv(Box<csv::Writer<Vec<u8>>>),
     Parquet(Box<ParquetFile>),
 }
 
@@ -57,7 +57,7 @@ impl Encoder {
             Format::Csv => {
                 let mut writer = csv::Writer::from_writer(Vec::new());
                 writer.write_record(table.columns().iter().map(|column| column.name))?;
-                File::Csv(writer)
+                File::Csv(Box::new(writer))
             }
             Format::Parquet => File::Parquet(Box::new(ParquetFile::new(table.name(), table.columns())?)),
         };

@@ -378,6 +378,9 @@ impl History {
     }
 }
 
+/// By day, and the total's net and VAT.
+type Turnover = (Vec<(String, i64)>, i64, i64);
+
 /// Over all days, what was turned over as closed is what was turned over as restated, and what the Zs say; and the figures of a Z are
 /// explained by events that sum to them.
 async fn restated(clients: &Clients, store: &StoreId, token: &ConsistencyToken) -> Result<()> {
@@ -396,7 +399,7 @@ async fn restated(clients: &Clients, store: &StoreId, token: &ConsistencyToken) 
     let net = |report: &DayReport| minor(report.turnover.as_ref().and_then(|block| block.net.as_ref()));
     let vat = |report: &DayReport| minor(report.turnover.as_ref().and_then(|block| block.vat.as_ref()));
     let (first, last) = reports.first().zip(reports.last()).context("a Z report")?;
-    let sales = async |basis: SalesBasis| -> Result<(Vec<(String, i64)>, i64, i64)> {
+    let sales = async |basis: SalesBasis| -> Result<Turnover> {
         let request = GetSalesRequest {
             store_ids: vec![store.to_string()],
             first_business_date: first.business_date.clone(),
