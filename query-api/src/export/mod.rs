@@ -207,3 +207,74 @@ impl Parts for Messages {
         Ok(self.first.take().into_iter().collect())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::StreamExt as _;
+    use read_model::ReadModel;
+    use runtime::{Clock, Shutdown};
+
+    use super::*;
+    use crate::wait::Waiters;
+
+    /// Takes its time at the end.
+    struct Slow;
+
+    impl Parts for Slow {
+        type Part = u8;
+
+        fn page(&mut self, _: ExportSalesResponse) -> Result<Vec<u8>, EncodeError> {
+            Ok(vec![])
+        }
+
+        fn end(&mut self) -> Result<Vec<u8>, EncodeError> {
+            std::thread::sleep(Duration::from_millis(300));
+            Ok(vec![7])
+        }
+    }
+
+    async fn queries(directory: &tempfile::TempDir) -> Queries {
+        let model = ReadModel::open(&format!("sqlite:{}", directory.path().join("read-model.db").display())).unwrap();
+        model.writer.migrate().await.unwrap();
+        let (waiters, clock, shutdown) = (Waiters::default(), Clock::system(), Shutdown::new());
+        Queries { reader: model.reader, waiters, clock, shutdown, exports: places() }
+    }
+
+    fn orders() -> ExportSalesRequest {
+        ExportSalesRequest { table: Table::Orders.into(), ..ExportSalesRequest::default() }
+    }
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(10)
+    }
+
+    #[tokio::test]
+    async fn an_export_that_was_let_go_does_not_end_as_one_that_is_done() {
+        let directory = tempfile::tempdir().unwrap();
+        let queries = queries(&directory).await;
+        let whole: Vec<_> = queries.stream(queries.begin_export(&orders(), soon()).await.unwrap(), Slow).collect().await;
+        assert!(matches!(whole.as_slice(), [Ok(7)]), "{whole:?}");
+        let begun = queries.begin_export(&orders(), soon()).await.unwrap();
+        let cut = queries.stream(begun, Slow);
+        queries.shutdown.finish(Duration::ZERO).await;
+        let cut: Vec<_> = cut.collect().await;
+        assert!(matches!(cut.as_slice(), [Err(QueryError::Cut(_))]), "{cut:?}");
+        assert_eq!(queries.exports.available_permits(), MAX_EXPORTS);
+    }
+
+    #[tokio::test]
+    async fn one_more_than_there_is_room_for_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let queries = queries(&directory).await;
+        let mut under_way = Vec::new();
+        for _ in 0..MAX_EXPORTS {
+            under_way.push(queries.begin_export(&orders(), soon()).await.unwrap());
+        }
+        match queries.begin_export(&orders(), soon()).await {
+            Err(QueryError::Refused(rejection)) => assert_eq!((rejection.reason, rejection.retry_after), (Reason::Overloaded, Some(RETRY))),
+            other => panic!("{:?}", other.err()),
+        }
+        under_way.pop();
+        queries.begin_export(&orders(), soon()).await.unwrap();
+    }
+}
