@@ -8,6 +8,7 @@ use read_model::{ReadModelReader, StoreRow, StreamRow};
 use tonic::{Request, Response, Status};
 
 use crate::request::{answer_by, by};
+use crate::sales::differing_day;
 
 pub(crate) struct Admin {
     pub reader: Arc<dyn ReadModelReader>,
@@ -24,6 +25,7 @@ impl AdminService for Admin {
             log_epoch: status.streams.first().map(|stream| stream.epoch.to_string()).unwrap_or_default(),
             streams: status.streams.iter().map(progress).collect(),
             quarantined: status.quarantined.iter().filter_map(quarantined).collect(),
+            differing_days: status.differing.iter().map(differing_day).collect(),
         }))
     }
 }

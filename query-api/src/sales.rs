@@ -1,7 +1,7 @@
 //! A day's stored figures as the API says them.
 
 use contract::api::query::GetDailySalesResponse;
-use contract::api::types::{BusinessDayState, FigureDifference};
+use contract::api::types::{BusinessDayState, DifferingDay, FigureDifference};
 use contract::event::DayReport;
 use contract::{Currency, report_view, timestamp_to_proto};
 use jiff::Timestamp;
@@ -52,12 +52,22 @@ pub(crate) fn daily_sales(
     })
 }
 
+pub(crate) fn differing_day(day: &read_model::DifferingDay) -> DifferingDay {
+    DifferingDay {
+        store_id: day.store.to_string(),
+        business_date: day.date.to_string(),
+        z_number: day.z_number,
+        differences: figure_differences(&day.differences),
+    }
+}
+
 /// Where the projection's figures are not the recorded ones.
 pub(crate) fn differences(day: &DayRow) -> Vec<FigureDifference> {
-    day.differences
-        .iter()
-        .map(|row| FigureDifference { figure: row.figure.clone(), recorded: row.recorded, projected: row.projected })
-        .collect()
+    figure_differences(&day.differences)
+}
+
+fn figure_differences(rows: &[read_model::FigureDifference]) -> Vec<FigureDifference> {
+    rows.iter().map(|row| FigureDifference { figure: row.figure.clone(), recorded: row.recorded, projected: row.projected }).collect()
 }
 
 pub(crate) fn state(day: Option<&DayRow>, now: Timestamp) -> BusinessDayState {

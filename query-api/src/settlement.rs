@@ -5,7 +5,7 @@ use contract::api::query::{
     ExplainFigureRequest, ExplainFigureResponse, ExportSalesRequest, FigureFact, GetSalesRequest, GetSalesResponse, GetXReportRequest,
     GetXReportResponse, GetZReportRequest, GetZReportResponse, ListZReportsRequest, ListZReportsResponse, get_z_report_request::Key,
 };
-use contract::api::types::{DayReport, DrawerSales};
+use contract::api::types::{DayReport, DifferingDay, DrawerSales};
 use contract::event::{self, BusinessDayClosed};
 use contract::{BusinessDate, Currency, Reason, Rejection, StoreId, Violation, report_view, timestamp_to_proto};
 use event_log::Revision;
@@ -154,6 +154,7 @@ impl Queries {
         let seen = by(deadline, self.reader.z_reports(&page)).await?.ok_or_else(|| unknown_store(&store))?;
         let currency = known(&seen.store)?;
         let (mut reports, mut bytes, mut after, mut more) = (Vec::new(), 0, after_number, false);
+        let mut differing_days = Vec::new();
         for day in &seen.found {
             let report = recorded(&store, day, currency)?;
             bytes += report.encoded_len();
@@ -163,9 +164,13 @@ impl Queries {
             }
             after = report.z_number;
             reports.push(report);
+            if !day.differences.is_empty() {
+                let (store_id, business_date) = (store.to_string(), day.date.to_string());
+                differing_days.push(DifferingDay { store_id, business_date, z_number: day.z_number, differences: differences(day) });
+            }
         }
         let next_page_token = if more { page::write(&bound, &after.to_be_bytes()) } else { String::new() };
-        Ok(ListZReportsResponse { reports, next_page_token, freshness: freshness(&seen.store, seen.epoch) })
+        Ok(ListZReportsResponse { reports, next_page_token, freshness: freshness(&seen.store, seen.epoch), differing_days })
     }
 
     async fn explain(&self, request: ExplainFigureRequest, deadline: Instant) -> Result<ExplainFigureResponse, QueryError> {

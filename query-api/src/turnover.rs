@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use crate::error::QueryError;
 use crate::figure::tender_name;
 use crate::request::{Fields, by, freshness_of_all, tokens, unknown_store};
+use crate::sales::differing_day;
 use crate::service::Queries;
 
 const MAX_STORES: usize = 1_000;
@@ -39,7 +40,8 @@ impl Queries {
                 total.count = rows.iter().filter(|row| row.currency_code == total.currency_code).map(|row| row.count).sum();
             }
         }
-        Ok(GetSalesResponse { rows, totals, freshness: freshness_of_all(&sales.stores) })
+        let differing_days = sales.differing.iter().map(differing_day).collect();
+        Ok(GetSalesResponse { rows, totals, freshness: freshness_of_all(&sales.stores), differing_days })
     }
 }
 

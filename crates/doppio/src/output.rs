@@ -4,7 +4,7 @@ use std::io::Write as _;
 
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table};
-use contract::api::types::{LocalizedText, Money};
+use contract::api::types::{DifferingDay, LocalizedText, Money};
 use contract::{Currency, json};
 use prost::{Message, Name};
 
@@ -65,6 +65,18 @@ pub fn amount(minor: i64, exponent: u8) -> String {
 pub fn name(text: Option<&LocalizedText>) -> String {
     let Some(text) = text else { return String::new() };
     text.text.get("en").or_else(|| text.text.values().next()).cloned().unwrap_or_default()
+}
+
+/// A line for each figure that the projection computes otherwise than a Z report recorded it; empty when all is well.
+#[must_use]
+pub fn differing(days: &[DifferingDay]) -> String {
+    let lines = days.iter().flat_map(|day| {
+        let of = format!("{} {} Z {}", day.store_id, day.business_date, day.z_number);
+        day.differences
+            .iter()
+            .map(move |row| format!("\nDIFFERENCE {of}, {}: recorded {}, projected {}", row.figure, row.recorded, row.projected))
+    });
+    lines.collect()
 }
 
 /// A table whose columns from `numbers_from` on are numbers.

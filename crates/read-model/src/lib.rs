@@ -30,7 +30,7 @@ pub use rows::{
     Batch, DayRow, DayState, Fence, FigureDifference, Generation, Heartbeat, OrderPage, OrderRow, Orders, PROJECTION, Progress,
     ProjectionStatus, Quarantine, Seen, StoreProgress, StoreRow, StreamRow,
 };
-pub use settlement::{MAX_SALES_ROWS, Sales, SalesBasis, SalesGrouping, SalesQuery, SalesStore, SalesSum, ZPage};
+pub use settlement::{DifferingDay, MAX_SALES_ROWS, Sales, SalesBasis, SalesGrouping, SalesQuery, SalesStore, SalesSum, ZPage};
 pub use traits::{ExportReader, ReadModelReader, ReadModelWriter, SettlementReader};
 
 /// Both sides of one database. Writer and reader of an embedded database must come from one handle, or the reader is not told of

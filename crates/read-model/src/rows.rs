@@ -5,6 +5,7 @@ use event_log::{ChainState, Checkpoint, LogEpoch, Position, RecordHash, Revision
 use jiff::Timestamp;
 
 use crate::facts::Facts;
+use crate::settlement::DifferingDay;
 
 /// The name of the one projection that there is.
 pub const PROJECTION: &str = "sales";
@@ -257,4 +258,6 @@ pub type Orders = Vec<(i64, Vec<u8>)>;
 pub struct ProjectionStatus {
     pub streams: Vec<StreamRow>,
     pub quarantined: Vec<StoreRow>,
+    /// At most 1,000.
+    pub differing: Vec<DifferingDay>,
 }

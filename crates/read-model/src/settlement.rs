@@ -6,6 +6,8 @@ use contract::{BusinessDate, Currency, StoreId};
 use event_log::{LogEpoch, Revision};
 use jiff::Timestamp;
 
+use crate::rows::FigureDifference;
+
 /// More rows than this are not read of one question: an answer must fit into a message.
 pub const MAX_SALES_ROWS: usize = 10_000;
 
@@ -88,6 +90,15 @@ pub struct SalesSum {
     pub turnover_vat: Option<i64>,
 }
 
+/// A closed day of which the projection computes figures otherwise than they were recorded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DifferingDay {
+    pub store: StoreId,
+    pub date: BusinessDate,
+    pub z_number: i64,
+    pub differences: Vec<FigureDifference>,
+}
+
 #[derive(Debug, Clone, Default)]
 pub struct Sales {
     /// Of those asked for, the ones that there are.
@@ -96,6 +107,8 @@ pub struct Sales {
     pub rows: Vec<SalesSum>,
     /// One row a currency.
     pub totals: Vec<SalesSum>,
+    /// Of the days asked for; at most 1,000.
+    pub differing: Vec<DifferingDay>,
 }
 
 impl SalesQuery {
@@ -161,6 +174,32 @@ macro_rules! settlement {
                 returns_net: row.try_get("returns_net")?,
                 turnover_vat: row.try_get("turnover_vat")?,
             })
+        }
+
+        /// Days of the stores named, or of all if none is, between two dates.
+        async fn differing_days(
+            snapshot: &mut Transaction<'static, $database>,
+            named: &[StoreId],
+            [first, last]: [&str; 2],
+        ) -> Result<Vec<DifferingDay>, ReadModelError> {
+            const DAYS: &str = concat!(
+                "SELECT d.store_id, d.business_date, d.z_number, d.differences FROM business_days d WHERE d.generation = ",
+                live!(),
+                " AND d.differences <> '[]' AND d.business_date BETWEEN $2 AND $3 AND (CAST($4 AS BIGINT) = 0 OR d.store_id IN ",
+                $list,
+                ") ORDER BY d.store_id, d.business_date LIMIT 1000"
+            );
+            let ids: Vec<&str> = named.iter().map(StoreId::as_str).collect();
+            let days = sqlx::query(DAYS).bind(json(&ids)?).bind(first).bind(last).bind(signed(ids.len() as u64));
+            let day = |row: &$row| {
+                Ok(DifferingDay {
+                    store: StoreId::new(row.try_get("store_id")?).map_err(|error| corrupt("store_id")(&error))?,
+                    date: date(row.try_get("business_date")?)?.ok_or_else(|| ReadModelError::Corrupt("business_date is empty".into()))?,
+                    z_number: row.try_get("z_number")?,
+                    differences: serde_json::from_str(row.try_get("differences")?).map_err(|error| corrupt("differences")(&error))?,
+                })
+            };
+            days.fetch_all(&mut **snapshot).await?.iter().map(day).collect()
         }
 
         /// Of the stores named, or of all if none is, those that there are.
@@ -274,6 +313,8 @@ macro_rules! settlement {
                     let sums = sums.iter().map(sales_sum).collect::<Result<_, _>>()?;
                     if total { sales.totals = sums } else { sales.rows = sums }
                 }
+                let dates = [query.first.to_string(), query.last.to_string()];
+                sales.differing = differing_days(&mut snapshot, &query.stores, [&dates[0], &dates[1]]).await?;
                 snapshot.rollback().await?;
                 Ok(sales)
             }

@@ -468,7 +468,11 @@ macro_rules! backend {
                 ))
                 .fetch_all(&self.reads)
                 .await?;
+                let mut snapshot = self.snapshot().await?;
+                let differing = differing_days(&mut snapshot, &[], ["", "9999-12-31"]).await?;
+                snapshot.rollback().await?;
                 Ok(ProjectionStatus {
+                    differing,
                     streams: streams.iter().map(stream_row).collect::<Result<_, _>>()?,
                     quarantined: quarantined.iter().map(store_row).collect::<Result<_, _>>()?,
                 })

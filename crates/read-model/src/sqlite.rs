@@ -25,7 +25,7 @@ use crate::rows::{
     Batch, DayRow, DayState, Fence, Generation, Heartbeat, OrderPage, OrderRow, Orders, Progress, ProjectionStatus, Quarantine, Seen,
     StoreProgress, StoreRow, StreamRow,
 };
-use crate::settlement::{Sales, SalesQuery, SalesStore, SalesSum, ZPage, settlement};
+use crate::settlement::{DifferingDay, Sales, SalesQuery, SalesStore, SalesSum, ZPage, settlement};
 use crate::shared::{
     backend, corrupt, day_columns, hash, instant, json, live, signed, store_and_epoch, store_columns, stream_columns, unsigned,
 };

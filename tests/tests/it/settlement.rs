@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use contract::api::admin::GetProjectionStatusRequest;
+use contract::api::admin::admin_service_client::AdminServiceClient;
 use contract::api::query::query_service_client::QueryServiceClient;
 use contract::api::query::settlement_service_client::SettlementServiceClient;
 use contract::api::query::{
     ExplainFigureRequest, GetDailySalesRequest, GetSalesRequest, GetXReportRequest, GetZReportRequest, ListZReportsRequest, SalesBasis,
     SalesGrouping, SalesRow, get_z_report_request::Key,
 };
-use contract::api::types::{Block, BusinessDayState, DayReport, Money, TenderKind};
+use contract::api::types::{Block, BusinessDayState, DayReport, DifferingDay, Money, TenderKind};
 use contract::event::{DrawerCounted, event::Event};
 use contract::{ConsistencyToken, StoreId, event};
 use event_log::sqlite::SqliteLog;
@@ -454,6 +456,22 @@ async fn pages(rig: &Rig) -> Result<()> {
     let answer = client.get_z_report(request).await?.into_inner();
     let differences: Vec<_> = answer.differences.iter().map(|row| (row.figure.as_str(), row.recorded, row.projected)).collect();
     ensure!(differences == [("carried_out", 7, 1)] && answer.report.is_some_and(|report| report.carried_out == 7));
+    let shown = |days: &[DifferingDay]| {
+        let [day] = days else { return false };
+        let at = (day.store_id.as_str(), day.business_date.as_str(), day.z_number, day.differences.len());
+        at == ("london", "2026-03-02", 1, 1)
+    };
+    let london = ListZReportsRequest { store_id: "london".into(), ..ListZReportsRequest::default() };
+    ensure!(shown(&client.list_z_reports(london).await?.into_inner().differing_days));
+    ensure!(second.differing_days.is_empty());
+    let (first_business_date, last_business_date) = ("2026-03-01".to_owned(), "2026-03-02".to_owned());
+    let sales = GetSalesRequest { first_business_date, last_business_date, ..GetSalesRequest::default() };
+    ensure!(shown(&client.get_sales(sales.clone()).await?.into_inner().differing_days));
+    let other = GetSalesRequest { store_ids: vec!["gangnam".into()], ..sales };
+    ensure!(client.get_sales(other).await?.into_inner().differing_days.is_empty());
+    let mut admin = AdminServiceClient::new(rig.channel.clone());
+    let status = admin.get_projection_status(GetProjectionStatusRequest {}).await?.into_inner();
+    ensure!(shown(&status.differing_days), "{status:?}");
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use contract::api::types::Block;
 
 use crate::clients::{Clients, call};
 use crate::exit::{ExitCode, Failure};
-use crate::output::{Format, money, name, table};
+use crate::output::{Format, differing, money, name, table};
 
 #[derive(Subcommand)]
 pub enum Sales {
@@ -81,7 +81,8 @@ impl Range {
             };
             let totals = answer.totals.iter().map(|total| row(&SalesRow { key: "total".to_owned(), ..total.clone() }));
             let rows = answer.rows.iter().map(row).chain(totals).collect();
-            table(&[&self.by, "count", "sales", "returns", "turnover", "VAT due"], rows, 1).to_string()
+            let table = table(&[&self.by, "count", "sales", "returns", "turnover", "VAT due"], rows, 1);
+            format!("{table}{}", differing(&answer.differing_days))
         })
     }
 }

@@ -12,7 +12,7 @@ use crate::audit;
 use crate::clients::{Clients, Target, call};
 use crate::data_dir::DataDir;
 use crate::exit::{ExitCode, Failure};
-use crate::output::{Format, money, name, say, table};
+use crate::output::{Format, differing, money, name, say, table};
 use crate::system::{Plan, System};
 
 const STOP_GRACE: std::time::Duration = std::time::Duration::from_secs(5);
@@ -237,7 +237,8 @@ impl List {
             } else {
                 format!("\nmore with --page-token {}", answer.next_page_token)
             };
-            format!("{}{more}", table(&["business date", "Z", "orders", "net sales", "turnover", "VAT due"], rows.collect(), 1))
+            let differing = differing(&answer.differing_days);
+            format!("{}{differing}{more}", table(&["business date", "Z", "orders", "net sales", "turnover", "VAT due"], rows.collect(), 1))
         })
     }
 }

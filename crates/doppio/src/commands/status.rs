@@ -2,9 +2,9 @@ use contract::api::admin::GetProjectionStatusRequest;
 
 use crate::clients::{Clients, call};
 use crate::exit::{ExitCode, Failure};
-use crate::output::{Format, table};
+use crate::output::{Format, differing, table};
 
-/// Shows the projection's progress; fails when a store is quarantined.
+/// Shows the projection's progress; fails when a store is quarantined, or a day's figures are not what was recorded.
 pub async fn run(clients: Clients, format: Format) -> Result<(), Failure> {
     let answer = clients.admin.clone().get_projection_status(call(GetProjectionStatusRequest {})).await?.into_inner();
     format.print(&answer, |answer| {
@@ -28,10 +28,14 @@ pub async fn run(clients: Clients, format: Format) -> Result<(), Failure> {
                 store.store_id, store.revision, store.reason, store.skipped_records
             ));
         }
-        text
+        text + &differing(&answer.differing_days)
     })?;
     match answer.quarantined.as_slice() {
-        [] => Ok(()),
+        [] if answer.differing_days.is_empty() => Ok(()),
+        [] => {
+            let days = answer.differing_days.len();
+            Err(Failure::new(ExitCode::CheckFailed, format!("{days} closed days have figures that the projection computes otherwise")))
+        }
         stores => Err(Failure::new(ExitCode::CheckFailed, format!("{} of the stores are quarantined", stores.len()))),
     }
 }

@@ -35,6 +35,9 @@ CREATE TABLE completions (
 
 CREATE INDEX completions_by_z ON completions (generation, store_id, z_number);
 
+-- Days whose recorded figures the projection computes otherwise: none, if all is well.
+CREATE INDEX business_days_differing ON business_days (generation, store_id, business_date) WHERE differences <> '[]';
+
 -- A range of dates is read in the order of the ledger, page by page.
 DROP INDEX facts_by_date;
 CREATE INDEX facts_by_date ON facts (generation, store_id, business_date, revision, event_index);

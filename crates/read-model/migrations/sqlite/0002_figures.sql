@@ -41,3 +41,6 @@ CREATE TABLE completions (
 ) WITHOUT ROWID;
 
 CREATE INDEX completions_by_z ON completions (generation, store_id, z_number);
+
+-- Days whose recorded figures the projection computes otherwise: none, if all is well.
+CREATE INDEX business_days_differing ON business_days (generation, store_id, business_date) WHERE differences <> '[]';
