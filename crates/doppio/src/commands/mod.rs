@@ -12,6 +12,7 @@ mod order;
 mod sales;
 mod settle;
 mod status;
+mod till_print;
 mod up;
 
 use clap::{Parser, Subcommand};

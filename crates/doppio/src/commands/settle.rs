@@ -2,17 +2,18 @@ use clap::{Args, Subcommand};
 use contract::StoreId;
 use contract::api::ordering as api;
 use contract::api::query::{ExplainFigureRequest, GetXReportRequest, GetZReportRequest, ListZReportsRequest, get_z_report_request};
-use contract::api::types::{Block, DayReport, FigureDifference, Money};
+use contract::api::types::{Block, Money};
 use contract::timestamp_to_proto;
 use runtime::Clock;
 use uuid::Uuid;
 
 use super::log::location;
+use super::till_print::print;
 use crate::audit;
 use crate::clients::{Clients, Target, call};
 use crate::data_dir::DataDir;
 use crate::exit::{ExitCode, Failure};
-use crate::output::{Format, differing, money, name, say, table};
+use crate::output::{Format, differing, money, say, table};
 use crate::system::{Plan, System};
 
 const STOP_GRACE: std::time::Duration = std::time::Duration::from_secs(5);
@@ -406,78 +407,4 @@ impl Verify {
             Some(first) => Err(Failure::new(ExitCode::CheckFailed, format!("{count} differences; the first: {first}"))),
         }
     }
-}
-
-/// A report as a till prints it, headings in Korean and English.
-fn print(report: &DayReport, differences: &[FigureDifference]) -> String {
-    const WIDTH: usize = 46;
-    let line = |label: &str, value: String| {
-        let gap = WIDTH.saturating_sub(columns(label) + columns(&value)).max(1);
-        format!("{label}{}{value}\n", " ".repeat(gap))
-    };
-    let rule = format!("{}\n", "-".repeat(WIDTH));
-    let title = if report.z_number > 0 { format!("Z {} 일마감 Z report", report.z_number) } else { "중간집계 X report".to_owned() };
-    let mut text = format!("{title}\n{} {}\n{rule}", report.store_id, report.business_date);
-    for (label, block) in [
-        ("매출 Sales", &report.sales),
-        ("취소 Voids", &report.voids),
-        ("당일환불 Refunds, same day", &report.refunds_same_day),
-        ("이전환불 Refunds, earlier days", &report.refunds_prior_days),
-        ("순매출 Turnover", &report.turnover),
-    ] {
-        let block = block.clone().unwrap_or_default();
-        let count = if label.ends_with("Turnover") { String::new() } else { format!(" ({})", block.count) };
-        text += &line(&format!("{label}{count}"), money(block.net.as_ref()));
-        text += &line("  총액 gross", money(block.gross.as_ref()));
-        text += &line("  할인 discount", money(block.discount.as_ref()));
-        for tax in &block.taxes {
-            text += &line(&format!("  공급가액 supply {}", tax.tax_class), money(tax.supply.as_ref()));
-            text += &line(&format!("  부가세 VAT {}", tax.tax_class), money(tax.vat.as_ref()));
-        }
-    }
-    text += &rule;
-    for tender in &report.tenders {
-        let kind = tender.kind().as_str_name().trim_start_matches("TENDER_KIND_").to_ascii_lowercase();
-        text += &line(&format!("결제 {kind} taken"), money(tender.taken.as_ref()));
-        text += &line("  반환 returned", money(tender.returned.as_ref()));
-        text += &line("  순액 net", money(tender.net.as_ref()));
-    }
-    text += &rule;
-    for drawer in &report.drawers {
-        text += &line(&format!("현금함 drawer {}", drawer.drawer_id), String::new());
-        for (label, amount) in [
-            ("  준비금 float", &drawer.float),
-            ("  받은 현금 tendered", &drawer.tendered),
-            ("  거스름돈 change", &drawer.change),
-            ("  반환 returned", &drawer.returned),
-            ("  입금 paid in", &drawer.paid_in),
-            ("  출금 paid out", &drawer.paid_out),
-            ("  예상 expected", &drawer.expected),
-            ("  실사 counted", &drawer.counted),
-            ("  과부족 over/short", &drawer.over_short),
-        ] {
-            text += &line(label, amount.as_ref().map_or_else(|| "-".to_owned(), |amount| money(Some(amount))));
-        }
-    }
-    text += &rule;
-    for item in &report.items {
-        text += &line(&format!("{} x{}", name(item.name.as_ref()), item.units), money(item.net.as_ref()));
-    }
-    text += &rule;
-    text += &line("이월 carried in", report.carried_in.to_string());
-    text += &line("완료 completed", report.completed.to_string());
-    text += &line("미결 carried out", report.carried_out.to_string());
-    text += &line("전표 documents", format!("{}-{}", report.first_document, report.last_document));
-    text += &line("누적매출 grand total sales", money(report.grand_total_sales.as_ref()));
-    text += &line("누적반환 grand total returns", money(report.grand_total_returns.as_ref()));
-    text += &line("누계 grand total", money(report.grand_total.as_ref()));
-    for difference in differences {
-        text += &format!("DIFFERENCE {}: recorded {}, projected {}\n", difference.figure, difference.recorded, difference.projected);
-    }
-    text
-}
-
-/// Columns that text takes on a terminal: Hangul takes two.
-fn columns(text: &str) -> usize {
-    text.chars().map(|symbol| if ('\u{1100}'..='\u{d7a3}').contains(&symbol) { 2 } else { 1 }).sum()
 }
