@@ -7,7 +7,10 @@ fn protos(dir: &Path, found: &mut Vec<PathBuf>) -> std::io::Result<()> {
         let path = entry?.path();
         if path.is_dir() {
             protos(&path, found)?;
-        } else if path.extension().is_some_and(|extension| extension == "proto") {
+        } else if path
+            .extension()
+            .is_some_and(|extension| extension == "proto")
+        {
             found.push(path);
         }
     }
@@ -19,8 +22,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut files = Vec::new();
     protos(Path::new("proto"), &mut files)?;
     files.sort();
-    let descriptors =
-        protox::Compiler::new(["proto"])?.include_source_info(true).include_imports(true).open_files(files)?.encode_file_descriptor_set();
+    let descriptors = protox::Compiler::new(["proto"])?
+        .include_source_info(true)
+        .include_imports(true)
+        .open_files(files)?
+        .encode_file_descriptor_set();
     let out = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?);
     std::fs::write(out.join("descriptors.bin"), &descriptors)?;
     let set = prost::Message::decode(descriptors.as_slice())?;

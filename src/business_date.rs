@@ -35,7 +35,10 @@ impl BusinessDate {
     }
 
     pub fn next(self) -> Result<Self, DateError> {
-        self.0.tomorrow().map(Self).map_err(|_| DateError::OutOfRange)
+        self.0
+            .tomorrow()
+            .map(Self)
+            .map_err(|_| DateError::OutOfRange)
     }
 }
 
@@ -86,8 +89,12 @@ impl DayRule {
         match ambiguous.offset() {
             AmbiguousOffset::Gap { before, .. } => {
                 // The gap ends where its transition is: the first transition after an instant that is surely before it.
-                let probe = before.to_timestamp(local).map_err(|_| DateError::OutOfRange)?;
-                let probe = probe.checked_sub(24.hours()).map_err(|_| DateError::OutOfRange)?;
+                let probe = before
+                    .to_timestamp(local)
+                    .map_err(|_| DateError::OutOfRange)?;
+                let probe = probe
+                    .checked_sub(24.hours())
+                    .map_err(|_| DateError::OutOfRange)?;
                 let zone_transition = self
                     .zone
                     .following(probe)
@@ -95,23 +102,38 @@ impl DayRule {
                     .find(|&instant| self.zone.to_datetime(instant) > local);
                 zone_transition.ok_or(DateError::OutOfRange)
             }
-            AmbiguousOffset::Fold { .. } | AmbiguousOffset::Unambiguous { .. } => ambiguous.earlier().map_err(|_| DateError::OutOfRange),
+            AmbiguousOffset::Fold { .. } | AmbiguousOffset::Unambiguous { .. } => {
+                ambiguous.earlier().map_err(|_| DateError::OutOfRange)
+            }
         }
     }
 
     pub fn bounds(&self, date: BusinessDate) -> Result<DayBounds, DateError> {
-        Ok(DayBounds { start: self.start(date)?, end: self.start(date.next()?)? })
+        Ok(DayBounds {
+            start: self.start(date)?,
+            end: self.start(date.next()?)?,
+        })
     }
 
     /// The greatest date whose start is not after `instant`.
     pub fn date_of(&self, instant: Timestamp) -> Result<BusinessDate, DateError> {
         // Local dates and starts differ by at most a day at either side, whatever the zone does.
-        let mut date = self.zone.to_datetime(instant).date().tomorrow().map(BusinessDate).map_err(|_| DateError::OutOfRange)?;
+        let mut date = self
+            .zone
+            .to_datetime(instant)
+            .date()
+            .tomorrow()
+            .map(BusinessDate)
+            .map_err(|_| DateError::OutOfRange)?;
         for _ in 0..4 {
             if self.start(date)? <= instant {
                 return Ok(date);
             }
-            date = date.0.yesterday().map(BusinessDate).map_err(|_| DateError::OutOfRange)?;
+            date = date
+                .0
+                .yesterday()
+                .map(BusinessDate)
+                .map_err(|_| DateError::OutOfRange)?;
         }
         Err(DateError::OutOfRange)
     }
@@ -133,15 +155,27 @@ mod tests {
     #[test]
     fn the_clock_changes_of_london() {
         let london = rule("Europe/London", 240);
-        assert_eq!(london.date_of("2017-03-26T03:30:00Z".parse().unwrap()), Ok(date("2017-03-26")));
-        assert_eq!(london.date_of("2016-10-30T03:30:00Z".parse().unwrap()), Ok(date("2016-10-29")));
+        assert_eq!(
+            london.date_of("2017-03-26T03:30:00Z".parse().unwrap()),
+            Ok(date("2017-03-26"))
+        );
+        assert_eq!(
+            london.date_of("2016-10-30T03:30:00Z".parse().unwrap()),
+            Ok(date("2016-10-29"))
+        );
     }
 
     #[test]
     fn a_cutoff_in_a_gap_is_the_first_valid_instant_and_in_an_overlap_the_earlier() {
         let london = rule("Europe/London", 90);
-        assert_eq!(london.start(date("2017-03-26")), Ok("2017-03-26T01:00:00Z".parse().unwrap()));
-        assert_eq!(london.start(date("2016-10-30")), Ok("2016-10-30T00:30:00Z".parse().unwrap()));
+        assert_eq!(
+            london.start(date("2017-03-26")),
+            Ok("2017-03-26T01:00:00Z".parse().unwrap())
+        );
+        assert_eq!(
+            london.start(date("2016-10-30")),
+            Ok("2016-10-30T00:30:00Z".parse().unwrap())
+        );
     }
 
     proptest! {

@@ -7,7 +7,10 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use prost::Message as _;
-use prost_reflect::{DescriptorPool, DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, ReflectMessage as _, Value};
+use prost_reflect::{
+    DescriptorPool, DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, ReflectMessage as _,
+    Value,
+};
 
 use crate::event::{Event, RecordPayload};
 
@@ -18,7 +21,9 @@ fn pool() -> DescriptorPool {
 }
 
 fn payload_descriptor() -> MessageDescriptor {
-    pool().get_message_by_name("doppio.event.v1.RecordPayload").unwrap()
+    pool()
+        .get_message_by_name("doppio.event.v1.RecordPayload")
+        .unwrap()
 }
 
 /// Bytes for the machine, JSON for people.
@@ -30,7 +35,8 @@ fn golden<M: prost::Message + prost::Name>(message: &M) -> String {
         }
         text.push('\n');
     }
-    let json: serde_json::Value = serde_json::from_str(&crate::json::to_json(message).unwrap()).unwrap();
+    let json: serde_json::Value =
+        serde_json::from_str(&crate::json::to_json(message).unwrap()).unwrap();
     format!("{text}\n{}", serde_json::to_string_pretty(&json).unwrap())
 }
 
@@ -70,7 +76,10 @@ fn every_event_is_read_back_as_it_was_written() {
 #[test]
 fn every_event_type_has_golden_bytes() {
     let event = pool().get_message_by_name("doppio.event.v1.Event").unwrap();
-    let known: BTreeSet<String> = event.fields().map(|field| field.name().to_owned()).collect();
+    let known: BTreeSet<String> = event
+        .fields()
+        .map(|field| field.name().to_owned())
+        .collect();
     let cases: Vec<String> = values::every_event().iter().map(case_of).collect();
     assert_eq!(cases.len(), known.len(), "one instance each");
     assert_eq!(cases.into_iter().collect::<BTreeSet<_>>(), known);
@@ -89,7 +98,10 @@ impl Coverage {
             if message.has_field(&field) {
                 self.filled.insert(field.full_name().to_owned());
                 self.visit_value(&message.get_field(&field));
-            } else if field.containing_oneof().is_none_or(|oneof| oneof.fields().count() == 1) {
+            } else if field
+                .containing_oneof()
+                .is_none_or(|oneof| oneof.fields().count() == 1)
+            {
                 self.empty.insert(field.full_name().to_owned());
             }
         }
@@ -107,7 +119,9 @@ impl Coverage {
 
 fn message_of(field: &FieldDescriptor) -> Option<MessageDescriptor> {
     match field.kind() {
-        Kind::Message(message) if message.is_map_entry() => message_of(&message.map_entry_value_field()),
+        Kind::Message(message) if message.is_map_entry() => {
+            message_of(&message.map_entry_value_field())
+        }
         Kind::Message(message) => Some(message),
         _ => None,
     }
@@ -129,20 +143,33 @@ fn reachable(message: &MessageDescriptor, fields: &mut BTreeSet<String>) {
 
 #[test]
 fn every_field_of_every_message_is_filled() {
-    let record = RecordPayload { commands: values::record().commands, ..values::record() };
+    let record = RecordPayload {
+        commands: values::record().commands,
+        ..values::record()
+    };
     let mut coverage = Coverage::default();
     for event in values::every_event() {
         let mut record = record.clone();
         record.commands[0].events = vec![event];
-        coverage.visit(&DynamicMessage::decode(payload_descriptor(), record.encode_to_vec().as_slice()).unwrap());
+        coverage.visit(
+            &DynamicMessage::decode(payload_descriptor(), record.encode_to_vec().as_slice())
+                .unwrap(),
+        );
     }
     // Well-known types keep their own zero values.
     coverage.empty.retain(|field| field.starts_with("doppio."));
-    assert!(coverage.empty.is_empty(), "left at their default in golden_tests/values.rs: {:#?}", coverage.empty);
+    assert!(
+        coverage.empty.is_empty(),
+        "left at their default in golden_tests/values.rs: {:#?}",
+        coverage.empty
+    );
     let mut fields = BTreeSet::new();
     reachable(&payload_descriptor(), &mut fields);
     let missing: Vec<_> = fields.difference(&coverage.filled).collect();
-    assert!(missing.is_empty(), "never filled in golden_tests/values.rs: {missing:#?}");
+    assert!(
+        missing.is_empty(),
+        "never filled in golden_tests/values.rs: {missing:#?}"
+    );
 }
 
 /// A stored enum value is a number: its name may be corrected, what it means may not.
@@ -150,7 +177,10 @@ fn every_field_of_every_message_is_filled() {
 fn every_enum_keeps_its_numbers() {
     let pool = pool();
     let mut text = String::new();
-    let mut enums: Vec<_> = pool.all_enums().filter(|one| one.package_name() == "doppio.event.v1").collect();
+    let mut enums: Vec<_> = pool
+        .all_enums()
+        .filter(|one| one.package_name() == "doppio.event.v1")
+        .collect();
     enums.sort_by_key(|one| one.full_name().to_owned());
     for one in enums {
         for value in one.values() {

@@ -24,7 +24,12 @@ pub use time::{from_proto as timestamp_from_proto, to_proto as timestamp_to_prot
 pub use token::{ConsistencyToken, TokenError};
 
 mod generated {
-    #![expect(clippy::all, clippy::pedantic, clippy::allow_attributes, reason = "generated code")]
+    #![expect(
+        clippy::all,
+        clippy::pedantic,
+        clippy::allow_attributes,
+        reason = "generated code"
+    )]
     include!(concat!(env!("OUT_DIR"), "/contract.rs"));
 }
 

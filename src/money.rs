@@ -27,8 +27,8 @@ impl Currency {
     #[must_use]
     pub fn exponent(&self) -> u8 {
         match &self.0 {
-            b"BIF" | b"CLP" | b"DJF" | b"GNF" | b"ISK" | b"JPY" | b"KMF" | b"KRW" | b"PYG" | b"RWF" | b"UGX" | b"VND" | b"VUV" | b"XAF"
-            | b"XOF" | b"XPF" => 0,
+            b"BIF" | b"CLP" | b"DJF" | b"GNF" | b"ISK" | b"JPY" | b"KMF" | b"KRW" | b"PYG"
+            | b"RWF" | b"UGX" | b"VND" | b"VUV" | b"XAF" | b"XOF" | b"XPF" => 0,
             b"BHD" | b"IQD" | b"JOD" | b"KWD" | b"LYD" | b"OMR" | b"TND" => 3,
             _ => 2,
         }
@@ -37,7 +37,10 @@ impl Currency {
     /// An amount of this currency for the API.
     #[must_use]
     pub fn amount(&self, amount: Money) -> types::Money {
-        types::Money { currency_code: self.as_str().to_owned(), amount_minor: amount.minor() }
+        types::Money {
+            currency_code: self.as_str().to_owned(),
+            amount_minor: amount.minor(),
+        }
     }
 }
 
@@ -79,19 +82,32 @@ impl Money {
     }
 
     pub fn non_negative(minor: i64) -> Result<Self, MoneyError> {
-        if minor < 0 { Err(MoneyError::Negative) } else { Ok(Self(minor)) }
+        if minor < 0 {
+            Err(MoneyError::Negative)
+        } else {
+            Ok(Self(minor))
+        }
     }
 
     pub fn plus(self, other: Self) -> Result<Self, MoneyError> {
-        self.0.checked_add(other.0).map(Self).ok_or(MoneyError::Overflow)
+        self.0
+            .checked_add(other.0)
+            .map(Self)
+            .ok_or(MoneyError::Overflow)
     }
 
     pub fn minus(self, other: Self) -> Result<Self, MoneyError> {
-        self.0.checked_sub(other.0).map(Self).ok_or(MoneyError::Overflow)
+        self.0
+            .checked_sub(other.0)
+            .map(Self)
+            .ok_or(MoneyError::Overflow)
     }
 
     pub fn times(self, factor: i64) -> Result<Self, MoneyError> {
-        self.0.checked_mul(factor).map(Self).ok_or(MoneyError::Overflow)
+        self.0
+            .checked_mul(factor)
+            .map(Self)
+            .ok_or(MoneyError::Overflow)
     }
 
     pub fn sum(amounts: impl IntoIterator<Item = Self>) -> Result<Self, MoneyError> {
@@ -100,8 +116,11 @@ impl Money {
 
     /// `floor(self * numerator / denominator)` with 128 bits in between; `denominator > 0`.
     pub fn scale_floor(self, numerator: i64, denominator: i64) -> Result<Self, MoneyError> {
-        let scaled = (i128::from(self.0) * i128::from(numerator)).div_euclid(i128::from(denominator.max(1)));
-        i64::try_from(scaled).map(Self).map_err(|_| MoneyError::Overflow)
+        let scaled =
+            (i128::from(self.0) * i128::from(numerator)).div_euclid(i128::from(denominator.max(1)));
+        i64::try_from(scaled)
+            .map(Self)
+            .map_err(|_| MoneyError::Overflow)
     }
 
     /// The VAT inside an amount that includes it: `round_half_up(net * rate / (1 + rate))`, rate in basis points.
@@ -109,7 +128,9 @@ impl Money {
         let rate = i128::from(rate_bp);
         let denominator = 10_000 + rate;
         let vat = (i128::from(self.0) * rate * 2 + denominator).div_euclid(denominator * 2);
-        i64::try_from(vat).map(Self).map_err(|_| MoneyError::Overflow)
+        i64::try_from(vat)
+            .map(Self)
+            .map_err(|_| MoneyError::Overflow)
     }
 
     /// Shares `self` over `weights` in proportion, by largest remainder, ties to the lower index. The shares sum to `self` exactly;
@@ -120,14 +141,29 @@ impl Money {
             return Ok(vec![Self::ZERO; weights.len()]);
         }
         let amount = i128::from(self.0);
-        let mut shares: Vec<i128> = weights.iter().map(|weight| (amount * i128::from(weight.0)).div_euclid(total)).collect();
+        let mut shares: Vec<i128> = weights
+            .iter()
+            .map(|weight| (amount * i128::from(weight.0)).div_euclid(total))
+            .collect();
         let mut order: Vec<usize> = (0..weights.len()).collect();
-        order.sort_by_key(|&index| (std::cmp::Reverse((amount * i128::from(weights[index].0)).rem_euclid(total)), index));
+        order.sort_by_key(|&index| {
+            (
+                std::cmp::Reverse((amount * i128::from(weights[index].0)).rem_euclid(total)),
+                index,
+            )
+        });
         let rest = amount - shares.iter().sum::<i128>();
         for &index in order.iter().take(usize::try_from(rest).unwrap_or(0)) {
             shares[index] += 1;
         }
-        shares.into_iter().map(|share| i64::try_from(share).map(Self).map_err(|_| MoneyError::Overflow)).collect()
+        shares
+            .into_iter()
+            .map(|share| {
+                i64::try_from(share)
+                    .map(Self)
+                    .map_err(|_| MoneyError::Overflow)
+            })
+            .collect()
     }
 }
 
@@ -144,14 +180,23 @@ mod tests {
 
     #[test]
     fn vat_vectors_at_ten_percent() {
-        for (net, vat) in [(4_500, 409), (4_100, 373), (1_000_000, 90_909), (0, 0), (1_500, 136), (5_000, 455)] {
+        for (net, vat) in [
+            (4_500, 409),
+            (4_100, 373),
+            (1_000_000, 90_909),
+            (0, 0),
+            (1_500, 136),
+            (5_000, 455),
+        ] {
             assert_eq!(Money::new(net).vat_included(1_000), Ok(Money::new(vat)));
         }
     }
 
     #[test]
     fn a_coupon_of_1000_over_13500_and_3000_is_818_and_182() {
-        let shares = Money::new(1_000).allocate(&[Money::new(13_500), Money::new(3_000)]).unwrap();
+        let shares = Money::new(1_000)
+            .allocate(&[Money::new(13_500), Money::new(3_000)])
+            .unwrap();
         assert_eq!(shares, [Money::new(818), Money::new(182)]);
     }
 

@@ -51,7 +51,11 @@ pub fn order_of(event: &Event) -> Option<OrderId> {
 /// The order after an event of its own. `None` when there is no order and the event does not place one. Does not judge whether the
 /// event is legal.
 #[must_use]
-pub fn fold(order: Option<api::Order>, event: &Event, context: &EventContext<'_>) -> Option<api::Order> {
+pub fn fold(
+    order: Option<api::Order>,
+    event: &Event,
+    context: &EventContext<'_>,
+) -> Option<api::Order> {
     if let Event::OrderPlaced(placed) = event {
         return Some(placed_order(placed, context));
     }
@@ -103,7 +107,9 @@ fn placed_order(placed: &e::OrderPlaced, context: &EventContext<'_>) -> api::Ord
     let money = |minor| Some(currency.amount(Money::new(minor)));
     api::Order {
         store_id: context.store_id.to_owned(),
-        order_id: OrderId::from_slice(&placed.order_id).map(|id| id.to_string()).unwrap_or_default(),
+        order_id: OrderId::from_slice(&placed.order_id)
+            .map(|id| id.to_string())
+            .unwrap_or_default(),
         status: types::OrderStatus::Placed.into(),
         business_date: placed.business_date.clone(),
         ticket_number: placed.ticket_number,
@@ -129,12 +135,15 @@ fn placed_order(placed: &e::OrderPlaced, context: &EventContext<'_>) -> api::Ord
                 drawer_id: tender.drawer_id.clone(),
             })
             .collect(),
-        membership: placed.membership.as_ref().map(|membership| api::Membership {
-            outcome: membership.outcome,
-            member_id: membership.member_id.clone(),
-            tier: membership.tier.clone(),
-            points_rate_bp: membership.points_rate_bp,
-        }),
+        membership: placed
+            .membership
+            .as_ref()
+            .map(|membership| api::Membership {
+                outcome: membership.outcome,
+                member_id: membership.member_id.clone(),
+                tier: membership.tier.clone(),
+                points_rate_bp: membership.points_rate_bp,
+            }),
         place_time: Some(to_proto(context.recorded_at)),
         update_time: Some(to_proto(context.recorded_at)),
         cancellation: None,
@@ -150,8 +159,16 @@ fn placed_order(placed: &e::OrderPlaced, context: &EventContext<'_>) -> api::Ord
 pub fn priced(placed: &e::OrderPlaced, currency: Currency) -> api::PricedOrder {
     let money = |minor| Some(currency.amount(Money::new(minor)));
     api::PricedOrder {
-        lines: placed.lines.iter().map(|line| priced_line(line, currency)).collect(),
-        discounts: placed.discounts.iter().map(|discount| applied_discount(discount, &placed.lines, currency)).collect(),
+        lines: placed
+            .lines
+            .iter()
+            .map(|line| priced_line(line, currency))
+            .collect(),
+        discounts: placed
+            .discounts
+            .iter()
+            .map(|discount| applied_discount(discount, &placed.lines, currency))
+            .collect(),
         gross: money(placed.gross),
         discount: money(placed.discount),
         net: money(placed.net),
@@ -193,22 +210,33 @@ fn priced_line(line: &e::OrderLine, currency: Currency) -> api::PricedLine {
     }
 }
 
-fn applied_discount(discount: &e::AppliedDiscount, lines: &[e::OrderLine], currency: Currency) -> api::AppliedDiscount {
+fn applied_discount(
+    discount: &e::AppliedDiscount,
+    lines: &[e::OrderLine],
+    currency: Currency,
+) -> api::AppliedDiscount {
     let money = |minor| Some(currency.amount(Money::new(minor)));
     api::AppliedDiscount {
         discount_id: discount.discount_id.clone(),
         discount_version: discount.discount_version,
         source: discount.source,
         value: discount.value.as_ref().map(|value| match value {
-            e::applied_discount::Value::PercentBp(percent_bp) => api::applied_discount::Value::PercentBp(*percent_bp),
-            e::applied_discount::Value::Fixed(fixed) => api::applied_discount::Value::Fixed(currency.amount(Money::new(*fixed))),
+            e::applied_discount::Value::PercentBp(percent_bp) => {
+                api::applied_discount::Value::PercentBp(*percent_bp)
+            }
+            e::applied_discount::Value::Fixed(fixed) => {
+                api::applied_discount::Value::Fixed(currency.amount(Money::new(*fixed)))
+            }
         }),
         amount: money(discount.amount),
         allocations: discount
             .allocations
             .iter()
             .map(|allocation| api::DiscountAllocation {
-                line_id: line_id(lines.iter().map(|line| &line.line_id), allocation.line_index),
+                line_id: line_id(
+                    lines.iter().map(|line| &line.line_id),
+                    allocation.line_index,
+                ),
                 basis: money(allocation.basis),
                 amount: money(allocation.amount),
             })
@@ -220,12 +248,19 @@ fn applied_discount(discount: &e::AppliedDiscount, lines: &[e::OrderLine], curre
 
 fn add_refund(order: &mut api::Order, refunded: &e::OrderRefunded, context: &EventContext<'_>) {
     let money = |minor| Some(context.currency.amount(Money::new(minor)));
-    let priced_lines = order.priced.as_ref().map(|priced| priced.lines.as_slice()).unwrap_or_default();
+    let priced_lines = order
+        .priced
+        .as_ref()
+        .map(|priced| priced.lines.as_slice())
+        .unwrap_or_default();
     let lines = refunded
         .lines
         .iter()
         .map(|line| api::RefundedLine {
-            line_id: line_id(priced_lines.iter().map(|line| &line.line_id), line.line_index),
+            line_id: line_id(
+                priced_lines.iter().map(|line| &line.line_id),
+                line.line_index,
+            ),
             quantity: line.quantity,
             gross: money(line.gross),
             discount: money(line.discount),

@@ -30,7 +30,13 @@ pub struct Rejection {
 impl Rejection {
     #[must_use]
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into(), metadata: Vec::new(), violations: Vec::new(), retry_after: None }
+        Self {
+            reason,
+            message: message.into(),
+            metadata: Vec::new(),
+            violations: Vec::new(),
+            retry_after: None,
+        }
     }
 
     /// One field that is wrong, for the reason given.
@@ -46,9 +52,16 @@ impl Rejection {
     #[must_use]
     pub fn invalid(violations: Vec<Violation>) -> Option<Self> {
         let first = violations.first()?;
-        let more = if violations.len() > 1 { format!(" (and {} more)", violations.len() - 1) } else { String::new() };
+        let more = if violations.len() > 1 {
+            format!(" (and {} more)", violations.len() - 1)
+        } else {
+            String::new()
+        };
         let message = format!("{}: {}{more}", first.field, first.description);
-        Some(Self { violations, ..Self::new(Reason::InvalidArgument, message) })
+        Some(Self {
+            violations,
+            ..Self::new(Reason::InvalidArgument, message)
+        })
     }
 
     #[must_use]
@@ -65,7 +78,11 @@ impl Rejection {
 
     #[must_use]
     pub fn to_status(&self) -> Status {
-        let metadata: HashMap<String, String> = self.metadata.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
+        let metadata: HashMap<String, String> = self
+            .metadata
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), value.clone()))
+            .collect();
         let mut details = ErrorDetails::with_error_info(self.reason.as_str(), DOMAIN, metadata);
         for violation in &self.violations {
             details.add_bad_request_violation(&violation.field, &violation.description);
@@ -88,11 +105,14 @@ const UNDECODABLE: &str = "failed to decode Protobuf message";
 pub fn describe(status: &Status, out_of_time: Reason) -> Option<Status> {
     let rejection = match status.code() {
         Code::OutOfRange => Rejection::new(Reason::MessageTooLarge, status.message()),
-        Code::Internal if status.message().starts_with(UNDECODABLE) => {
-            Rejection::new(Reason::InvalidArgument, "the bytes are not a message of this call")
-        }
+        Code::Internal if status.message().starts_with(UNDECODABLE) => Rejection::new(
+            Reason::InvalidArgument,
+            "the bytes are not a message of this call",
+        ),
         Code::Internal => Rejection::new(Reason::Internal, Reason::Internal.meaning()),
-        Code::Cancelled | Code::DeadlineExceeded => Rejection::new(out_of_time, out_of_time.meaning()),
+        Code::Cancelled | Code::DeadlineExceeded => {
+            Rejection::new(out_of_time, out_of_time.meaning())
+        }
         _ => return None,
     };
     Some(rejection.to_status())
@@ -122,11 +142,23 @@ mod tests {
             let described = describe(&status, Reason::OutcomeUnknown)?;
             Some((described.code(), described.get_details_error_info()?.reason))
         };
-        assert_eq!(reason(Status::out_of_range("5 MiB")), Some((Code::OutOfRange, "MESSAGE_TOO_LARGE".into())));
+        assert_eq!(
+            reason(Status::out_of_range("5 MiB")),
+            Some((Code::OutOfRange, "MESSAGE_TOO_LARGE".into()))
+        );
         let undecodable = "failed to decode Protobuf message: buffer underflow";
-        assert_eq!(reason(Status::internal(undecodable)), Some((Code::InvalidArgument, "INVALID_ARGUMENT".into())));
-        assert_eq!(reason(Status::internal("panic")), Some((Code::Internal, "INTERNAL".into())));
-        assert_eq!(reason(Status::cancelled("Timeout expired")), Some((Code::Unavailable, "OUTCOME_UNKNOWN".into())));
+        assert_eq!(
+            reason(Status::internal(undecodable)),
+            Some((Code::InvalidArgument, "INVALID_ARGUMENT".into()))
+        );
+        assert_eq!(
+            reason(Status::internal("panic")),
+            Some((Code::Internal, "INTERNAL".into()))
+        );
+        assert_eq!(
+            reason(Status::cancelled("Timeout expired")),
+            Some((Code::Unavailable, "OUTCOME_UNKNOWN".into()))
+        );
         assert_eq!(reason(Status::unimplemented("")), None);
     }
 }

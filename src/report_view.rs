@@ -116,14 +116,21 @@ pub fn report(body: &e::DayReport, currency: Currency) -> types::DayReport {
         last_document: body.last_document,
         grand_total_sales: money(body.grand_total_sales),
         grand_total_returns: money(body.grand_total_returns),
-        grand_total: body.grand_total_sales.checked_sub(body.grand_total_returns).and_then(money),
+        grand_total: body
+            .grand_total_sales
+            .checked_sub(body.grand_total_returns)
+            .and_then(money),
         ..types::DayReport::default()
     }
 }
 
 /// The Z report that a close recorded.
 #[must_use]
-pub fn z_report(store_id: &str, closed: &e::BusinessDayClosed, currency: Currency) -> types::DayReport {
+pub fn z_report(
+    store_id: &str,
+    closed: &e::BusinessDayClosed,
+    currency: Currency,
+) -> types::DayReport {
     types::DayReport {
         store_id: store_id.to_owned(),
         business_date: closed.business_date.clone(),

@@ -3,7 +3,10 @@ use jiff::Timestamp;
 /// A protobuf timestamp of an instant.
 #[must_use]
 pub fn to_proto(instant: Timestamp) -> prost_types::Timestamp {
-    let mut timestamp = prost_types::Timestamp { seconds: instant.as_second(), nanos: instant.subsec_nanosecond() };
+    let mut timestamp = prost_types::Timestamp {
+        seconds: instant.as_second(),
+        nanos: instant.subsec_nanosecond(),
+    };
     // Protobuf wants nanoseconds that count forward, also before 1970.
     timestamp.normalize();
     timestamp

@@ -38,8 +38,16 @@ impl ConsistencyToken {
         if version != VERSION {
             return Err(TokenError);
         }
-        let store = std::str::from_utf8(store).ok().and_then(|store| StoreId::new(store).ok()).ok_or(TokenError)?;
-        Ok(Self { log_id: Uuid::from_bytes(*log_id), epoch: u32::from_be_bytes(*epoch), store, revision: u64::from_be_bytes(*revision) })
+        let store = std::str::from_utf8(store)
+            .ok()
+            .and_then(|store| StoreId::new(store).ok())
+            .ok_or(TokenError)?;
+        Ok(Self {
+            log_id: Uuid::from_bytes(*log_id),
+            epoch: u32::from_be_bytes(*epoch),
+            store,
+            revision: u64::from_be_bytes(*revision),
+        })
     }
 }
 

@@ -22,11 +22,18 @@ impl Config {
     pub fn from_settings(settings: &mut Settings) -> Option<Self> {
         let listen = settings.get("member.listen", DEFAULT_LISTEN);
         let Some(database) = settings.find::<String>("member_db") else {
-            settings.problem("member_db", "is needed: postgres://user:password@host/database, or sqlite:PATH");
+            settings.problem(
+                "member_db",
+                "is needed: postgres://user:password@host/database, or sqlite:PATH",
+            );
             return None;
         };
         match Database::parse(&database) {
-            Ok(database) => Some(Self { listen, database, benefits: Benefits::default() }),
+            Ok(database) => Some(Self {
+                listen,
+                database,
+                benefits: Benefits::default(),
+            }),
             Err(error) => {
                 settings.problem("member_db", error);
                 None
@@ -56,11 +63,20 @@ pub enum Database {
 impl Database {
     /// `sqlite:PATH` or `postgres://user:password@host/database`. The path is taken as it is written.
     pub fn parse(text: &str) -> Result<Self, DatabaseError> {
-        if let Some(path) = text.strip_prefix("sqlite://").or_else(|| text.strip_prefix("sqlite:")) {
-            return if path.is_empty() { Err(DatabaseError::NoPath) } else { Ok(Self::Sqlite(PathBuf::from(path))) };
+        if let Some(path) = text
+            .strip_prefix("sqlite://")
+            .or_else(|| text.strip_prefix("sqlite:"))
+        {
+            return if path.is_empty() {
+                Err(DatabaseError::NoPath)
+            } else {
+                Ok(Self::Sqlite(PathBuf::from(path)))
+            };
         }
         if text.starts_with("postgres://") || text.starts_with("postgresql://") {
-            let options = text.parse::<PgConnectOptions>().map_err(|error| DatabaseError::Postgres(error.to_string()))?;
+            let options = text
+                .parse::<PgConnectOptions>()
+                .map_err(|error| DatabaseError::Postgres(error.to_string()))?;
             return Ok(Self::Postgres(Box::new(options)));
         }
         Err(DatabaseError::UnknownScheme)
@@ -74,7 +90,12 @@ impl fmt::Display for Database {
             Self::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
             Self::Postgres(options) => {
                 let database = options.get_database().unwrap_or_default();
-                write!(f, "postgres://{}:{}/{database}", options.get_host(), options.get_port())
+                write!(
+                    f,
+                    "postgres://{}:{}/{database}",
+                    options.get_host(),
+                    options.get_port()
+                )
             }
         }
     }
@@ -111,8 +132,15 @@ pub struct Benefits {
 
 impl Default for Benefits {
     fn default() -> Self {
-        let tier = |points_rate_bp| TierBenefits { points_rate_bp, member_prices: true };
-        Self { basic: tier(100), silver: tier(300), gold: tier(500) }
+        let tier = |points_rate_bp| TierBenefits {
+            points_rate_bp,
+            member_prices: true,
+        };
+        Self {
+            basic: tier(100),
+            silver: tier(300),
+            gold: tier(500),
+        }
     }
 }
 
@@ -134,11 +162,28 @@ mod tests {
     #[test]
     fn addresses_are_read_and_printed_without_their_password() {
         let postgres = Database::parse("postgres://till:s3cret@db:5433/members").unwrap();
-        assert_eq!(format!("{postgres} {postgres:?}"), "postgres://db:5433/members postgres://db:5433/members");
-        assert_eq!(Database::parse("sqlite:data/member.db").unwrap().to_string(), "sqlite:data/member.db");
-        assert_eq!(Database::parse("sqlite:").err(), Some(DatabaseError::NoPath));
-        assert_eq!(Database::parse("mysql://root@db/members").err(), Some(DatabaseError::UnknownScheme));
-        assert!(matches!(Database::parse("postgres://db:port/members"), Err(DatabaseError::Postgres(_))));
+        assert_eq!(
+            format!("{postgres} {postgres:?}"),
+            "postgres://db:5433/members postgres://db:5433/members"
+        );
+        assert_eq!(
+            Database::parse("sqlite:data/member.db")
+                .unwrap()
+                .to_string(),
+            "sqlite:data/member.db"
+        );
+        assert_eq!(
+            Database::parse("sqlite:").err(),
+            Some(DatabaseError::NoPath)
+        );
+        assert_eq!(
+            Database::parse("mysql://root@db/members").err(),
+            Some(DatabaseError::UnknownScheme)
+        );
+        assert!(matches!(
+            Database::parse("postgres://db:port/members"),
+            Err(DatabaseError::Postgres(_))
+        ));
     }
 
     #[test]
@@ -146,6 +191,9 @@ mod tests {
         let mut settings = Settings::load(None, &[("member.listen", Some("nowhere".into()))]);
         assert!(Config::from_settings(&mut settings).is_none());
         let report = settings.finish().unwrap_err().to_string();
-        assert!(report.contains("member_db: is needed") && report.contains("member.listen"), "{report}");
+        assert!(
+            report.contains("member_db: is needed") && report.contains("member.listen"),
+            "{report}"
+        );
     }
 }

@@ -39,15 +39,33 @@ impl Running {
         let members = Members::open(database).await?;
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let listen = listener.local_addr()?;
-        let config = Config { listen, database: database.clone(), benefits: Benefits::default() };
+        let config = Config {
+            listen,
+            database: database.clone(),
+            benefits: Benefits::default(),
+        };
         let shutdown = Shutdown::new();
         let clock = Clock::manual("2026-03-02T01:00:00.123456Z".parse::<Timestamp>()?);
-        let serving = tokio::spawn(run(config, members.clone(), listener, shutdown.clone(), clock.clone()));
-        Ok(Self { url: format!("http://{listen}"), clock, members, shutdown, serving })
+        let serving = tokio::spawn(run(
+            config,
+            members.clone(),
+            listener,
+            shutdown.clone(),
+            clock.clone(),
+        ));
+        Ok(Self {
+            url: format!("http://{listen}"),
+            clock,
+            members,
+            shutdown,
+            serving,
+        })
     }
 
     pub fn client(&self) -> Result<Client> {
-        Ok(MemberServiceClient::new(runtime::channel::connect_lazy(&self.url)?))
+        Ok(MemberServiceClient::new(runtime::channel::connect_lazy(
+            &self.url,
+        )?))
     }
 
     pub async fn stop(self) -> Result<()> {
@@ -61,17 +79,35 @@ impl Running {
 pub async fn suite(database: &Database) -> Result<()> {
     let running = Running::start(database).await?;
     let client = running.client()?;
-    registration_is_idempotent_for_ever(client.clone()).await.context("registration is idempotent")?;
-    phones_and_cards_belong_to_one_member(client.clone()).await.context("phones and cards belong to one member")?;
-    membership_is_checked_by_every_key(client.clone()).await.context("membership is checked by every key")?;
-    updates_are_guarded_by_the_etag(client.clone(), &running.clock).await.context("updates are guarded by the etag")?;
-    withdrawing_erases_for_good(client.clone()).await.context("withdrawing erases")?;
-    bad_requests_name_every_field(client.clone()).await.context("bad requests name every field")?;
-    races_have_one_winner(client.clone()).await.context("races have one winner")?;
+    registration_is_idempotent_for_ever(client.clone())
+        .await
+        .context("registration is idempotent")?;
+    phones_and_cards_belong_to_one_member(client.clone())
+        .await
+        .context("phones and cards belong to one member")?;
+    membership_is_checked_by_every_key(client.clone())
+        .await
+        .context("membership is checked by every key")?;
+    updates_are_guarded_by_the_etag(client.clone(), &running.clock)
+        .await
+        .context("updates are guarded by the etag")?;
+    withdrawing_erases_for_good(client.clone())
+        .await
+        .context("withdrawing erases")?;
+    bad_requests_name_every_field(client.clone())
+        .await
+        .context("bad requests name every field")?;
+    races_have_one_winner(client.clone())
+        .await
+        .context("races have one winner")?;
     drop(client);
     running.stop().await?;
-    survives_a_restart(database).await.context("members survive a restart")?;
-    tells_what_it_is(database).await.context("the database tells what it is")
+    survives_a_restart(database)
+        .await
+        .context("members survive a restart")?;
+    tells_what_it_is(database)
+        .await
+        .context("the database tells what it is")
 }
 
 /// A request that nobody has made yet.
@@ -90,36 +126,80 @@ fn member(member: Option<api::Member>) -> Result<api::Member> {
     member.context("the answer has no member")
 }
 
-async fn registered(client: &mut Client, request: &api::RegisterMemberRequest) -> Result<api::Member> {
-    member(client.register_member(request.clone()).await?.into_inner().member)
+async fn registered(
+    client: &mut Client,
+    request: &api::RegisterMemberRequest,
+) -> Result<api::Member> {
+    member(
+        client
+            .register_member(request.clone())
+            .await?
+            .into_inner()
+            .member,
+    )
 }
 
 /// The answer must be the refusal `reason`, with its code, on these fields.
-pub fn refused<T: std::fmt::Debug>(answer: Result<Response<T>, Status>, reason: Reason, fields: &[&str]) -> Result<()> {
+pub fn refused<T: std::fmt::Debug>(
+    answer: Result<Response<T>, Status>,
+    reason: Reason,
+    fields: &[&str],
+) -> Result<()> {
     let status = match answer {
         Ok(answer) => bail!("expected {reason}, got {answer:?}"),
         Err(status) => status,
     };
-    let info = status.get_details_error_info().with_context(|| format!("no ErrorInfo in {status:?}"))?;
-    ensure!(info.reason == reason.as_str() && status.code() == reason.code(), "expected {reason}, got {status:?}");
+    let info = status
+        .get_details_error_info()
+        .with_context(|| format!("no ErrorInfo in {status:?}"))?;
+    ensure!(
+        info.reason == reason.as_str() && status.code() == reason.code(),
+        "expected {reason}, got {status:?}"
+    );
     ensure!(info.domain == contract::DOMAIN, "domain {}", info.domain);
-    let violations = status.get_details_bad_request().map(|bad| bad.field_violations).unwrap_or_default();
-    let found: Vec<&str> = violations.iter().map(|violation| violation.field.as_str()).collect();
-    ensure!(found == fields, "expected violations of {fields:?}, got {found:?}");
+    let violations = status
+        .get_details_bad_request()
+        .map(|bad| bad.field_violations)
+        .unwrap_or_default();
+    let found: Vec<&str> = violations
+        .iter()
+        .map(|violation| violation.field.as_str())
+        .collect();
+    ensure!(
+        found == fields,
+        "expected violations of {fields:?}, got {found:?}"
+    );
     Ok(())
 }
 
 async fn check(client: &mut Client, key: Key) -> Result<api::CheckMembershipResponse> {
-    Ok(client.check_membership(api::CheckMembershipRequest { key: Some(key) }).await?.into_inner())
+    Ok(client
+        .check_membership(api::CheckMembershipRequest { key: Some(key) })
+        .await?
+        .into_inner())
 }
 
 async fn registration_is_idempotent_for_ever(mut client: Client) -> Result<()> {
-    let first = request(" Kim Minji ", "+821000000001", &["card-reg-1", "card-reg-2"]);
+    let first = request(
+        " Kim Minji ",
+        "+821000000001",
+        &["card-reg-1", "card-reg-2"],
+    );
     let answer = client.register_member(first.clone()).await?.into_inner();
     let made = member(answer.member)?;
-    ensure!(!answer.replayed && made.display_name == "Kim Minji" && made.state() == api::MemberState::Active);
+    ensure!(
+        !answer.replayed
+            && made.display_name == "Kim Minji"
+            && made.state() == api::MemberState::Active
+    );
     ensure!(Uuid::parse_str(&made.member_id)?.get_version_num() == 7);
-    ensure!(made.register_time == made.update_time && made.register_time.is_some_and(|time| time.nanos == 123_456_000), "{made:?}");
+    ensure!(
+        made.register_time == made.update_time
+            && made
+                .register_time
+                .is_some_and(|time| time.nanos == 123_456_000),
+        "{made:?}"
+    );
 
     let mut repeat = first.clone();
     repeat.card_tokens.reverse();
@@ -127,37 +207,104 @@ async fn registration_is_idempotent_for_ever(mut client: Client) -> Result<()> {
     ensure!(again.replayed && member(again.member)? == made);
 
     for other in [
-        api::RegisterMemberRequest { display_name: "Lee".into(), ..first.clone() },
-        api::RegisterMemberRequest { phone_number: "+821000000002".into(), ..first.clone() },
-        api::RegisterMemberRequest { tier: api::Tier::Gold.into(), ..first.clone() },
-        api::RegisterMemberRequest { card_tokens: vec!["card-reg-1".into()], ..first.clone() },
+        api::RegisterMemberRequest {
+            display_name: "Lee".into(),
+            ..first.clone()
+        },
+        api::RegisterMemberRequest {
+            phone_number: "+821000000002".into(),
+            ..first.clone()
+        },
+        api::RegisterMemberRequest {
+            tier: api::Tier::Gold.into(),
+            ..first.clone()
+        },
+        api::RegisterMemberRequest {
+            card_tokens: vec!["card-reg-1".into()],
+            ..first.clone()
+        },
     ] {
-        refused(client.register_member(other).await, Reason::IdReused, &["request_id"])?;
+        refused(
+            client.register_member(other).await,
+            Reason::IdReused,
+            &["request_id"],
+        )?;
     }
-    let read = client.get_member(api::GetMemberRequest { member_id: made.member_id.clone() }).await?.into_inner();
+    let read = client
+        .get_member(api::GetMemberRequest {
+            member_id: made.member_id.clone(),
+        })
+        .await?
+        .into_inner();
     ensure!(member(read.member)? == made);
     Ok(())
 }
 
 async fn phones_and_cards_belong_to_one_member(mut client: Client) -> Result<()> {
-    registered(&mut client, &request("One", "+821000000010", &["card-own-1"])).await?;
-    refused(client.register_member(request("Two", "+821000000010", &[])).await, Reason::PhoneInUse, &["phone_number"])?;
+    registered(
+        &mut client,
+        &request("One", "+821000000010", &["card-own-1"]),
+    )
+    .await?;
+    refused(
+        client
+            .register_member(request("Two", "+821000000010", &[]))
+            .await,
+        Reason::PhoneInUse,
+        &["phone_number"],
+    )?;
     let taken = request("Two", "+821000000011", &["card-own-2", "card-own-1"]);
-    refused(client.register_member(taken).await, Reason::CardInUse, &["card_tokens[1]"])?;
+    refused(
+        client.register_member(taken).await,
+        Reason::CardInUse,
+        &["card_tokens[1]"],
+    )?;
     // The refused ones have left nothing behind.
-    let two = registered(&mut client, &request("Two", "+821000000011", &["card-own-2"])).await?;
-    let change = api::UpdateMemberRequest { member_id: two.member_id, ..Default::default() };
-    let phone = api::UpdateMemberRequest { phone_number: Some("+821000000010".into()), ..change.clone() };
-    refused(client.update_member(phone).await, Reason::PhoneInUse, &["phone_number"])?;
-    let card = api::UpdateMemberRequest { add_card_tokens: vec!["card-own-2".into(), "card-own-1".into()], ..change.clone() };
-    refused(client.update_member(card).await, Reason::CardInUse, &["add_card_tokens[1]"])?;
+    let two = registered(
+        &mut client,
+        &request("Two", "+821000000011", &["card-own-2"]),
+    )
+    .await?;
+    let change = api::UpdateMemberRequest {
+        member_id: two.member_id,
+        ..Default::default()
+    };
+    let phone = api::UpdateMemberRequest {
+        phone_number: Some("+821000000010".into()),
+        ..change.clone()
+    };
+    refused(
+        client.update_member(phone).await,
+        Reason::PhoneInUse,
+        &["phone_number"],
+    )?;
+    let card = api::UpdateMemberRequest {
+        add_card_tokens: vec!["card-own-2".into(), "card-own-1".into()],
+        ..change.clone()
+    };
+    refused(
+        client.update_member(card).await,
+        Reason::CardInUse,
+        &["add_card_tokens[1]"],
+    )?;
     let many = (0..16).map(|index| format!("card-many-{index}")).collect();
-    let many = api::UpdateMemberRequest { add_card_tokens: many, ..change };
-    refused(client.update_member(many).await, Reason::InvalidArgument, &["add_card_tokens"])
+    let many = api::UpdateMemberRequest {
+        add_card_tokens: many,
+        ..change
+    };
+    refused(
+        client.update_member(many).await,
+        Reason::InvalidArgument,
+        &["add_card_tokens"],
+    )
 }
 
 async fn membership_is_checked_by_every_key(mut client: Client) -> Result<()> {
-    let made = registered(&mut client, &request("Park", "+821000000020", &["card-key-1"])).await?;
+    let made = registered(
+        &mut client,
+        &request("Park", "+821000000020", &["card-key-1"]),
+    )
+    .await?;
     let keys = [
         Key::MemberId(made.member_id.clone()),
         Key::PhoneNumber("+821000000020".into()),
@@ -166,9 +313,18 @@ async fn membership_is_checked_by_every_key(mut client: Client) -> Result<()> {
     ];
     for key in keys {
         let answer = check(&mut client, key).await?;
-        ensure!(answer.is_member && answer.member_id == made.member_id && answer.display_name == "Park", "{answer:?}");
+        ensure!(
+            answer.is_member && answer.member_id == made.member_id && answer.display_name == "Park",
+            "{answer:?}"
+        );
         ensure!(answer.tier() == api::Tier::Silver);
-        ensure!(answer.benefits == Some(api::Benefits { points_rate_bp: 300, member_prices: true }));
+        ensure!(
+            answer.benefits
+                == Some(api::Benefits {
+                    points_rate_bp: 300,
+                    member_prices: true
+                })
+        );
     }
     let strangers = [
         Key::MemberId(Uuid::now_v7().to_string()),
@@ -185,17 +341,52 @@ async fn membership_is_checked_by_every_key(mut client: Client) -> Result<()> {
 async fn updates_are_guarded_by_the_etag(mut client: Client, clock: &Clock) -> Result<()> {
     let made = registered(&mut client, &request("Choi", "+821000000030", &[])).await?;
     clock.advance(jiff::SignedDuration::from_secs(60));
-    let change = api::UpdateMemberRequest { member_id: made.member_id.clone(), etag: made.etag.clone(), ..Default::default() };
-    let unchanged = member(client.update_member(change.clone()).await?.into_inner().member)?;
+    let change = api::UpdateMemberRequest {
+        member_id: made.member_id.clone(),
+        etag: made.etag.clone(),
+        ..Default::default()
+    };
+    let unchanged = member(
+        client
+            .update_member(change.clone())
+            .await?
+            .into_inner()
+            .member,
+    )?;
     ensure!(unchanged == made, "an empty change changes nothing");
 
-    let promote = api::UpdateMemberRequest { tier: Some(api::Tier::Gold.into()), add_card_tokens: vec!["card-tag-1".into()], ..change };
-    let promoted = member(client.update_member(promote.clone()).await?.into_inner().member)?;
-    ensure!(promoted.tier() == api::Tier::Gold && promoted.display_name == "Choi" && promoted.etag != made.etag);
-    ensure!(promoted.register_time == made.register_time && promoted.update_time != made.update_time);
-    ensure!(check(&mut client, Key::CardToken("card-tag-1".into())).await?.member_id == made.member_id);
+    let promote = api::UpdateMemberRequest {
+        tier: Some(api::Tier::Gold.into()),
+        add_card_tokens: vec!["card-tag-1".into()],
+        ..change
+    };
+    let promoted = member(
+        client
+            .update_member(promote.clone())
+            .await?
+            .into_inner()
+            .member,
+    )?;
+    ensure!(
+        promoted.tier() == api::Tier::Gold
+            && promoted.display_name == "Choi"
+            && promoted.etag != made.etag
+    );
+    ensure!(
+        promoted.register_time == made.register_time && promoted.update_time != made.update_time
+    );
+    ensure!(
+        check(&mut client, Key::CardToken("card-tag-1".into()))
+            .await?
+            .member_id
+            == made.member_id
+    );
 
-    refused(client.update_member(promote).await, Reason::MemberChanged, &[])?;
+    refused(
+        client.update_member(promote).await,
+        Reason::MemberChanged,
+        &[],
+    )?;
     let rename = api::UpdateMemberRequest {
         member_id: made.member_id.clone(),
         display_name: Some("Choi Yuna".into()),
@@ -203,18 +394,47 @@ async fn updates_are_guarded_by_the_etag(mut client: Client, clock: &Clock) -> R
         ..Default::default()
     };
     let renamed = member(client.update_member(rename).await?.into_inner().member)?;
-    ensure!(renamed.display_name == "Choi Yuna" && renamed.phone_number == "+821000000031" && renamed.tier() == api::Tier::Gold);
-    ensure!(!check(&mut client, Key::PhoneNumber("+821000000030".into())).await?.is_member, "the old number is free");
-    let stranger = api::UpdateMemberRequest { member_id: Uuid::now_v7().to_string(), ..Default::default() };
-    refused(client.update_member(stranger).await, Reason::UnknownMember, &[])
+    ensure!(
+        renamed.display_name == "Choi Yuna"
+            && renamed.phone_number == "+821000000031"
+            && renamed.tier() == api::Tier::Gold
+    );
+    ensure!(
+        !check(&mut client, Key::PhoneNumber("+821000000030".into()))
+            .await?
+            .is_member,
+        "the old number is free"
+    );
+    let stranger = api::UpdateMemberRequest {
+        member_id: Uuid::now_v7().to_string(),
+        ..Default::default()
+    };
+    refused(
+        client.update_member(stranger).await,
+        Reason::UnknownMember,
+        &[],
+    )
 }
 
 async fn withdrawing_erases_for_good(mut client: Client) -> Result<()> {
     let registration = request("Jung", "+821000000040", &["card-end-1"]);
     let made = registered(&mut client, &registration).await?;
-    let withdraw = api::WithdrawMemberRequest { member_id: made.member_id.clone() };
-    let gone = member(client.withdraw_member(withdraw.clone()).await?.into_inner().member)?;
-    ensure!(gone.display_name.is_empty() && gone.phone_number.is_empty() && gone.state() == api::MemberState::Withdrawn, "{gone:?}");
+    let withdraw = api::WithdrawMemberRequest {
+        member_id: made.member_id.clone(),
+    };
+    let gone = member(
+        client
+            .withdraw_member(withdraw.clone())
+            .await?
+            .into_inner()
+            .member,
+    )?;
+    ensure!(
+        gone.display_name.is_empty()
+            && gone.phone_number.is_empty()
+            && gone.state() == api::MemberState::Withdrawn,
+        "{gone:?}"
+    );
     ensure!(gone.member_id == made.member_id && gone.etag != made.etag);
     let again = member(client.withdraw_member(withdraw).await?.into_inner().member)?;
     ensure!(again == gone, "withdrawing twice is withdrawing once");
@@ -226,22 +446,57 @@ async fn withdrawing_erases_for_good(mut client: Client) -> Result<()> {
         Key::CardTokenSha256(Sha256::digest(b"card-end-1").to_vec()),
     ];
     for key in keys {
-        ensure!(check(&mut client, key).await? == api::CheckMembershipResponse::default(), "a withdrawn member is no member");
+        ensure!(
+            check(&mut client, key).await? == api::CheckMembershipResponse::default(),
+            "a withdrawn member is no member"
+        );
     }
-    let read = client.get_member(api::GetMemberRequest { member_id: made.member_id.clone() }).await?.into_inner();
+    let read = client
+        .get_member(api::GetMemberRequest {
+            member_id: made.member_id.clone(),
+        })
+        .await?
+        .into_inner();
     ensure!(member(read.member)? == gone);
-    let change = api::UpdateMemberRequest { member_id: made.member_id, display_name: Some("Back".into()), ..Default::default() };
-    refused(client.update_member(change).await, Reason::MemberWithdrawn, &[])?;
+    let change = api::UpdateMemberRequest {
+        member_id: made.member_id,
+        display_name: Some("Back".into()),
+        ..Default::default()
+    };
+    refused(
+        client.update_member(change).await,
+        Reason::MemberWithdrawn,
+        &[],
+    )?;
 
     // Nothing is left to compare a repeat with.
-    for repeat in [registration.clone(), api::RegisterMemberRequest { display_name: "Other".into(), ..registration }] {
+    for repeat in [
+        registration.clone(),
+        api::RegisterMemberRequest {
+            display_name: "Other".into(),
+            ..registration
+        },
+    ] {
         let answer = client.register_member(repeat).await?.into_inner();
         ensure!(answer.replayed && member(answer.member)? == gone);
     }
-    let successor = registered(&mut client, &request("Successor", "+821000000040", &["card-end-1"])).await?;
-    ensure!(successor.member_id != gone.member_id, "phone and card are free again");
-    let stranger = api::WithdrawMemberRequest { member_id: Uuid::now_v7().to_string() };
-    refused(client.withdraw_member(stranger).await, Reason::UnknownMember, &[])
+    let successor = registered(
+        &mut client,
+        &request("Successor", "+821000000040", &["card-end-1"]),
+    )
+    .await?;
+    ensure!(
+        successor.member_id != gone.member_id,
+        "phone and card are free again"
+    );
+    let stranger = api::WithdrawMemberRequest {
+        member_id: Uuid::now_v7().to_string(),
+    };
+    refused(
+        client.withdraw_member(stranger).await,
+        Reason::UnknownMember,
+        &[],
+    )
 }
 
 async fn bad_requests_name_every_field(mut client: Client) -> Result<()> {
@@ -252,9 +507,25 @@ async fn bad_requests_name_every_field(mut client: Client) -> Result<()> {
         tier: 0,
         card_tokens: vec!["tiny".into()],
     };
-    let fields = ["request_id", "display_name", "phone_number", "tier", "card_tokens[0]"];
-    refused(client.register_member(bad).await, Reason::InvalidArgument, &fields)?;
-    refused(client.check_membership(api::CheckMembershipRequest { key: None }).await, Reason::InvalidArgument, &["key"])?;
+    let fields = [
+        "request_id",
+        "display_name",
+        "phone_number",
+        "tier",
+        "card_tokens[0]",
+    ];
+    refused(
+        client.register_member(bad).await,
+        Reason::InvalidArgument,
+        &fields,
+    )?;
+    refused(
+        client
+            .check_membership(api::CheckMembershipRequest { key: None })
+            .await,
+        Reason::InvalidArgument,
+        &["key"],
+    )?;
     let malformed = [
         (Key::MemberId("7".into()), "member_id"),
         (Key::PhoneNumber("7".into()), "phone_number"),
@@ -262,21 +533,37 @@ async fn bad_requests_name_every_field(mut client: Client) -> Result<()> {
         (Key::CardTokenSha256(vec![7]), "card_token_sha256"),
     ];
     for (key, field) in malformed {
-        let answer = client.check_membership(api::CheckMembershipRequest { key: Some(key) }).await;
+        let answer = client
+            .check_membership(api::CheckMembershipRequest { key: Some(key) })
+            .await;
         refused(answer, Reason::InvalidArgument, &[field])?;
     }
-    let nobody = api::GetMemberRequest { member_id: Uuid::now_v7().to_string() };
+    let nobody = api::GetMemberRequest {
+        member_id: Uuid::now_v7().to_string(),
+    };
     refused(client.get_member(nobody).await, Reason::UnknownMember, &[])?;
-    refused(client.get_member(api::GetMemberRequest::default()).await, Reason::InvalidArgument, &["member_id"])?;
+    refused(
+        client.get_member(api::GetMemberRequest::default()).await,
+        Reason::InvalidArgument,
+        &["member_id"],
+    )?;
     let huge = request(&"x".repeat(100_000), "+821000000050", &[]);
-    refused(client.register_member(huge).await, Reason::MessageTooLarge, &[])
+    refused(
+        client.register_member(huge).await,
+        Reason::MessageTooLarge,
+        &[],
+    )
 }
 
 async fn races_have_one_winner(client: Client) -> Result<()> {
     let mut ids = std::collections::BTreeSet::new();
     // Where two repeats meet is a matter of luck: once is not enough to see it.
     for round in 0..12 {
-        let same = request("Same", &format!("+8210000100{round:02}"), &[&format!("card-race-{round}")]);
+        let same = request(
+            "Same",
+            &format!("+8210000100{round:02}"),
+            &[&format!("card-race-{round}")],
+        );
         let mut racing = tokio::task::JoinSet::new();
         for _ in 0..8 {
             let (mut client, request) = (client.clone(), same.clone());
@@ -289,7 +576,11 @@ async fn races_have_one_winner(client: Client) -> Result<()> {
             first_answers += usize::from(!answer.replayed);
             ids.insert(member(answer.member)?.member_id);
         }
-        ensure!(ids.len() == 1 && first_answers == 1, "one request, {} members, {first_answers} first answers", ids.len());
+        ensure!(
+            ids.len() == 1 && first_answers == 1,
+            "one request, {} members, {first_answers} first answers",
+            ids.len()
+        );
     }
 
     let mut racing = tokio::task::JoinSet::new();
@@ -333,7 +624,12 @@ async fn races_have_one_winner(client: Client) -> Result<()> {
 async fn survives_a_restart(database: &Database) -> Result<()> {
     let running = Running::start(database).await?;
     let mut client = running.client()?;
-    ensure!(check(&mut client, Key::PhoneNumber("+821000000001".into())).await?.display_name == "Kim Minji");
+    ensure!(
+        check(&mut client, Key::PhoneNumber("+821000000001".into()))
+            .await?
+            .display_name
+            == "Kim Minji"
+    );
     drop(client);
     running.stop().await
 }
@@ -342,7 +638,11 @@ async fn tells_what_it_is(database: &Database) -> Result<()> {
     let members = Members::open(database).await?;
     let facts = members.inspect().await?;
     members.close().await;
-    let product = if matches!(database, Database::Sqlite(_)) { "SQLite" } else { "PostgreSQL" };
+    let product = if matches!(database, Database::Sqlite(_)) {
+        "SQLite"
+    } else {
+        "PostgreSQL"
+    };
     ensure!(facts.version.starts_with(product), "{facts:?}");
     // Embedded, this service sets it itself; a server's setting is its owner's, and only told.
     ensure!(facts.durable || product == "PostgreSQL", "{facts:?}");
@@ -370,7 +670,9 @@ mod tests {
     /// Every byte of the database and its side files.
     fn bytes_on_disk(directory: &Path) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        let mut files: Vec<PathBuf> = std::fs::read_dir(directory)?.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
+        let mut files: Vec<PathBuf> = std::fs::read_dir(directory)?
+            .map(|entry| Ok(entry?.path()))
+            .collect::<Result<_>>()?;
         files.sort();
         for file in files {
             bytes.extend(std::fs::read(file)?);
@@ -389,18 +691,35 @@ mod tests {
         let mut client = running.client()?;
         let mut ids = Vec::new();
         for index in 0..50 {
-            let request = request(&format!("Vanishing {index:03}"), &format!("+8277700{index:05}"), &[&format!("card-gone-{index:03}")]);
+            let request = request(
+                &format!("Vanishing {index:03}"),
+                &format!("+8277700{index:05}"),
+                &[&format!("card-gone-{index:03}")],
+            );
             ids.push(registered(&mut client, &request).await?.member_id);
         }
         let hash = Sha256::digest(b"card-gone-007");
         let before = bytes_on_disk(directory.path())?;
-        ensure!(holds(&before, b"Vanishing 007") && holds(&before, b"+827770000007") && holds(&before, &hash), "they are there at first");
-        ensure!(!holds(&before, b"card-gone-007"), "card tokens are never stored");
+        ensure!(
+            holds(&before, b"Vanishing 007")
+                && holds(&before, b"+827770000007")
+                && holds(&before, &hash),
+            "they are there at first"
+        );
+        ensure!(
+            !holds(&before, b"card-gone-007"),
+            "card tokens are never stored"
+        );
         for id in ids {
-            client.withdraw_member(api::WithdrawMemberRequest { member_id: id }).await?;
+            client
+                .withdraw_member(api::WithdrawMemberRequest { member_id: id })
+                .await?;
         }
         let after = bytes_on_disk(directory.path())?;
-        ensure!(!holds(&after, b"Vanishing") && !holds(&after, b"+8277700") && !holds(&after, &hash), "and gone in the end");
+        ensure!(
+            !holds(&after, b"Vanishing") && !holds(&after, b"+8277700") && !holds(&after, &hash),
+            "and gone in the end"
+        );
         running.stop().await
     }
 
@@ -411,14 +730,24 @@ mod tests {
         let running = Running::start(&database(directory.path())).await?;
         for entry in std::fs::read_dir(directory.path())? {
             let entry = entry?;
-            ensure!(entry.metadata()?.permissions().mode() & 0o077 == 0, "{}", entry.path().display());
+            ensure!(
+                entry.metadata()?.permissions().mode() & 0o077 == 0,
+                "{}",
+                entry.path().display()
+            );
         }
         running.stop().await
     }
 
     #[tokio::test]
     async fn a_database_in_a_missing_directory_is_named() {
-        let error = Members::open(&Database::parse("sqlite:/nonexistent/member.db").unwrap()).await.err().unwrap();
-        assert!(error.to_string().contains("/nonexistent/member.db"), "{error}");
+        let error = Members::open(&Database::parse("sqlite:/nonexistent/member.db").unwrap())
+            .await
+            .err()
+            .unwrap();
+        assert!(
+            error.to_string().contains("/nonexistent/member.db"),
+            "{error}"
+        );
     }
 }

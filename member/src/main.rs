@@ -34,7 +34,11 @@ struct Arguments {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    let flags = [("member.listen", arguments.listen), ("member_db", arguments.member_db), ("log_filter", arguments.log_filter)];
+    let flags = [
+        ("member.listen", arguments.listen),
+        ("member_db", arguments.member_db),
+        ("log_filter", arguments.log_filter),
+    ];
     let mut settings = Settings::load(arguments.config.as_deref(), &flags);
     let config = Config::from_settings(&mut settings);
     let log_filter = settings.find::<String>("log_filter");
@@ -44,7 +48,9 @@ async fn main() -> anyhow::Result<()> {
     telemetry::start(log_filter.as_deref());
 
     let members = Members::open(&config.database).await?;
-    let listener = TcpListener::bind(config.listen).await.with_context(|| format!("cannot listen on {}", config.listen))?;
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}", config.listen))?;
     let shutdown = Shutdown::new();
     shutdown.listen_for_signals()?;
     tracing::info!(listen = %listener.local_addr()?, database = %config.database, "serving members");

@@ -4,7 +4,9 @@ use contract::api::member as api;
 use contract::{Rejection, RequestId, Violation};
 
 use crate::store::CARDS_PER_MEMBER;
-use crate::value::{CardHash, Change, DisplayName, Key, MemberId, PhoneNumber, Registration, Tier, ValueError};
+use crate::value::{
+    CardHash, Change, DisplayName, Key, MemberId, PhoneNumber, Registration, Tier, ValueError,
+};
 
 /// Gathers what is wrong with a request's fields.
 #[derive(Default)]
@@ -18,12 +20,18 @@ impl Checks {
     }
 
     fn note(&mut self, field: &str, problem: impl std::fmt::Display) {
-        self.violations.push(Violation { field: field.to_owned(), description: problem.to_string() });
+        self.violations.push(Violation {
+            field: field.to_owned(),
+            description: problem.to_string(),
+        });
     }
 
     fn cards(&mut self, field: &str, tokens: &[String]) -> Vec<CardHash> {
         if tokens.len() > CARDS_PER_MEMBER {
-            self.note(field, format!("a member has at most {CARDS_PER_MEMBER} cards"));
+            self.note(
+                field,
+                format!("a member has at most {CARDS_PER_MEMBER} cards"),
+            );
             return Vec::new();
         }
         let mut cards = Vec::with_capacity(tokens.len());
@@ -67,19 +75,32 @@ pub(crate) fn key(request: &api::CheckMembershipRequest) -> Result<Key, Rejectio
     use api::check_membership_request::Key as Sent;
     let mut checks = Checks::default();
     let key = match &request.key {
-        Some(Sent::MemberId(text)) => checks.check("member_id", MemberId::parse(text)).map(Key::Id),
-        Some(Sent::CardToken(text)) => checks.check("card_token", CardHash::of_token(text)).map(Key::Card),
-        Some(Sent::PhoneNumber(text)) => checks.check("phone_number", PhoneNumber::parse(text)).map(Key::Phone),
-        Some(Sent::CardTokenSha256(bytes)) => checks.check("card_token_sha256", CardHash::from_slice(bytes)).map(Key::Card),
+        Some(Sent::MemberId(text)) => checks
+            .check("member_id", MemberId::parse(text))
+            .map(Key::Id),
+        Some(Sent::CardToken(text)) => checks
+            .check("card_token", CardHash::of_token(text))
+            .map(Key::Card),
+        Some(Sent::PhoneNumber(text)) => checks
+            .check("phone_number", PhoneNumber::parse(text))
+            .map(Key::Phone),
+        Some(Sent::CardTokenSha256(bytes)) => checks
+            .check("card_token_sha256", CardHash::from_slice(bytes))
+            .map(Key::Card),
         None => {
-            checks.note("key", "must be one of member_id, card_token, phone_number and card_token_sha256");
+            checks.note(
+                "key",
+                "must be one of member_id, card_token, phone_number and card_token_sha256",
+            );
             None
         }
     };
     checks.finish(key)
 }
 
-pub(crate) fn registration(request: &api::RegisterMemberRequest) -> Result<Registration, Rejection> {
+pub(crate) fn registration(
+    request: &api::RegisterMemberRequest,
+) -> Result<Registration, Rejection> {
     let mut checks = Checks::default();
     let request_id = checks.check("request_id", RequestId::parse(&request.request_id));
     let display_name = checks.check("display_name", DisplayName::parse(&request.display_name));
@@ -87,24 +108,41 @@ pub(crate) fn registration(request: &api::RegisterMemberRequest) -> Result<Regis
     let tier = checks.check("tier", tier(request.tier));
     let cards = checks.cards("card_tokens", &request.card_tokens);
     let read = request_id.zip(display_name).zip(phone_number).zip(tier);
-    checks.finish(read.map(|(((request_id, display_name), phone_number), tier)| Registration {
-        request_id,
-        display_name,
-        phone_number,
-        tier,
-        cards,
-    }))
+    checks.finish(read.map(
+        |(((request_id, display_name), phone_number), tier)| Registration {
+            request_id,
+            display_name,
+            phone_number,
+            tier,
+            cards,
+        },
+    ))
 }
 
 pub(crate) fn change(request: &api::UpdateMemberRequest) -> Result<Change, Rejection> {
     let mut checks = Checks::default();
     let id = checks.check("member_id", MemberId::parse(&request.member_id));
-    let display_name = request.display_name.as_deref().and_then(|text| checks.check("display_name", DisplayName::parse(text)));
-    let phone_number = request.phone_number.as_deref().and_then(|text| checks.check("phone_number", PhoneNumber::parse(text)));
-    let tier = request.tier.and_then(|number| checks.check("tier", tier(number)));
+    let display_name = request
+        .display_name
+        .as_deref()
+        .and_then(|text| checks.check("display_name", DisplayName::parse(text)));
+    let phone_number = request
+        .phone_number
+        .as_deref()
+        .and_then(|text| checks.check("phone_number", PhoneNumber::parse(text)));
+    let tier = request
+        .tier
+        .and_then(|number| checks.check("tier", tier(number)));
     let add_cards = checks.cards("add_card_tokens", &request.add_card_tokens);
     let etag = (!request.etag.is_empty()).then(|| request.etag.clone());
-    checks.finish(id.map(|id| Change { id, display_name, phone_number, tier, add_cards, etag }))
+    checks.finish(id.map(|id| Change {
+        id,
+        display_name,
+        phone_number,
+        tier,
+        add_cards,
+        etag,
+    }))
 }
 
 #[cfg(test)]
@@ -120,21 +158,49 @@ mod tests {
             tier: 9,
             card_tokens: vec!["card-0001".into(), "short".into(), "card-0001".into()],
         };
-        let fields: Vec<_> = registration(&request).unwrap_err().violations.into_iter().map(|violation| violation.field).collect();
-        assert_eq!(fields, ["request_id", "display_name", "phone_number", "tier", "card_tokens[1]", "card_tokens[2]"]);
+        let fields: Vec<_> = registration(&request)
+            .unwrap_err()
+            .violations
+            .into_iter()
+            .map(|violation| violation.field)
+            .collect();
+        assert_eq!(
+            fields,
+            [
+                "request_id",
+                "display_name",
+                "phone_number",
+                "tier",
+                "card_tokens[1]",
+                "card_tokens[2]"
+            ]
+        );
     }
 
     #[test]
     fn an_update_checks_only_what_is_set() {
         let id = "019352f0-7a1c-7c3e-8f00-0123456789ab";
-        let nothing = api::UpdateMemberRequest { member_id: id.into(), ..Default::default() };
+        let nothing = api::UpdateMemberRequest {
+            member_id: id.into(),
+            ..Default::default()
+        };
         assert!(change(&nothing).is_ok());
-        let wrong = api::UpdateMemberRequest { display_name: Some(String::new()), tier: Some(0), ..nothing };
+        let wrong = api::UpdateMemberRequest {
+            display_name: Some(String::new()),
+            tier: Some(0),
+            ..nothing
+        };
         assert_eq!(change(&wrong).unwrap_err().violations.len(), 2);
     }
 
     #[test]
     fn a_key_must_be_named() {
-        assert_eq!(key(&api::CheckMembershipRequest::default()).unwrap_err().violations[0].field, "key");
+        assert_eq!(
+            key(&api::CheckMembershipRequest::default())
+                .unwrap_err()
+                .violations[0]
+                .field,
+            "key"
+        );
     }
 }

@@ -27,14 +27,24 @@ pub enum RunError {
 
 /// Serves members on a socket that the caller owns until the soft stop, then closes the database. Reports itself not serving while the
 /// database does not answer, and recovers by itself.
-pub async fn run(config: Config, members: Members, listener: TcpListener, shutdown: Shutdown, clock: Clock) -> Result<(), RunError> {
+pub async fn run(
+    config: Config,
+    members: Members,
+    listener: TcpListener,
+    shutdown: Shutdown,
+    clock: Clock,
+) -> Result<(), RunError> {
     let options = ServeOptions {
         descriptors: contract::DESCRIPTORS,
         call_timeout: CALL_TIMEOUT,
         describe: |status| contract::describe(status, Reason::OutcomeUnknown),
         http1: false,
     };
-    let service = Service { members: members.clone(), benefits: config.benefits, clock };
+    let service = Service {
+        members: members.clone(),
+        benefits: config.benefits,
+        clock,
+    };
     let routes = |health: HealthReporter| {
         let soft = shutdown.soft();
         let watched = members.clone();
@@ -62,12 +72,18 @@ async fn watch(members: Members, health: HealthReporter) {
         // A busy database is not a dead one.
         let serving = matches!(probed, Ok(()) | Err(StoreError::Overloaded));
         if was_serving != Some(serving) {
-            let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
+            let status = if serving {
+                ServingStatus::Serving
+            } else {
+                ServingStatus::NotServing
+            };
             for name in ["", SERVICE_NAME] {
                 health.set_service_status(name, status).await;
             }
             match (&probed, was_serving) {
-                (Err(error), _) if !serving => tracing::error!(%error, "not serving: the database does not answer"),
+                (Err(error), _) if !serving => {
+                    tracing::error!(%error, "not serving: the database does not answer")
+                }
                 (_, Some(false)) => tracing::info!("serving again: the database answers"),
                 _ => {}
             }

@@ -29,42 +29,88 @@ impl MemberService for Service {
         let key = request::key(request.get_ref())?;
         let member = self.members.find(&key).await.map_err(to_status)?;
         Ok(Response::new(match member {
-            Some(Member { id, contact: Some(contact), tier, .. }) => {
+            Some(Member {
+                id,
+                contact: Some(contact),
+                tier,
+                ..
+            }) => {
                 let benefits = self.benefits.of(tier);
                 api::CheckMembershipResponse {
                     is_member: true,
                     member_id: id.to_string(),
                     display_name: contact.display_name.as_str().to_owned(),
                     tier: api_tier(tier).into(),
-                    benefits: Some(api::Benefits { points_rate_bp: benefits.points_rate_bp, member_prices: benefits.member_prices }),
+                    benefits: Some(api::Benefits {
+                        points_rate_bp: benefits.points_rate_bp,
+                        member_prices: benefits.member_prices,
+                    }),
                 }
             }
             _ => api::CheckMembershipResponse::default(),
         }))
     }
 
-    async fn register_member(&self, request: Request<api::RegisterMemberRequest>) -> Result<Response<api::RegisterMemberResponse>, Status> {
+    async fn register_member(
+        &self,
+        request: Request<api::RegisterMemberRequest>,
+    ) -> Result<Response<api::RegisterMemberResponse>, Status> {
         let registration = request::registration(request.get_ref())?;
-        let registered = self.members.register(&registration, self.clock.now()).await.map_err(to_status)?;
-        Ok(Response::new(api::RegisterMemberResponse { member: Some(api_member(&registered.member)), replayed: registered.replayed }))
+        let registered = self
+            .members
+            .register(&registration, self.clock.now())
+            .await
+            .map_err(to_status)?;
+        Ok(Response::new(api::RegisterMemberResponse {
+            member: Some(api_member(&registered.member)),
+            replayed: registered.replayed,
+        }))
     }
 
-    async fn get_member(&self, request: Request<api::GetMemberRequest>) -> Result<Response<api::GetMemberResponse>, Status> {
+    async fn get_member(
+        &self,
+        request: Request<api::GetMemberRequest>,
+    ) -> Result<Response<api::GetMemberResponse>, Status> {
         let id = request::member_id(&request.get_ref().member_id)?;
-        let member = self.members.find(&Key::Id(id)).await.map_err(to_status)?.ok_or_else(|| unknown(id))?;
-        Ok(Response::new(api::GetMemberResponse { member: Some(api_member(&member)) }))
+        let member = self
+            .members
+            .find(&Key::Id(id))
+            .await
+            .map_err(to_status)?
+            .ok_or_else(|| unknown(id))?;
+        Ok(Response::new(api::GetMemberResponse {
+            member: Some(api_member(&member)),
+        }))
     }
 
-    async fn update_member(&self, request: Request<api::UpdateMemberRequest>) -> Result<Response<api::UpdateMemberResponse>, Status> {
+    async fn update_member(
+        &self,
+        request: Request<api::UpdateMemberRequest>,
+    ) -> Result<Response<api::UpdateMemberResponse>, Status> {
         let change = request::change(request.get_ref())?;
-        let member = self.members.update(&change, self.clock.now()).await.map_err(to_status)?;
-        Ok(Response::new(api::UpdateMemberResponse { member: Some(api_member(&member)) }))
+        let member = self
+            .members
+            .update(&change, self.clock.now())
+            .await
+            .map_err(to_status)?;
+        Ok(Response::new(api::UpdateMemberResponse {
+            member: Some(api_member(&member)),
+        }))
     }
 
-    async fn withdraw_member(&self, request: Request<api::WithdrawMemberRequest>) -> Result<Response<api::WithdrawMemberResponse>, Status> {
+    async fn withdraw_member(
+        &self,
+        request: Request<api::WithdrawMemberRequest>,
+    ) -> Result<Response<api::WithdrawMemberResponse>, Status> {
         let id = request::member_id(&request.get_ref().member_id)?;
-        let member = self.members.withdraw(id, self.clock.now()).await.map_err(to_status)?;
-        Ok(Response::new(api::WithdrawMemberResponse { member: Some(api_member(&member)) }))
+        let member = self
+            .members
+            .withdraw(id, self.clock.now())
+            .await
+            .map_err(to_status)?;
+        Ok(Response::new(api::WithdrawMemberResponse {
+            member: Some(api_member(&member)),
+        }))
     }
 }
 
@@ -73,17 +119,25 @@ fn to_status(error: StoreError) -> Status {
     match error {
         StoreError::Rejected(rejection) => rejection.to_status(),
         StoreError::Overloaded | StoreError::Conflict => {
-            Rejection::new(Reason::Overloaded, error.to_string()).retry_after(RETRY_AFTER_OVERLOAD).to_status()
+            Rejection::new(Reason::Overloaded, error.to_string())
+                .retry_after(RETRY_AFTER_OVERLOAD)
+                .to_status()
         }
         StoreError::Unavailable(cause) => {
             tracing::warn!(%cause, "the database does not answer");
             let message = "the members' database does not answer";
-            Rejection::new(Reason::DatabaseUnavailable, message).retry_after(RETRY_AFTER_OUTAGE).to_status()
+            Rejection::new(Reason::DatabaseUnavailable, message)
+                .retry_after(RETRY_AFTER_OUTAGE)
+                .to_status()
         }
         StoreError::Failed(_) | StoreError::Corrupt(_) => {
             // Printed, never debugged: PostgreSQL's errors carry the offending row in their details.
             let causes: Vec<String> =
-                std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source()).map(ToString::to_string).collect();
+                std::iter::successors(Some(&error as &dyn std::error::Error), |error| {
+                    error.source()
+                })
+                .map(ToString::to_string)
+                .collect();
             tracing::error!(causes = causes.join(": "), "a call failed");
             Rejection::new(Reason::Internal, "internal error").to_status()
         }
@@ -99,11 +153,20 @@ fn api_tier(tier: Tier) -> api::Tier {
 }
 
 fn api_member(member: &Member) -> api::Member {
-    let state = if member.is_active() { api::MemberState::Active } else { api::MemberState::Withdrawn };
+    let state = if member.is_active() {
+        api::MemberState::Active
+    } else {
+        api::MemberState::Withdrawn
+    };
     let (display_name, phone_number) = member
         .contact
         .as_ref()
-        .map(|contact| (contact.display_name.as_str().to_owned(), contact.phone_number.as_str().to_owned()))
+        .map(|contact| {
+            (
+                contact.display_name.as_str().to_owned(),
+                contact.phone_number.as_str().to_owned(),
+            )
+        })
         .unwrap_or_default();
     api::Member {
         member_id: member.id.to_string(),

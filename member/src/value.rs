@@ -15,9 +15,13 @@ const SHA256_BYTES: usize = 32;
 pub enum ValueError {
     #[error("must be a UUIDv7 such as 019352f0-7a1c-7c3e-8f00-0123456789ab")]
     NotAUuidV7,
-    #[error("must be 1 to 64 characters, not counting spaces around them, without control characters")]
+    #[error(
+        "must be 1 to 64 characters, not counting spaces around them, without control characters"
+    )]
     NotADisplayName,
-    #[error("must be an E.164 number: '+' and 7 to 15 digits, the first not 0, such as +821012345678")]
+    #[error(
+        "must be an E.164 number: '+' and 7 to 15 digits, the first not 0, such as +821012345678"
+    )]
     NotAPhoneNumber,
     #[error("must be 8 to 128 printable ASCII characters")]
     NotACardToken,
@@ -34,14 +38,20 @@ pub struct MemberId(Uuid);
 impl MemberId {
     pub fn parse(text: &str) -> Result<Self, ValueError> {
         // Held to the same one spelling as every other id of the contract.
-        RequestId::parse(text).map(|id| Self(id.uuid())).map_err(|_| ValueError::NotAUuidV7)
+        RequestId::parse(text)
+            .map(|id| Self(id.uuid()))
+            .map_err(|_| ValueError::NotAUuidV7)
     }
 
     /// A new id; ids sort by the time that they were made at.
     pub(crate) fn new(now: Timestamp) -> Self {
         let seconds = u64::try_from(now.as_second()).unwrap_or(0);
         let nanos = u32::try_from(now.subsec_nanosecond()).unwrap_or(0);
-        Self(Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, seconds, nanos)))
+        Self(Uuid::new_v7(uuid::Timestamp::from_unix(
+            uuid::NoContext,
+            seconds,
+            nanos,
+        )))
     }
 
     #[must_use]
@@ -111,8 +121,14 @@ impl DisplayName {
 impl PhoneNumber {
     pub fn parse(text: &str) -> Result<Self, ValueError> {
         let digits = text.strip_prefix('+').ok_or(ValueError::NotAPhoneNumber)?;
-        let legal = PHONE_DIGITS.contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit()) && !digits.starts_with('0');
-        if legal { Ok(Self(text.to_owned())) } else { Err(ValueError::NotAPhoneNumber) }
+        let legal = PHONE_DIGITS.contains(&digits.len())
+            && digits.bytes().all(|byte| byte.is_ascii_digit())
+            && !digits.starts_with('0');
+        if legal {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(ValueError::NotAPhoneNumber)
+        }
     }
 }
 
@@ -123,7 +139,9 @@ pub struct CardHash([u8; SHA256_BYTES]);
 impl CardHash {
     /// The hash of a token of 8..128 printable ASCII characters.
     pub fn of_token(token: &str) -> Result<Self, ValueError> {
-        if !CARD_TOKEN_BYTES.contains(&token.len()) || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        if !CARD_TOKEN_BYTES.contains(&token.len())
+            || !token.bytes().all(|byte| byte.is_ascii_graphic())
+        {
             return Err(ValueError::NotACardToken);
         }
         Ok(Self(Sha256::digest(token.as_bytes()).into()))
@@ -265,18 +283,37 @@ mod tests {
 
     #[test]
     fn names_are_trimmed_and_bounded_in_characters() {
-        assert_eq!(DisplayName::parse("  홍길동 ").map(|name| name.as_str().to_owned()), Ok("홍길동".to_owned()));
+        assert_eq!(
+            DisplayName::parse("  홍길동 ").map(|name| name.as_str().to_owned()),
+            Ok("홍길동".to_owned())
+        );
         assert!(DisplayName::parse(&"가".repeat(64)).is_ok());
         for illegal in ["", "   ", &"x".repeat(65), "a\nb", "a\u{0}b"] {
-            assert_eq!(DisplayName::parse(illegal), Err(ValueError::NotADisplayName), "{illegal:?}");
+            assert_eq!(
+                DisplayName::parse(illegal),
+                Err(ValueError::NotADisplayName),
+                "{illegal:?}"
+            );
         }
     }
 
     #[test]
     fn phone_numbers_are_e164() {
         assert!(PhoneNumber::parse("+821012345678").is_ok());
-        for illegal in ["", "821012345678", "+82 10 1234 5678", "+123456", "+1234567890123456", "+０１２３４５６", "+0123456789"] {
-            assert_eq!(PhoneNumber::parse(illegal), Err(ValueError::NotAPhoneNumber), "{illegal:?}");
+        for illegal in [
+            "",
+            "821012345678",
+            "+82 10 1234 5678",
+            "+123456",
+            "+1234567890123456",
+            "+０１２３４５６",
+            "+0123456789",
+        ] {
+            assert_eq!(
+                PhoneNumber::parse(illegal),
+                Err(ValueError::NotAPhoneNumber),
+                "{illegal:?}"
+            );
         }
     }
 
@@ -285,7 +322,11 @@ mod tests {
         let hash = CardHash::of_token("card-0001").map(|hash| hash.as_bytes().to_vec());
         assert_eq!(hash, Ok(Sha256::digest(b"card-0001").to_vec()));
         for illegal in ["", "1234567", &"x".repeat(129), "card 0001", "card-é001"] {
-            assert_eq!(CardHash::of_token(illegal), Err(ValueError::NotACardToken), "{illegal:?}");
+            assert_eq!(
+                CardHash::of_token(illegal),
+                Err(ValueError::NotACardToken),
+                "{illegal:?}"
+            );
         }
         assert_eq!(CardHash::from_slice(&[0; 31]), Err(ValueError::NotAHash));
     }
@@ -300,7 +341,10 @@ mod tests {
             cards: vec![CardHash::of_token("card-0001").unwrap()],
         };
         let printed = format!("{registration:?}");
-        assert!(!printed.contains("Minji") && !printed.contains("8210") && printed.contains("hidden"), "{printed}");
+        assert!(
+            !printed.contains("Minji") && !printed.contains("8210") && printed.contains("hidden"),
+            "{printed}"
+        );
     }
 
     #[test]
@@ -310,11 +354,23 @@ mod tests {
             display_name: DisplayName::parse(name).unwrap(),
             phone_number: PhoneNumber::parse("+821012345678").unwrap(),
             tier: Tier::Basic,
-            cards: cards.iter().map(|card| CardHash::of_token(card).unwrap()).collect(),
+            cards: cards
+                .iter()
+                .map(|card| CardHash::of_token(card).unwrap())
+                .collect(),
         };
         let hash = make("A", ["card-0001", "card-0002"]).content_hash(b"salt");
-        assert_eq!(hash, make("A", ["card-0002", "card-0001"]).content_hash(b"salt"));
-        assert_ne!(hash, make("B", ["card-0001", "card-0002"]).content_hash(b"salt"));
-        assert_ne!(hash, make("A", ["card-0001", "card-0002"]).content_hash(b"other salt"));
+        assert_eq!(
+            hash,
+            make("A", ["card-0002", "card-0001"]).content_hash(b"salt")
+        );
+        assert_ne!(
+            hash,
+            make("B", ["card-0001", "card-0002"]).content_hash(b"salt")
+        );
+        assert_ne!(
+            hash,
+            make("A", ["card-0001", "card-0002"]).content_hash(b"other salt")
+        );
     }
 }

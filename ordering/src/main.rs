@@ -51,21 +51,40 @@ async fn main() -> anyhow::Result<()> {
     let mut settings = Settings::load(arguments.config.as_deref(), &flags);
     let listen = settings.get("ordering.listen", DEFAULT_LISTEN.to_owned());
     let config = Config::from(&mut settings);
-    let location = LogLocation::from_settings(|key| settings.find(key)).map_err(|(key, problem)| settings.problem(key, problem)).ok();
+    let location = LogLocation::from_settings(|key| settings.find(key))
+        .map_err(|(key, problem)| settings.problem(key, problem))
+        .ok();
     let log_filter = settings.find::<String>("log_filter");
     let grace = Duration::from_millis(settings.get("shutdown_grace_ms", DEFAULT_GRACE_MS));
     settings.finish()?;
-    let (config, location) = config.zip(location).context("the settings cannot be used")?;
+    let (config, location) = config
+        .zip(location)
+        .context("the settings cannot be used")?;
     telemetry::start(log_filter.as_deref());
 
     let (catalog, following) = catalog::open(config.catalog.as_deref())?;
-    let log = location.open().await.with_context(|| format!("the event log {location}"))?;
-    let index = CommandIndex::open(&config.index).await.with_context(|| format!("the command index {}", config.index.display()))?;
-    let listener = TcpListener::bind(&listen).await.with_context(|| format!("cannot listen on {listen}"))?;
+    let log = location
+        .open()
+        .await
+        .with_context(|| format!("the event log {location}"))?;
+    let index = CommandIndex::open(&config.index)
+        .await
+        .with_context(|| format!("the command index {}", config.index.display()))?;
+    let listener = TcpListener::bind(&listen)
+        .await
+        .with_context(|| format!("cannot listen on {listen}"))?;
     let shutdown = Shutdown::new();
     shutdown.listen_for_signals()?;
     tokio::spawn(following);
     tracing::info!(listen = %listener.local_addr()?, log = %location, stores = catalog.current().stores.len(), "taking orders");
-    let serving = ordering::run(config, log, index, catalog, listener, shutdown.clone(), Clock::system());
+    let serving = ordering::run(
+        config,
+        log,
+        index,
+        catalog,
+        listener,
+        shutdown.clone(),
+        Clock::system(),
+    );
     Ok(shutdown.host(grace, serving).await?)
 }

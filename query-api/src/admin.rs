@@ -1,7 +1,9 @@
 use std::sync::Arc;
 
 use contract::api::admin::admin_service_server::AdminService;
-use contract::api::admin::{GetProjectionStatusRequest, GetProjectionStatusResponse, QuarantinedStore, StreamProgress};
+use contract::api::admin::{
+    GetProjectionStatusRequest, GetProjectionStatusResponse, QuarantinedStore, StreamProgress,
+};
 use contract::timestamp_to_proto;
 use jiff::Timestamp;
 use read_model::{ReadModelReader, StoreRow, StreamRow};
@@ -22,7 +24,11 @@ impl AdminService for Admin {
     ) -> Result<Response<GetProjectionStatusResponse>, Status> {
         let status = by(answer_by(request.metadata()), self.reader.status()).await?;
         Ok(Response::new(GetProjectionStatusResponse {
-            log_epoch: status.streams.first().map(|stream| stream.epoch.to_string()).unwrap_or_default(),
+            log_epoch: status
+                .streams
+                .first()
+                .map(|stream| stream.epoch.to_string())
+                .unwrap_or_default(),
             streams: status.streams.iter().map(progress).collect(),
             quarantined: status.quarantined.iter().filter_map(quarantined).collect(),
             differing_days: status.differing.iter().map(differing_day).collect(),
@@ -31,7 +37,10 @@ impl AdminService for Admin {
 }
 
 fn progress(row: &StreamRow) -> StreamProgress {
-    #[expect(clippy::cast_precision_loss, reason = "a lag of centuries may lose its last microseconds")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a lag of centuries may lose its last microseconds"
+    )]
     let lag_seconds = row.lag_us as f64 / 1_000_000.0;
     StreamProgress {
         stream: u32::from(row.stream.0),
@@ -40,7 +49,8 @@ fn progress(row: &StreamRow) -> StreamProgress {
         head: signed(row.head.0),
         lag_records: signed(row.head.0.saturating_sub(row.position.0)),
         lag_seconds,
-        update_time: (row.updated_at > Timestamp::UNIX_EPOCH).then(|| timestamp_to_proto(row.updated_at)),
+        update_time: (row.updated_at > Timestamp::UNIX_EPOCH)
+            .then(|| timestamp_to_proto(row.updated_at)),
         owner: row.owner.clone(),
         orphans: signed(row.orphans),
     }

@@ -17,7 +17,10 @@ pub(crate) enum QueryError {
     ReadModel(#[from] ReadModelError),
     /// What is stored is not what this build reads.
     #[error("a stored {what} cannot be decoded: {cause}")]
-    Stored { what: &'static str, cause: prost::DecodeError },
+    Stored {
+        what: &'static str,
+        cause: prost::DecodeError,
+    },
     #[error("the read model's database did not answer in time")]
     Slow,
     #[error(transparent)]
@@ -32,20 +35,34 @@ pub(crate) enum QueryError {
 impl From<QueryError> for Status {
     fn from(error: QueryError) -> Self {
         let away = |error: &QueryError| {
-            let rejection = Rejection::new(Reason::ReadModelUnavailable, Reason::ReadModelUnavailable.meaning());
-            tracing::debug!(error = error as &dyn std::error::Error, "the read model's database is away");
+            let rejection = Rejection::new(
+                Reason::ReadModelUnavailable,
+                Reason::ReadModelUnavailable.meaning(),
+            );
+            tracing::debug!(
+                error = error as &dyn std::error::Error,
+                "the read model's database is away"
+            );
             rejection.retry_after(DATABASE_RETRY).to_status()
         };
         match &error {
             QueryError::Refused(rejection) => rejection.to_status(),
-            QueryError::Slow | QueryError::Away(_) | QueryError::ReadModel(ReadModelError::Unavailable(_)) => away(&error),
+            QueryError::Slow
+            | QueryError::Away(_)
+            | QueryError::ReadModel(ReadModelError::Unavailable(_)) => away(&error),
             QueryError::ReadModel(ReadModelError::Schema(problem)) => {
                 let message = format!("The read model cannot be read: {problem}.");
-                Rejection::new(Reason::ReadModelUnavailable, message).retry_after(DATABASE_RETRY).to_status()
+                Rejection::new(Reason::ReadModelUnavailable, message)
+                    .retry_after(DATABASE_RETRY)
+                    .to_status()
             }
             QueryError::Cut(why) => {
-                let message = format!("The export was cut off: {why}. What was received is not complete; ask again.");
-                Rejection::new(Reason::ReadModelUnavailable, message).retry_after(DATABASE_RETRY).to_status()
+                let message = format!(
+                    "The export was cut off: {why}. What was received is not complete; ask again."
+                );
+                Rejection::new(Reason::ReadModelUnavailable, message)
+                    .retry_after(DATABASE_RETRY)
+                    .to_status()
             }
             QueryError::ReadModel(_) | QueryError::Stored { .. } | QueryError::Encode(_) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "a query failed");

@@ -3,7 +3,10 @@
 use contract::api::types::{DiscountSource, TenderKind};
 use contract::event::{Block, DayReport};
 use contract::{Reason, Rejection};
-use read_model::{BlockAmount, DiscountAmount, DrawerFlow, FactBlock, Figure, LineAmount, StoreFigure, TaxPart, TenderFlow};
+use read_model::{
+    BlockAmount, DiscountAmount, DrawerFlow, FactBlock, Figure, LineAmount, StoreFigure, TaxPart,
+    TenderFlow,
+};
 
 /// What a caller may name.
 const LEGAL: &str = "must be one of: BLOCK.count|gross|discount|net|supply|vat or BLOCK.taxes.CLASS.net|supply|vat, where BLOCK is sales, \
@@ -48,7 +51,10 @@ const STORE_FIGURES: [(&str, StoreFigure); 11] = [
 
 /// A tender kind as paths and rows of sales name it.
 pub(crate) fn tender_name(kind: i32) -> String {
-    TENDER_KINDS.iter().find(|(_, own)| *own as i32 == kind).map_or_else(|| kind.to_string(), |(name, _)| (*name).to_owned())
+    TENDER_KINDS
+        .iter()
+        .find(|(_, own)| *own as i32 == kind)
+        .map_or_else(|| kind.to_string(), |(name, _)| (*name).to_owned())
 }
 
 /// Reads a path; refuses an unknown one, naming the legal ones.
@@ -70,8 +76,12 @@ fn read(path: &str) -> Option<Figure> {
         _ => None,
     };
     if let Some(block) = block {
-        let Some(class) = rest.strip_prefix("taxes.") else { return Some(Figure::Block(block, block_amount(rest, "count")?)) };
-        let (class, part) = class.rsplit_once('.').filter(|(class, _)| !class.is_empty())?;
+        let Some(class) = rest.strip_prefix("taxes.") else {
+            return Some(Figure::Block(block, block_amount(rest, "count")?));
+        };
+        let (class, part) = class
+            .rsplit_once('.')
+            .filter(|(class, _)| !class.is_empty())?;
         let part = match part {
             "net" => TaxPart::Net,
             "supply" => TaxPart::Supply,
@@ -80,12 +90,16 @@ fn read(path: &str) -> Option<Figure> {
         };
         return Some(Figure::Tax(block, class.to_owned(), part));
     }
-    let (key, amount) = rest.rsplit_once('.').filter(|(key, _)| !key.is_empty() && !key.contains('\0'))?;
+    let (key, amount) = rest
+        .rsplit_once('.')
+        .filter(|(key, _)| !key.is_empty() && !key.contains('\0'))?;
     let owned = key.to_owned();
     match group {
         "items" => Some(Figure::Item(owned, line_amount(amount)?)),
         "categories" => Some(Figure::Category(owned, line_amount(amount)?)),
-        "hours" if !matches!(amount, "supply" | "vat") => Some(Figure::Hour(owned, block_amount(amount, "orders")?)),
+        "hours" if !matches!(amount, "supply" | "vat") => {
+            Some(Figure::Hour(owned, block_amount(amount, "orders")?))
+        }
         "tenders" => {
             let (_, kind) = TENDER_KINDS.iter().find(|(name, _)| *name == key)?;
             let flow = match amount {
@@ -159,8 +173,12 @@ pub(crate) fn value(figure: &Figure, report: &DayReport) -> i64 {
             BlockAmount::Vat => block.vat,
         }),
         Figure::Tax(which, class, part) => {
-            let taxes = block(report, *which).map(|block| block.taxes.as_slice()).unwrap_or_default();
-            let own = taxes.iter().filter(|tax| tax.tax_class == *class || format!("{}@{}", tax.tax_class, tax.rate_bp) == *class);
+            let taxes = block(report, *which)
+                .map(|block| block.taxes.as_slice())
+                .unwrap_or_default();
+            let own = taxes.iter().filter(|tax| {
+                tax.tax_class == *class || format!("{}@{}", tax.tax_class, tax.rate_bp) == *class
+            });
             own.fold(0, |sum: i64, tax| {
                 sum.saturating_add(match part {
                     TaxPart::Net => tax.net,
@@ -169,40 +187,66 @@ pub(crate) fn value(figure: &Figure, report: &DayReport) -> i64 {
                 })
             })
         }
-        Figure::Tender(kind, flow) => report.tenders.iter().find(|row| row.kind == *kind).map_or(0, |row| match flow {
-            TenderFlow::Taken => row.taken,
-            TenderFlow::Returned => row.returned,
-            TenderFlow::Net => row.net,
-        }),
+        Figure::Tender(kind, flow) => {
+            report
+                .tenders
+                .iter()
+                .find(|row| row.kind == *kind)
+                .map_or(0, |row| match flow {
+                    TenderFlow::Taken => row.taken,
+                    TenderFlow::Returned => row.returned,
+                    TenderFlow::Net => row.net,
+                })
+        }
         Figure::Item(sku, amount) => {
             let row = report.items.iter().find(|row| row.sku == *sku);
-            row.map_or(0, |row| of_lines(*amount, [row.units, row.gross, row.discount, row.net]))
+            row.map_or(0, |row| {
+                of_lines(*amount, [row.units, row.gross, row.discount, row.net])
+            })
         }
         Figure::Category(category, amount) => {
-            let row = report.categories.iter().find(|row| row.category == *category);
-            row.map_or(0, |row| of_lines(*amount, [row.units, row.gross, row.discount, row.net]))
+            let row = report
+                .categories
+                .iter()
+                .find(|row| row.category == *category);
+            row.map_or(0, |row| {
+                of_lines(*amount, [row.units, row.gross, row.discount, row.net])
+            })
         }
-        Figure::Hour(hour, amount) => report.hours.iter().find(|row| row.hour == *hour).map_or(0, |row| match amount {
-            BlockAmount::Count => row.orders,
-            BlockAmount::Gross => row.gross,
-            BlockAmount::Discount => row.discount,
-            BlockAmount::Net => row.net,
-            // No path names these of an hour.
-            BlockAmount::Supply | BlockAmount::Vat => 0,
-        }),
-        Figure::Drawer(drawer, flow) => report.drawers.iter().find(|row| row.drawer_id == *drawer).map_or(0, |row| match flow {
-            DrawerFlow::Float => row.float,
-            DrawerFlow::Tendered => row.tendered,
-            DrawerFlow::Change => row.change,
-            DrawerFlow::Returned => row.returned,
-            DrawerFlow::PaidIn => row.paid_in,
-            DrawerFlow::PaidOut => row.paid_out,
-            DrawerFlow::Expected => row.expected,
-            DrawerFlow::Counted => row.counted.unwrap_or(0),
-            DrawerFlow::OverShort => row.over_short.unwrap_or(0),
-        }),
+        Figure::Hour(hour, amount) => {
+            report
+                .hours
+                .iter()
+                .find(|row| row.hour == *hour)
+                .map_or(0, |row| match amount {
+                    BlockAmount::Count => row.orders,
+                    BlockAmount::Gross => row.gross,
+                    BlockAmount::Discount => row.discount,
+                    BlockAmount::Net => row.net,
+                    // No path names these of an hour.
+                    BlockAmount::Supply | BlockAmount::Vat => 0,
+                })
+        }
+        Figure::Drawer(drawer, flow) => report
+            .drawers
+            .iter()
+            .find(|row| row.drawer_id == *drawer)
+            .map_or(0, |row| match flow {
+                DrawerFlow::Float => row.float,
+                DrawerFlow::Tendered => row.tendered,
+                DrawerFlow::Change => row.change,
+                DrawerFlow::Returned => row.returned,
+                DrawerFlow::PaidIn => row.paid_in,
+                DrawerFlow::PaidOut => row.paid_out,
+                DrawerFlow::Expected => row.expected,
+                DrawerFlow::Counted => row.counted.unwrap_or(0),
+                DrawerFlow::OverShort => row.over_short.unwrap_or(0),
+            }),
         Figure::Discount(source, id, amount) => {
-            let row = report.discounts.iter().find(|row| row.source == *source && row.discount_id == *id);
+            let row = report
+                .discounts
+                .iter()
+                .find(|row| row.source == *source && row.discount_id == *id);
             row.map_or(0, |row| match amount {
                 DiscountAmount::Count => row.count,
                 DiscountAmount::Amount => row.amount,
@@ -219,7 +263,9 @@ pub(crate) fn value(figure: &Figure, report: &DayReport) -> i64 {
             StoreFigure::LastDocument => report.last_document,
             StoreFigure::GrandTotalSales => report.grand_total_sales,
             StoreFigure::GrandTotalReturns => report.grand_total_returns,
-            StoreFigure::GrandTotal => report.grand_total_sales.saturating_sub(report.grand_total_returns),
+            StoreFigure::GrandTotal => report
+                .grand_total_sales
+                .saturating_sub(report.grand_total_returns),
         },
     }
 }
@@ -250,17 +296,47 @@ mod tests {
     #[test]
     fn paths_of_figures() {
         for (path, figure) in [
-            ("sales.net", Figure::Block(Some(FactBlock::Sales), BlockAmount::Net)),
+            (
+                "sales.net",
+                Figure::Block(Some(FactBlock::Sales), BlockAmount::Net),
+            ),
             ("turnover.count", Figure::Block(None, BlockAmount::Count)),
-            ("voids.taxes.STD.vat", Figure::Tax(Some(FactBlock::Voids), "STD".into(), TaxPart::Vat)),
-            ("sales.taxes.std@1000.net", Figure::Tax(Some(FactBlock::Sales), "std@1000".into(), TaxPart::Net)),
-            ("tenders.cash.returned", Figure::Tender(1, TenderFlow::Returned)),
-            ("items.latte.units", Figure::Item("latte".into(), LineAmount::Units)),
-            ("categories.hot.drinks.net", Figure::Category("hot.drinks".into(), LineAmount::Net)),
-            ("hours.2026-03-02T09:00+09:00.orders", Figure::Hour("2026-03-02T09:00+09:00".into(), BlockAmount::Count)),
-            ("drawers.main.expected", Figure::Drawer("main".into(), DrawerFlow::Expected)),
-            ("drawers.main.over_short", Figure::Drawer("main".into(), DrawerFlow::OverShort)),
-            ("discounts.coupon.spring.amount", Figure::Discount(5, "spring".into(), DiscountAmount::Amount)),
+            (
+                "voids.taxes.STD.vat",
+                Figure::Tax(Some(FactBlock::Voids), "STD".into(), TaxPart::Vat),
+            ),
+            (
+                "sales.taxes.std@1000.net",
+                Figure::Tax(Some(FactBlock::Sales), "std@1000".into(), TaxPart::Net),
+            ),
+            (
+                "tenders.cash.returned",
+                Figure::Tender(1, TenderFlow::Returned),
+            ),
+            (
+                "items.latte.units",
+                Figure::Item("latte".into(), LineAmount::Units),
+            ),
+            (
+                "categories.hot.drinks.net",
+                Figure::Category("hot.drinks".into(), LineAmount::Net),
+            ),
+            (
+                "hours.2026-03-02T09:00+09:00.orders",
+                Figure::Hour("2026-03-02T09:00+09:00".into(), BlockAmount::Count),
+            ),
+            (
+                "drawers.main.expected",
+                Figure::Drawer("main".into(), DrawerFlow::Expected),
+            ),
+            (
+                "drawers.main.over_short",
+                Figure::Drawer("main".into(), DrawerFlow::OverShort),
+            ),
+            (
+                "discounts.coupon.spring.amount",
+                Figure::Discount(5, "spring".into(), DiscountAmount::Amount),
+            ),
             ("carried_out", Figure::Store(StoreFigure::CarriedOut)),
             ("grand_total", Figure::Store(StoreFigure::GrandTotal)),
         ] {
@@ -281,7 +357,11 @@ mod tests {
             "carried_in.count",
         ] {
             let rejection = parse(path).unwrap_err();
-            assert!(rejection.message.contains("refunds_prior_days") && rejection.reason == Reason::InvalidArgument, "{path}");
+            assert!(
+                rejection.message.contains("refunds_prior_days")
+                    && rejection.reason == Reason::InvalidArgument,
+                "{path}"
+            );
         }
     }
 }

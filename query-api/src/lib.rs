@@ -39,7 +39,11 @@ use wait::Waiters;
 const CALL_TIMEOUT: Duration = Duration::from_secs(31);
 const CHECK_AGAIN: Duration = Duration::from_secs(1);
 /// The full names of the services, for health.
-pub const SERVICES: [&str; 3] = ["doppio.query.v1.QueryService", "doppio.query.v1.SettlementService", "doppio.admin.v1.AdminService"];
+pub const SERVICES: [&str; 3] = [
+    "doppio.query.v1.QueryService",
+    "doppio.query.v1.SettlementService",
+    "doppio.admin.v1.AdminService",
+];
 
 /// Starts the tasks behind the services and returns the services' routes; ends with `shutdown`.
 #[must_use]
@@ -68,15 +72,30 @@ pub fn routes(reader: Arc<dyn ReadModelReader>, shutdown: &Shutdown, clock: Cloc
         }
     });
     let exports = export::places();
-    let queries = Arc::new(Queries { reader: reader.clone(), waiters, clock, shutdown: shutdown.clone(), exports });
+    let queries = Arc::new(Queries {
+        reader: reader.clone(),
+        waiters,
+        clock,
+        shutdown: shutdown.clone(),
+        exports,
+    });
     let services = Routes::new(QueryServiceServer::from_arc(queries.clone()))
         .add_service(SettlementServiceServer::from_arc(queries.clone()))
         .add_service(AdminServiceServer::new(admin::Admin { reader }));
-    services.into_axum_router().merge(export::http::router(queries)).fallback(export::http::not_found).into()
+    services
+        .into_axum_router()
+        .merge(export::http::router(queries))
+        .fallback(export::http::not_found)
+        .into()
 }
 
 /// Serves queries on `listener` until the soft stop.
-pub async fn run(reader: Arc<dyn ReadModelReader>, listener: TcpListener, shutdown: Shutdown, clock: Clock) -> Result<(), ServeError> {
+pub async fn run(
+    reader: Arc<dyn ReadModelReader>,
+    listener: TcpListener,
+    shutdown: Shutdown,
+    clock: Clock,
+) -> Result<(), ServeError> {
     let options = ServeOptions {
         descriptors: contract::DESCRIPTORS,
         call_timeout: CALL_TIMEOUT,

@@ -37,18 +37,26 @@ struct Arguments {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    let flags = [("query.listen", arguments.listen), ("read_model", arguments.read_model), ("log_filter", arguments.log_filter)];
+    let flags = [
+        ("query.listen", arguments.listen),
+        ("read_model", arguments.read_model),
+        ("log_filter", arguments.log_filter),
+    ];
     let mut settings = Settings::load(arguments.config.as_deref(), &flags);
     let listen = settings.get("query.listen", DEFAULT_LISTEN.to_owned());
     let address = settings.get("read_model", DEFAULT_READ_MODEL.to_owned());
     let log_filter = settings.find::<String>("log_filter");
     let grace = Duration::from_millis(settings.get("shutdown_grace_ms", DEFAULT_GRACE_MS));
-    let model = ReadModel::open(&address).map_err(|error| settings.problem("read_model", error)).ok();
+    let model = ReadModel::open(&address)
+        .map_err(|error| settings.problem("read_model", error))
+        .ok();
     settings.finish()?;
     let model = model.context("the settings cannot be used")?;
     telemetry::start(log_filter.as_deref());
 
-    let listener = TcpListener::bind(&listen).await.with_context(|| format!("cannot listen on {listen}"))?;
+    let listener = TcpListener::bind(&listen)
+        .await
+        .with_context(|| format!("cannot listen on {listen}"))?;
     let shutdown = Shutdown::new();
     shutdown.listen_for_signals()?;
     tracing::info!(listen = %listener.local_addr()?, "answering queries");

@@ -15,7 +15,10 @@ pub(crate) fn page_size(asked: i32, default: u32, longest: u32) -> Result<u32, V
     match u32::try_from(asked) {
         Ok(0) => Ok(default),
         Ok(size) => Ok(size.min(longest)),
-        Err(_) => Err(Violation { field: "page_size".into(), description: "must not be negative".into() }),
+        Err(_) => Err(Violation {
+            field: "page_size".into(),
+            description: "must not be negative".into(),
+        }),
     }
 }
 
@@ -29,10 +32,18 @@ pub(crate) fn write(request: &[&[u8]], next: &[u8]) -> String {
 
 /// Where the page begins; refuses a token that was cut, changed, or given out for another request.
 pub(crate) fn read(request: &[&[u8]], token: &str) -> Result<Vec<u8>, Rejection> {
-    let refused = || Rejection::field(Reason::MalformedPageToken, "page_token", "does not belong to this request; start again without one");
+    let refused = || {
+        Rejection::field(
+            Reason::MalformedPageToken,
+            "page_token",
+            "does not belong to this request; start again without one",
+        )
+    };
     let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|_| refused())?;
     let (&[version], bytes) = bytes.split_first_chunk::<1>().ok_or_else(refused)?;
-    let (found, next) = bytes.split_first_chunk::<CHECK_BYTES>().ok_or_else(refused)?;
+    let (found, next) = bytes
+        .split_first_chunk::<CHECK_BYTES>()
+        .ok_or_else(refused)?;
     if version != VERSION || *found != check(request, next) {
         return Err(refused());
     }
@@ -65,7 +76,10 @@ mod tests {
             ([b"gangnam", b"2026-01-02"], ""),
             ([b"gangnam", b"2026-01-02"], "nonsense!"),
         ] {
-            assert_eq!(read(&request, token).unwrap_err().reason, Reason::MalformedPageToken);
+            assert_eq!(
+                read(&request, token).unwrap_err().reason,
+                Reason::MalformedPageToken
+            );
         }
     }
 

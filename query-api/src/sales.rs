@@ -19,7 +19,12 @@ pub(crate) fn daily_sales(
     now: Timestamp,
 ) -> Result<GetDailySalesResponse, QueryError> {
     let report = match day {
-        Some(day) => DayReport::decode(day.body.as_slice()).map_err(|cause| QueryError::Stored { what: "day report", cause })?,
+        Some(day) => {
+            DayReport::decode(day.body.as_slice()).map_err(|cause| QueryError::Stored {
+                what: "day report",
+                cause,
+            })?
+        }
         None => DayReport::default(),
     };
     let report = report_view::report(&report, currency);
@@ -67,7 +72,13 @@ pub(crate) fn differences(day: &DayRow) -> Vec<FigureDifference> {
 }
 
 fn figure_differences(rows: &[read_model::FigureDifference]) -> Vec<FigureDifference> {
-    rows.iter().map(|row| FigureDifference { figure: row.figure.clone(), recorded: row.recorded, projected: row.projected }).collect()
+    rows.iter()
+        .map(|row| FigureDifference {
+            figure: row.figure.clone(),
+            recorded: row.recorded,
+            projected: row.projected,
+        })
+        .collect()
 }
 
 pub(crate) fn state(day: Option<&DayRow>, now: Timestamp) -> BusinessDayState {

@@ -3,8 +3,8 @@ use std::sync::Arc;
 use contract::api::ordering::Order;
 use contract::api::query::query_service_server::QueryService;
 use contract::api::query::{
-    GetDailySalesRequest, GetDailySalesResponse, GetOrderRequest, GetOrderResponse, ListOrdersRequest, ListOrdersResponse,
-    ListStoresRequest, ListStoresResponse, StoreSummary,
+    GetDailySalesRequest, GetDailySalesResponse, GetOrderRequest, GetOrderResponse,
+    ListOrdersRequest, ListOrdersResponse, ListStoresRequest, ListStoresResponse, StoreSummary,
 };
 use contract::{BusinessDate, DayRule, OrderId, Reason, Rejection, StoreId, timestamp_to_proto};
 use jiff::tz::TimeZone;
@@ -35,55 +35,108 @@ pub(crate) struct Queries {
 
 #[tonic::async_trait]
 impl QueryService for Queries {
-    async fn get_order(&self, request: Request<GetOrderRequest>) -> Result<Response<GetOrderResponse>, Status> {
+    async fn get_order(
+        &self,
+        request: Request<GetOrderRequest>,
+    ) -> Result<Response<GetOrderResponse>, Status> {
         let deadline = answer_by(request.metadata());
-        Ok(Response::new(self.order(request.into_inner(), deadline).await?))
+        Ok(Response::new(
+            self.order(request.into_inner(), deadline).await?,
+        ))
     }
 
-    async fn list_orders(&self, request: Request<ListOrdersRequest>) -> Result<Response<ListOrdersResponse>, Status> {
+    async fn list_orders(
+        &self,
+        request: Request<ListOrdersRequest>,
+    ) -> Result<Response<ListOrdersResponse>, Status> {
         let deadline = answer_by(request.metadata());
-        Ok(Response::new(self.orders(request.into_inner(), deadline).await?))
+        Ok(Response::new(
+            self.orders(request.into_inner(), deadline).await?,
+        ))
     }
 
-    async fn get_daily_sales(&self, request: Request<GetDailySalesRequest>) -> Result<Response<GetDailySalesResponse>, Status> {
+    async fn get_daily_sales(
+        &self,
+        request: Request<GetDailySalesRequest>,
+    ) -> Result<Response<GetDailySalesResponse>, Status> {
         let deadline = answer_by(request.metadata());
-        Ok(Response::new(self.sales(request.into_inner(), deadline).await?))
+        Ok(Response::new(
+            self.sales(request.into_inner(), deadline).await?,
+        ))
     }
 
-    async fn list_stores(&self, request: Request<ListStoresRequest>) -> Result<Response<ListStoresResponse>, Status> {
+    async fn list_stores(
+        &self,
+        request: Request<ListStoresRequest>,
+    ) -> Result<Response<ListStoresResponse>, Status> {
         let deadline = answer_by(request.metadata());
-        Ok(Response::new(self.stores(request.into_inner(), deadline).await?))
+        Ok(Response::new(
+            self.stores(request.into_inner(), deadline).await?,
+        ))
     }
 }
 
 impl Queries {
-    async fn order(&self, request: GetOrderRequest, deadline: Instant) -> Result<GetOrderResponse, QueryError> {
+    async fn order(
+        &self,
+        request: GetOrderRequest,
+        deadline: Instant,
+    ) -> Result<GetOrderResponse, QueryError> {
         let mut fields = Fields::default();
         let store = fields.store(&request.store_id);
         let order = fields.take("order_id", OrderId::parse(&request.order_id));
         let (store, order) = fields.all(store.zip(order))?;
-        self.waiters.reflect(tokens(&request.at_least)?, deadline).await?;
-        let seen = by(deadline, self.reader.order(&store, order)).await?.ok_or_else(|| unknown_store(&store))?;
+        self.waiters
+            .reflect(tokens(&request.at_least)?, deadline)
+            .await?;
+        let seen = by(deadline, self.reader.order(&store, order))
+            .await?
+            .ok_or_else(|| unknown_store(&store))?;
         known(&seen.store)?;
-        let body = seen
-            .found
-            .ok_or_else(|| Rejection::new(Reason::UnknownOrder, format!("Store {store} has no order {order}.")).with("order_id", order))?;
-        Ok(GetOrderResponse { order: Some(decode_order(&body)?), freshness: freshness(&seen.store, seen.epoch) })
+        let body = seen.found.ok_or_else(|| {
+            Rejection::new(
+                Reason::UnknownOrder,
+                format!("Store {store} has no order {order}."),
+            )
+            .with("order_id", order)
+        })?;
+        Ok(GetOrderResponse {
+            order: Some(decode_order(&body)?),
+            freshness: freshness(&seen.store, seen.epoch),
+        })
     }
 
-    async fn orders(&self, request: ListOrdersRequest, deadline: Instant) -> Result<ListOrdersResponse, QueryError> {
+    async fn orders(
+        &self,
+        request: ListOrdersRequest,
+        deadline: Instant,
+    ) -> Result<ListOrdersResponse, QueryError> {
         let mut fields = Fields::default();
         let store = fields.store(&request.store_id);
         let date = fields.date("business_date", &request.business_date);
         let statuses = fields.statuses(&request.statuses);
-        let size = fields.check(page::page_size(request.page_size, page::DEFAULT_PAGE, page::LONGEST_PAGE));
-        let (((store, date), statuses), size) = fields.all(store.zip(date).zip(statuses).zip(size))?;
+        let size = fields.check(page::page_size(
+            request.page_size,
+            page::DEFAULT_PAGE,
+            page::LONGEST_PAGE,
+        ));
+        let (((store, date), statuses), size) =
+            fields.all(store.zip(date).zip(statuses).zip(size))?;
         let mut sorted = statuses.clone();
         sorted.sort_unstable();
         sorted.dedup();
-        let filter: Vec<u8> = sorted.iter().flat_map(|status| status.to_be_bytes()).collect();
+        let filter: Vec<u8> = sorted
+            .iter()
+            .flat_map(|status| status.to_be_bytes())
+            .collect();
         let size_bytes = request.page_size.to_be_bytes();
-        let bound: [&[u8]; 5] = [b"orders", store.as_str().as_bytes(), request.business_date.as_bytes(), &filter, &size_bytes];
+        let bound: [&[u8]; 5] = [
+            b"orders",
+            store.as_str().as_bytes(),
+            request.business_date.as_bytes(),
+            &filter,
+            &size_bytes,
+        ];
         // A token names the date too: a page of "the latest" must not become another day's in the middle.
         let (date, after_ticket) = match request.page_token.as_str() {
             "" => (date, 0),
@@ -92,11 +145,23 @@ impl Queries {
                 (Some(date), ticket)
             }
         };
-        self.waiters.reflect(tokens(&request.at_least)?, deadline).await?;
-        let page = OrderPage { store: store.clone(), date, statuses: sorted, after_ticket, limit: size + 1 };
-        let seen = by(deadline, self.reader.orders_page(&page)).await?.ok_or_else(|| unknown_store(&store))?;
+        self.waiters
+            .reflect(tokens(&request.at_least)?, deadline)
+            .await?;
+        let page = OrderPage {
+            store: store.clone(),
+            date,
+            statuses: sorted,
+            after_ticket,
+            limit: size + 1,
+        };
+        let seen = by(deadline, self.reader.orders_page(&page))
+            .await?
+            .ok_or_else(|| unknown_store(&store))?;
         known(&seen.store)?;
-        let date = date.or(seen.store.latest_date).ok_or_else(|| no_such_day(&store))?;
+        let date = date
+            .or(seen.store.latest_date)
+            .ok_or_else(|| no_such_day(&store))?;
         let (mut orders, mut bytes, mut last) = (Vec::new(), 0, after_ticket);
         let mut more = false;
         for (ticket, body) in &seen.found {
@@ -109,31 +174,66 @@ impl Queries {
             last = *ticket;
         }
         let next = [date.to_string().as_bytes(), &last.to_be_bytes()].concat();
-        let next_page_token = if more { page::write(&bound, &next) } else { String::new() };
-        Ok(ListOrdersResponse { orders, next_page_token, freshness: freshness(&seen.store, seen.epoch) })
+        let next_page_token = if more {
+            page::write(&bound, &next)
+        } else {
+            String::new()
+        };
+        Ok(ListOrdersResponse {
+            orders,
+            next_page_token,
+            freshness: freshness(&seen.store, seen.epoch),
+        })
     }
 
-    async fn sales(&self, request: GetDailySalesRequest, deadline: Instant) -> Result<GetDailySalesResponse, QueryError> {
+    async fn sales(
+        &self,
+        request: GetDailySalesRequest,
+        deadline: Instant,
+    ) -> Result<GetDailySalesResponse, QueryError> {
         let mut fields = Fields::default();
         let store = fields.store(&request.store_id);
         let date = fields.date("business_date", &request.business_date);
         let (store, date) = fields.all(store.zip(date))?;
-        self.waiters.reflect(tokens(&request.at_least)?, deadline).await?;
-        let seen = by(deadline, self.reader.day(&store, date)).await?.ok_or_else(|| unknown_store(&store))?;
+        self.waiters
+            .reflect(tokens(&request.at_least)?, deadline)
+            .await?;
+        let seen = by(deadline, self.reader.day(&store, date))
+            .await?
+            .ok_or_else(|| unknown_store(&store))?;
         let currency = known(&seen.store)?;
-        let date = date.or(seen.store.latest_date).ok_or_else(|| no_such_day(&store))?;
+        let date = date
+            .or(seen.store.latest_date)
+            .ok_or_else(|| no_such_day(&store))?;
         if seen.found.is_none()
             && let Some(rejection) = self.not_begun(&seen.store, date)
         {
             return Err(rejection.into());
         }
-        let sales = daily_sales(currency, store.to_string(), date.to_string(), seen.found.as_ref(), self.clock.now())?;
-        Ok(GetDailySalesResponse { freshness: freshness(&seen.store, seen.epoch), ..sales })
+        let sales = daily_sales(
+            currency,
+            store.to_string(),
+            date.to_string(),
+            seen.found.as_ref(),
+            self.clock.now(),
+        )?;
+        Ok(GetDailySalesResponse {
+            freshness: freshness(&seen.store, seen.epoch),
+            ..sales
+        })
     }
 
-    async fn stores(&self, request: ListStoresRequest, deadline: Instant) -> Result<ListStoresResponse, QueryError> {
+    async fn stores(
+        &self,
+        request: ListStoresRequest,
+        deadline: Instant,
+    ) -> Result<ListStoresResponse, QueryError> {
         let mut fields = Fields::default();
-        let size = fields.check(page::page_size(request.page_size, page::DEFAULT_PAGE, page::LONGEST_PAGE));
+        let size = fields.check(page::page_size(
+            request.page_size,
+            page::DEFAULT_PAGE,
+            page::LONGEST_PAGE,
+        ));
         let size = fields.all(size)?;
         let size_bytes = request.page_size.to_be_bytes();
         let bound: [&[u8]; 2] = [b"stores", &size_bytes];
@@ -141,7 +241,9 @@ impl Queries {
             "" => None,
             token => {
                 let place = page::read(&bound, token)?;
-                std::str::from_utf8(&place).ok().and_then(|store| StoreId::new(store).ok())
+                std::str::from_utf8(&place)
+                    .ok()
+                    .and_then(|store| StoreId::new(store).ok())
             }
         };
         let mut rows = by(deadline, self.reader.stores_after(after.as_ref(), size + 1)).await?;
@@ -151,7 +253,10 @@ impl Queries {
             Some(last) if more => page::write(&bound, last.store.as_str().as_bytes()),
             _ => String::new(),
         };
-        Ok(ListStoresResponse { stores: rows.iter().map(summary).collect(), next_page_token })
+        Ok(ListStoresResponse {
+            stores: rows.iter().map(summary).collect(),
+            next_page_token,
+        })
     }
 }
 
@@ -159,35 +264,64 @@ impl Queries {
     /// Refuses a date whose business day has not begun by the store's clock and cutoff.
     pub fn not_begun(&self, store: &StoreRow, date: BusinessDate) -> Option<Rejection> {
         let zone = TimeZone::get(&store.time_zone).unwrap_or(TimeZone::UTC);
-        let today = DayRule::new(zone, store.cutoff_minutes).and_then(|rule| rule.date_of(self.clock.now())).ok()?;
+        let today = DayRule::new(zone, store.cutoff_minutes)
+            .and_then(|rule| rule.date_of(self.clock.now()))
+            .ok()?;
         (date > today).then(|| {
-            let message = format!("Business day {date} of store {} has not begun: today is {today}.", store.store);
-            Rejection::new(Reason::DayNotBegun, message).with("store_id", &store.store).with("business_date", date)
+            let message = format!(
+                "Business day {date} of store {} has not begun: today is {today}.",
+                store.store
+            );
+            Rejection::new(Reason::DayNotBegun, message)
+                .with("store_id", &store.store)
+                .with("business_date", date)
         })
     }
 }
 
 fn decode_order(body: &[u8]) -> Result<Order, QueryError> {
-    Order::decode(body).map_err(|cause| QueryError::Stored { what: "order", cause })
+    Order::decode(body).map_err(|cause| QueryError::Stored {
+        what: "order",
+        cause,
+    })
 }
 
 /// Date and ticket number of a page's last order.
 fn read_place(place: &[u8]) -> Result<(BusinessDate, i64), QueryError> {
     let parsed = place.split_last_chunk::<8>().and_then(|(date, ticket)| {
-        let date = std::str::from_utf8(date).ok().and_then(|date| BusinessDate::parse(date).ok())?;
+        let date = std::str::from_utf8(date)
+            .ok()
+            .and_then(|date| BusinessDate::parse(date).ok())?;
         Some((date, i64::from_be_bytes(*ticket)))
     });
-    parsed.ok_or_else(|| Rejection::field(Reason::MalformedPageToken, "page_token", "was not given out by this server").into())
+    parsed.ok_or_else(|| {
+        Rejection::field(
+            Reason::MalformedPageToken,
+            "page_token",
+            "was not given out by this server",
+        )
+        .into()
+    })
 }
 
 fn summary(row: &StoreRow) -> StoreSummary {
     StoreSummary {
         store_id: row.store.to_string(),
-        currency_code: row.currency.map(|currency| currency.to_string()).unwrap_or_default(),
+        currency_code: row
+            .currency
+            .map(|currency| currency.to_string())
+            .unwrap_or_default(),
         time_zone: row.time_zone.clone(),
-        latest_business_date: row.latest_date.map(|date| date.to_string()).unwrap_or_default(),
+        latest_business_date: row
+            .latest_date
+            .map(|date| date.to_string())
+            .unwrap_or_default(),
         revision: i64::try_from(row.revision().0).unwrap_or(i64::MAX),
         as_of: row.recorded_at().map(timestamp_to_proto),
-        quarantine_reason: row.quarantine.as_ref().map(|quarantine| quarantine.reason.clone()).unwrap_or_default(),
+        quarantine_reason: row
+            .quarantine
+            .as_ref()
+            .map(|quarantine| quarantine.reason.clone())
+            .unwrap_or_default(),
     }
 }

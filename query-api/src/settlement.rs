@@ -2,12 +2,15 @@
 
 use contract::api::query::settlement_service_server::SettlementService;
 use contract::api::query::{
-    ExplainFigureRequest, ExplainFigureResponse, ExportSalesRequest, FigureFact, GetSalesRequest, GetSalesResponse, GetXReportRequest,
-    GetXReportResponse, GetZReportRequest, GetZReportResponse, ListZReportsRequest, ListZReportsResponse, get_z_report_request::Key,
+    ExplainFigureRequest, ExplainFigureResponse, ExportSalesRequest, FigureFact, GetSalesRequest,
+    GetSalesResponse, GetXReportRequest, GetXReportResponse, GetZReportRequest, GetZReportResponse,
+    ListZReportsRequest, ListZReportsResponse, get_z_report_request::Key,
 };
 use contract::api::types::{DayReport, DifferingDay, DrawerSales};
 use contract::event::{self, BusinessDayClosed};
-use contract::{BusinessDate, Currency, Reason, Rejection, StoreId, Violation, report_view, timestamp_to_proto};
+use contract::{
+    BusinessDate, Currency, Reason, Rejection, StoreId, Violation, report_view, timestamp_to_proto,
+};
 use event_log::Revision;
 use prost::Message as _;
 use read_model::{DayRow, DayState, EventPlace, FigureQuery, StoreRow, ZPage};
@@ -31,51 +34,94 @@ const MAX_PAGE_BYTES: usize = 3 * 1024 * 1024;
 
 #[tonic::async_trait]
 impl SettlementService for Queries {
-    async fn get_x_report(&self, request: Request<GetXReportRequest>) -> Result<Response<GetXReportResponse>, Status> {
+    async fn get_x_report(
+        &self,
+        request: Request<GetXReportRequest>,
+    ) -> Result<Response<GetXReportResponse>, Status> {
         let deadline = answer_by(request.metadata());
-        Ok(Response::new(self.x_report(request.into_inner(), deadline).await?))
+        Ok(Response::new(
+            self.x_report(request.into_inner(), deadline).await?,
+        ))
     }
 
-    async fn get_z_report(&self, request: Request<GetZReportRequest>) -> Result<Response<GetZReportResponse>, Status> {
+    async fn get_z_report(
+        &self,
+        request: Request<GetZReportRequest>,
+    ) -> Result<Response<GetZReportResponse>, Status> {
         let deadline = answer_by(request.metadata());
-        Ok(Response::new(self.z_report(request.into_inner(), deadline).await?))
+        Ok(Response::new(
+            self.z_report(request.into_inner(), deadline).await?,
+        ))
     }
 
-    async fn list_z_reports(&self, request: Request<ListZReportsRequest>) -> Result<Response<ListZReportsResponse>, Status> {
+    async fn list_z_reports(
+        &self,
+        request: Request<ListZReportsRequest>,
+    ) -> Result<Response<ListZReportsResponse>, Status> {
         let deadline = answer_by(request.metadata());
-        Ok(Response::new(self.z_reports(request.into_inner(), deadline).await?))
+        Ok(Response::new(
+            self.z_reports(request.into_inner(), deadline).await?,
+        ))
     }
 
-    async fn get_sales(&self, request: Request<GetSalesRequest>) -> Result<Response<GetSalesResponse>, Status> {
+    async fn get_sales(
+        &self,
+        request: Request<GetSalesRequest>,
+    ) -> Result<Response<GetSalesResponse>, Status> {
         let deadline = answer_by(request.metadata());
-        Ok(Response::new(self.sales_of(request.into_inner(), deadline).await?))
+        Ok(Response::new(
+            self.sales_of(request.into_inner(), deadline).await?,
+        ))
     }
 
-    async fn explain_figure(&self, request: Request<ExplainFigureRequest>) -> Result<Response<ExplainFigureResponse>, Status> {
+    async fn explain_figure(
+        &self,
+        request: Request<ExplainFigureRequest>,
+    ) -> Result<Response<ExplainFigureResponse>, Status> {
         let deadline = answer_by(request.metadata());
-        Ok(Response::new(self.explain(request.into_inner(), deadline).await?))
+        Ok(Response::new(
+            self.explain(request.into_inner(), deadline).await?,
+        ))
     }
 
     type ExportSalesStream = Rows;
 
-    async fn export_sales(&self, request: Request<ExportSalesRequest>) -> Result<Response<Rows>, Status> {
+    async fn export_sales(
+        &self,
+        request: Request<ExportSalesRequest>,
+    ) -> Result<Response<Rows>, Status> {
         let deadline = answer_by(request.metadata());
-        Ok(Response::new(self.export_rows(request.get_ref(), deadline).await?))
+        Ok(Response::new(
+            self.export_rows(request.get_ref(), deadline).await?,
+        ))
     }
 }
 
 impl Queries {
-    async fn x_report(&self, request: GetXReportRequest, deadline: Instant) -> Result<GetXReportResponse, QueryError> {
+    async fn x_report(
+        &self,
+        request: GetXReportRequest,
+        deadline: Instant,
+    ) -> Result<GetXReportResponse, QueryError> {
         let mut fields = Fields::default();
         let store = fields.store(&request.store_id);
         let store = fields.all(store)?;
-        self.waiters.reflect(tokens(&request.at_least)?, deadline).await?;
-        let seen = by(deadline, self.reader.day(&store, None)).await?.ok_or_else(|| unknown_store(&store))?;
+        self.waiters
+            .reflect(tokens(&request.at_least)?, deadline)
+            .await?;
+        let seen = by(deadline, self.reader.day(&store, None))
+            .await?
+            .ok_or_else(|| unknown_store(&store))?;
         let currency = known(&seen.store)?;
         let day = seen.found.ok_or_else(|| no_such_day(&store))?;
         if day.state == DayState::Closed {
-            let message = format!("Store {store} has no open business day: {} is closed. GetZReport has its report.", day.date);
-            return Err(Rejection::new(Reason::NoSuchDay, message).with("store_id", &store).into());
+            let message = format!(
+                "Store {store} has no open business day: {} is closed. GetZReport has its report.",
+                day.date
+            );
+            return Err(Rejection::new(Reason::NoSuchDay, message)
+                .with("store_id", &store)
+                .into());
         }
         let body = decode_report(&day.body)?;
         let report = DayReport {
@@ -85,24 +131,47 @@ impl Queries {
             start_time: Some(timestamp_to_proto(day.start)),
             end_time: Some(timestamp_to_proto(day.end)),
             last_revision: revision(seen.store.revision()),
-            last_hash: seen.store.chain.map(|chain| chain.hash.0.to_vec()).unwrap_or_default(),
+            last_hash: seen
+                .store
+                .chain
+                .map(|chain| chain.hash.0.to_vec())
+                .unwrap_or_default(),
             ..report_view::report(&body, currency)
         };
-        Ok(GetXReportResponse { report: Some(report), freshness: freshness(&seen.store, seen.epoch) })
+        Ok(GetXReportResponse {
+            report: Some(report),
+            freshness: freshness(&seen.store, seen.epoch),
+        })
     }
 
-    async fn z_report(&self, request: GetZReportRequest, deadline: Instant) -> Result<GetZReportResponse, QueryError> {
+    async fn z_report(
+        &self,
+        request: GetZReportRequest,
+        deadline: Instant,
+    ) -> Result<GetZReportResponse, QueryError> {
         let mut fields = Fields::default();
         let store = fields.store(&request.store_id);
-        let wrong = |field: &str, description: &str| Violation { field: field.into(), description: description.into() };
+        let wrong = |field: &str, description: &str| Violation {
+            field: field.into(),
+            description: description.into(),
+        };
         let key = match &request.key {
             Some(Key::ZNumber(number)) if *number >= 1 => Some(Ok(*number)),
-            Some(Key::ZNumber(_)) => fields.check(Err(wrong("z_number", "Z reports are numbered from 1"))),
-            Some(Key::BusinessDate(date)) => fields.take("business_date", BusinessDate::parse(date)).map(Err),
-            None => fields.check(Err(wrong("business_date", "name a business date or a z_number"))),
+            Some(Key::ZNumber(_)) => {
+                fields.check(Err(wrong("z_number", "Z reports are numbered from 1")))
+            }
+            Some(Key::BusinessDate(date)) => fields
+                .take("business_date", BusinessDate::parse(date))
+                .map(Err),
+            None => fields.check(Err(wrong(
+                "business_date",
+                "name a business date or a z_number",
+            ))),
         };
         let (store, key) = fields.all(store.zip(key))?;
-        self.waiters.reflect(tokens(&request.at_least)?, deadline).await?;
+        self.waiters
+            .reflect(tokens(&request.at_least)?, deadline)
+            .await?;
         let seen = match key {
             Ok(number) => by(deadline, self.reader.z_report(&store, number)).await?,
             Err(date) => by(deadline, self.reader.day(&store, Some(date))).await?,
@@ -112,13 +181,22 @@ impl Queries {
         let day = match (seen.found, key) {
             (Some(day), _) if day.state == DayState::Closed => day,
             (Some(day), _) => {
-                let message =
-                    format!("Business day {} of store {store} is still open, so it has no Z report. GetXReport has it so far.", day.date);
-                return Err(Rejection::new(Reason::NoSuchDay, message).with("store_id", &store).into());
+                let message = format!(
+                    "Business day {} of store {store} is still open, so it has no Z report. GetXReport has it so far.",
+                    day.date
+                );
+                return Err(Rejection::new(Reason::NoSuchDay, message)
+                    .with("store_id", &store)
+                    .into());
             }
             (None, Ok(number)) => {
-                let message = format!("Store {store} has no Z report {number}: its last one is number {}.", seen.store.z_number);
-                return Err(Rejection::new(Reason::NoSuchDay, message).with("store_id", &store).into());
+                let message = format!(
+                    "Store {store} has no Z report {number}: its last one is number {}.",
+                    seen.store.z_number
+                );
+                return Err(Rejection::new(Reason::NoSuchDay, message)
+                    .with("store_id", &store)
+                    .into());
             }
             (None, Err(date)) => return Err(self.without_day(&seen.store, date).into()),
         };
@@ -130,12 +208,20 @@ impl Queries {
         })
     }
 
-    async fn z_reports(&self, request: ListZReportsRequest, deadline: Instant) -> Result<ListZReportsResponse, QueryError> {
+    async fn z_reports(
+        &self,
+        request: ListZReportsRequest,
+        deadline: Instant,
+    ) -> Result<ListZReportsResponse, QueryError> {
         let mut fields = Fields::default();
         let store = fields.store(&request.store_id);
         let first = fields.date("first_business_date", &request.first_business_date);
         let last = fields.date("last_business_date", &request.last_business_date);
-        let size = fields.check(page::page_size(request.page_size, DEFAULT_REPORTS, LONGEST_REPORTS));
+        let size = fields.check(page::page_size(
+            request.page_size,
+            DEFAULT_REPORTS,
+            LONGEST_REPORTS,
+        ));
         let (((store, first), last), size) = fields.all(store.zip(first).zip(last).zip(size))?;
         let size_bytes = request.page_size.to_be_bytes();
         let bound: [&[u8]; 5] = [
@@ -147,11 +233,25 @@ impl Queries {
         ];
         let after_number = match request.page_token.as_str() {
             "" => 0,
-            token => i64::from_be_bytes(page::read(&bound, token)?.try_into().map_err(|_| foreign_token())?),
+            token => i64::from_be_bytes(
+                page::read(&bound, token)?
+                    .try_into()
+                    .map_err(|_| foreign_token())?,
+            ),
         };
-        self.waiters.reflect(tokens(&request.at_least)?, deadline).await?;
-        let page = ZPage { store: store.clone(), first, last, after_number, limit: size + 1 };
-        let seen = by(deadline, self.reader.z_reports(&page)).await?.ok_or_else(|| unknown_store(&store))?;
+        self.waiters
+            .reflect(tokens(&request.at_least)?, deadline)
+            .await?;
+        let page = ZPage {
+            store: store.clone(),
+            first,
+            last,
+            after_number,
+            limit: size + 1,
+        };
+        let seen = by(deadline, self.reader.z_reports(&page))
+            .await?
+            .ok_or_else(|| unknown_store(&store))?;
         let currency = known(&seen.store)?;
         let (mut reports, mut bytes, mut after, mut more) = (Vec::new(), 0, after_number, false);
         let mut differing_days = Vec::new();
@@ -166,32 +266,72 @@ impl Queries {
             reports.push(report);
             if !day.differences.is_empty() {
                 let (store_id, business_date) = (store.to_string(), day.date.to_string());
-                differing_days.push(DifferingDay { store_id, business_date, z_number: day.z_number, differences: differences(day) });
+                differing_days.push(DifferingDay {
+                    store_id,
+                    business_date,
+                    z_number: day.z_number,
+                    differences: differences(day),
+                });
             }
         }
-        let next_page_token = if more { page::write(&bound, &after.to_be_bytes()) } else { String::new() };
-        Ok(ListZReportsResponse { reports, next_page_token, freshness: freshness(&seen.store, seen.epoch), differing_days })
+        let next_page_token = if more {
+            page::write(&bound, &after.to_be_bytes())
+        } else {
+            String::new()
+        };
+        Ok(ListZReportsResponse {
+            reports,
+            next_page_token,
+            freshness: freshness(&seen.store, seen.epoch),
+            differing_days,
+        })
     }
 
-    async fn explain(&self, request: ExplainFigureRequest, deadline: Instant) -> Result<ExplainFigureResponse, QueryError> {
+    async fn explain(
+        &self,
+        request: ExplainFigureRequest,
+        deadline: Instant,
+    ) -> Result<ExplainFigureResponse, QueryError> {
         let mut fields = Fields::default();
         let store = fields.store(&request.store_id);
         let date = fields.take("business_date", BusinessDate::parse(&request.business_date));
-        let size = fields.check(page::page_size(request.page_size, DEFAULT_FACTS, LONGEST_FACTS));
+        let size = fields.check(page::page_size(
+            request.page_size,
+            DEFAULT_FACTS,
+            LONGEST_FACTS,
+        ));
         let ((store, date), size) = fields.all(store.zip(date).zip(size))?;
         let figure = figure::parse(&request.figure)?;
         let size_bytes = request.page_size.to_be_bytes();
-        let bound: [&[u8]; 5] =
-            [b"figure", store.as_str().as_bytes(), request.business_date.as_bytes(), request.figure.as_bytes(), &size_bytes];
+        let bound: [&[u8]; 5] = [
+            b"figure",
+            store.as_str().as_bytes(),
+            request.business_date.as_bytes(),
+            request.figure.as_bytes(),
+            &size_bytes,
+        ];
         let after = match request.page_token.as_str() {
             "" => None,
             token => Some(read_place(&page::read(&bound, token)?)?),
         };
-        self.waiters.reflect(tokens(&request.at_least)?, deadline).await?;
-        let query = FigureQuery { store: store.clone(), date, figure, after, limit: size + 1 };
-        let seen = by(deadline, self.reader.explain(&query)).await?.ok_or_else(|| unknown_store(&store))?;
+        self.waiters
+            .reflect(tokens(&request.at_least)?, deadline)
+            .await?;
+        let query = FigureQuery {
+            store: store.clone(),
+            date,
+            figure,
+            after,
+            limit: size + 1,
+        };
+        let seen = by(deadline, self.reader.explain(&query))
+            .await?
+            .ok_or_else(|| unknown_store(&store))?;
         known(&seen.store)?;
-        let day = seen.found.day.ok_or_else(|| self.without_day(&seen.store, date))?;
+        let day = seen
+            .found
+            .day
+            .ok_or_else(|| self.without_day(&seen.store, date))?;
         let report = match day.state {
             DayState::Closed => decode_closed(&day)?.report.unwrap_or_default(),
             DayState::Open => decode_report(&day.body)?,
@@ -199,9 +339,14 @@ impl Queries {
         let more = seen.found.facts.len() > size as usize;
         let facts: Vec<_> = seen.found.facts.into_iter().take(size as usize).collect();
         let next_page_token = match facts.last() {
-            Some(last) if more => {
-                page::write(&bound, &[&last.place.revision.0.to_be_bytes()[..], &last.place.index.to_be_bytes()].concat())
-            }
+            Some(last) if more => page::write(
+                &bound,
+                &[
+                    &last.place.revision.0.to_be_bytes()[..],
+                    &last.place.index.to_be_bytes(),
+                ]
+                .concat(),
+            ),
             _ => String::new(),
         };
         Ok(ExplainFigureResponse {
@@ -216,8 +361,13 @@ impl Queries {
     /// Why a store has no day of this date: it has not begun, or nothing was sold on it.
     fn without_day(&self, store: &StoreRow, date: BusinessDate) -> Rejection {
         self.not_begun(store, date).unwrap_or_else(|| {
-            let message = format!("Store {} did not trade on {date}, so there is no report of that day.", store.store);
-            Rejection::new(Reason::NoSuchDay, message).with("store_id", &store.store).with("business_date", date)
+            let message = format!(
+                "Store {} did not trade on {date}, so there is no report of that day.",
+                store.store
+            );
+            Rejection::new(Reason::NoSuchDay, message)
+                .with("store_id", &store.store)
+                .with("business_date", date)
         })
     }
 }
@@ -236,17 +386,29 @@ fn recorded(store: &StoreId, day: &DayRow, currency: Currency) -> Result<DayRepo
 fn late_counts(day: &DayRow, currency: Currency) -> Result<Vec<DrawerSales>, QueryError> {
     let recorded = decode_closed(day)?.report.unwrap_or_default();
     let mut now = decode_report(&day.body)?;
-    let uncounted = |drawer: &str| recorded.drawers.iter().all(|row| row.drawer_id != drawer || row.counted.is_none());
-    now.drawers.retain(|row| row.counted.is_some() && uncounted(&row.drawer_id));
+    let uncounted = |drawer: &str| {
+        recorded
+            .drawers
+            .iter()
+            .all(|row| row.drawer_id != drawer || row.counted.is_none())
+    };
+    now.drawers
+        .retain(|row| row.counted.is_some() && uncounted(&row.drawer_id));
     Ok(report_view::report(&now, currency).drawers)
 }
 
 fn decode_closed(day: &DayRow) -> Result<BusinessDayClosed, QueryError> {
-    BusinessDayClosed::decode(day.recorded.as_slice()).map_err(|cause| QueryError::Stored { what: "Z report", cause })
+    BusinessDayClosed::decode(day.recorded.as_slice()).map_err(|cause| QueryError::Stored {
+        what: "Z report",
+        cause,
+    })
 }
 
 fn decode_report(body: &[u8]) -> Result<event::DayReport, QueryError> {
-    event::DayReport::decode(body).map_err(|cause| QueryError::Stored { what: "day report", cause })
+    event::DayReport::decode(body).map_err(|cause| QueryError::Stored {
+        what: "day report",
+        cause,
+    })
 }
 
 fn figure_fact(fact: &read_model::FigureFact) -> FigureFact {
@@ -254,7 +416,10 @@ fn figure_fact(fact: &read_model::FigureFact) -> FigureFact {
         revision: revision(fact.place.revision),
         index: i32::try_from(fact.place.index).unwrap_or(i32::MAX),
         event_type: fact.event_type.to_owned(),
-        order_id: fact.order_id.map(|order| order.to_string()).unwrap_or_default(),
+        order_id: fact
+            .order_id
+            .map(|order| order.to_string())
+            .unwrap_or_default(),
         record_time: Some(timestamp_to_proto(fact.recorded_at)),
         amount: fact.amount,
     }
@@ -265,12 +430,19 @@ fn revision(revision: Revision) -> i64 {
 }
 
 fn foreign_token() -> Rejection {
-    Rejection::field(Reason::MalformedPageToken, "page_token", "was not given out by this server")
+    Rejection::field(
+        Reason::MalformedPageToken,
+        "page_token",
+        "was not given out by this server",
+    )
 }
 
 /// The place of a page's last fact.
 fn read_place(bytes: &[u8]) -> Result<EventPlace, Rejection> {
     let (revision, index) = bytes.split_first_chunk::<8>().ok_or_else(foreign_token)?;
     let index = index.try_into().map_err(|_| foreign_token())?;
-    Ok(EventPlace { revision: Revision(u64::from_be_bytes(*revision)), index: u32::from_be_bytes(index) })
+    Ok(EventPlace {
+        revision: Revision(u64::from_be_bytes(*revision)),
+        index: u32::from_be_bytes(index),
+    })
 }

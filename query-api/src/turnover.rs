@@ -1,6 +1,8 @@
 //! Sales over dates and stores.
 
-use contract::api::query::{GetSalesRequest, GetSalesResponse, SalesBasis as Basis, SalesGrouping as Grouping, SalesRow};
+use contract::api::query::{
+    GetSalesRequest, GetSalesResponse, SalesBasis as Basis, SalesGrouping as Grouping, SalesRow,
+};
 use contract::{BusinessDate, Money, Reason, Rejection, Violation};
 use read_model::{MAX_SALES_ROWS, SalesBasis, SalesGrouping, SalesQuery, SalesSum};
 use tokio::time::Instant;
@@ -16,15 +18,27 @@ const MAX_STORES: usize = 1_000;
 const MAX_DAYS: i32 = 366;
 
 impl Queries {
-    pub async fn sales_of(&self, request: GetSalesRequest, deadline: Instant) -> Result<GetSalesResponse, QueryError> {
+    pub async fn sales_of(
+        &self,
+        request: GetSalesRequest,
+        deadline: Instant,
+    ) -> Result<GetSalesResponse, QueryError> {
         let query = sales_query(&request)?;
-        self.waiters.reflect(tokens(&request.at_least)?, deadline).await?;
+        self.waiters
+            .reflect(tokens(&request.at_least)?, deadline)
+            .await?;
         let sales = by(deadline, self.reader.sales(&query)).await?;
-        if let Some(unknown) = query.stores.iter().find(|store| !sales.stores.iter().any(|row| row.store == **store)) {
+        if let Some(unknown) = query
+            .stores
+            .iter()
+            .find(|store| !sales.stores.iter().any(|row| row.store == **store))
+        {
             return Err(unknown_store(unknown).into());
         }
         if sales.rows.len() > MAX_SALES_ROWS {
-            let message = format!("The answer has more than {MAX_SALES_ROWS} rows. Name fewer stores or days, or group by something else.");
+            let message = format!(
+                "The answer has more than {MAX_SALES_ROWS} rows. Name fewer stores or days, or group by something else."
+            );
             return Err(Rejection::new(Reason::InvalidArgument, message).into());
         }
         let key = |key: &str| match query.grouping {
@@ -32,28 +46,62 @@ impl Queries {
             SalesGrouping::Membership => membership_name(key).to_owned(),
             _ => key.to_owned(),
         };
-        let mut rows = sales.rows.iter().map(|row| sales_row(row, key(&row.key))).collect::<Result<Vec<_>, _>>()?;
+        let mut rows = sales
+            .rows
+            .iter()
+            .map(|row| sales_row(row, key(&row.key)))
+            .collect::<Result<Vec<_>, _>>()?;
         rows.sort_by(|a, b| (&a.currency_code, &a.key).cmp(&(&b.currency_code, &b.key)));
-        let mut totals = sales.totals.iter().map(|row| sales_row(row, String::new())).collect::<Result<Vec<_>, _>>()?;
-        if matches!(query.grouping, SalesGrouping::Item | SalesGrouping::Category) {
+        let mut totals = sales
+            .totals
+            .iter()
+            .map(|row| sales_row(row, String::new()))
+            .collect::<Result<Vec<_>, _>>()?;
+        if matches!(
+            query.grouping,
+            SalesGrouping::Item | SalesGrouping::Category
+        ) {
             for total in &mut totals {
-                total.count = rows.iter().filter(|row| row.currency_code == total.currency_code).map(|row| row.count).sum();
+                total.count = rows
+                    .iter()
+                    .filter(|row| row.currency_code == total.currency_code)
+                    .map(|row| row.count)
+                    .sum();
             }
         }
         let differing_days = sales.differing.iter().map(differing_day).collect();
-        Ok(GetSalesResponse { rows, totals, freshness: freshness_of_all(&sales.stores), differing_days })
+        Ok(GetSalesResponse {
+            rows,
+            totals,
+            freshness: freshness_of_all(&sales.stores),
+            differing_days,
+        })
     }
 }
 
 fn sales_query(request: &GetSalesRequest) -> Result<SalesQuery, QueryError> {
     let mut fields = Fields::default();
     let stores = fields.stores(&request.store_ids, MAX_STORES);
-    let first = fields.take("first_business_date", BusinessDate::parse(&request.first_business_date));
-    let last = fields.take("last_business_date", BusinessDate::parse(&request.last_business_date));
-    let days = first.zip(last).map(|(first, last)| (last.date() - first.date()).get_days());
+    let first = fields.take(
+        "first_business_date",
+        BusinessDate::parse(&request.first_business_date),
+    );
+    let last = fields.take(
+        "last_business_date",
+        BusinessDate::parse(&request.last_business_date),
+    );
+    let days = first
+        .zip(last)
+        .map(|(first, last)| (last.date() - first.date()).get_days());
     if days.is_some_and(|days| !(0..MAX_DAYS).contains(&days)) {
-        let description = format!("must be the first date or up to {} days after it", MAX_DAYS - 1);
-        fields.violations.push(Violation { field: "last_business_date".into(), description });
+        let description = format!(
+            "must be the first date or up to {} days after it",
+            MAX_DAYS - 1
+        );
+        fields.violations.push(Violation {
+            field: "last_business_date".into(),
+            description,
+        });
     }
     let grouping = match Grouping::try_from(request.group_by) {
         Ok(Grouping::Unspecified | Grouping::Day) => Ok(SalesGrouping::Day),
@@ -70,15 +118,32 @@ fn sales_query(request: &GetSalesRequest) -> Result<SalesQuery, QueryError> {
         Ok(Basis::AsRestated) => Ok(SalesBasis::AsRestated),
         Err(_) => Err(format!("{} is not a basis", request.basis)),
     };
-    let (grouping, basis) = (fields.take("group_by", grouping), fields.take("basis", basis));
-    let (((first, last), grouping), basis) = fields.all(first.zip(last).zip(grouping).zip(basis))?;
-    Ok(SalesQuery { stores, first, last, grouping, basis })
+    let (grouping, basis) = (
+        fields.take("group_by", grouping),
+        fields.take("basis", basis),
+    );
+    let (((first, last), grouping), basis) =
+        fields.all(first.zip(last).zip(grouping).zip(basis))?;
+    Ok(SalesQuery {
+        stores,
+        first,
+        last,
+        grouping,
+        basis,
+    })
 }
 
 fn sales_row(sum: &SalesSum, key: String) -> Result<SalesRow, QueryError> {
-    let overflow = |_| Rejection::new(Reason::AmountOutOfRange, "A sum does not fit into 64 bits. Name fewer days.");
+    let overflow = |_| {
+        Rejection::new(
+            Reason::AmountOutOfRange,
+            "A sum does not fit into 64 bits. Name fewer days.",
+        )
+    };
     let money = |minor| Some(sum.currency.amount(Money::new(minor)));
-    let turnover = Money::new(sum.sales_net).minus(Money::new(sum.returns_net)).map_err(overflow)?;
+    let turnover = Money::new(sum.sales_net)
+        .minus(Money::new(sum.returns_net))
+        .map_err(overflow)?;
     Ok(SalesRow {
         key,
         currency_code: sum.currency.to_string(),

@@ -42,7 +42,11 @@ pub(crate) struct Waiters {
 
 impl Waiters {
     /// Returns when the read model reflects all tokens; refuses when it never will, or not by `deadline`.
-    pub async fn reflect(&self, tokens: Vec<ConsistencyToken>, deadline: Instant) -> Result<(), QueryError> {
+    pub async fn reflect(
+        &self,
+        tokens: Vec<ConsistencyToken>,
+        deadline: Instant,
+    ) -> Result<(), QueryError> {
         if tokens.is_empty() {
             return Ok(());
         }
@@ -54,25 +58,37 @@ impl Waiters {
             }
             if waiting.len() >= MAX_WAITING {
                 let message = "Too many reads are waiting for the read model. Read again later.";
-                return Err(Rejection::new(Reason::Overloaded, message).retry_after(OVERLOAD_RETRY).into());
+                return Err(Rejection::new(Reason::Overloaded, message)
+                    .retry_after(OVERLOAD_RETRY)
+                    .into());
             }
             waiting.push(Waiting { tokens, answer });
         }
         self.arrived.notify_one();
         match timeout_at(deadline, verdict).await {
             Ok(Ok(Verdict::Reached)) => Ok(()),
-            Ok(Ok(Verdict::LogChanged(epoch))) => {
-                Err(Rejection::new(Reason::LogChanged, Reason::LogChanged.meaning()).with("log_epoch", epoch).into())
-            }
+            Ok(Ok(Verdict::LogChanged(epoch))) => Err(Rejection::new(
+                Reason::LogChanged,
+                Reason::LogChanged.meaning(),
+            )
+            .with("log_epoch", epoch)
+            .into()),
             Ok(Ok(Verdict::Quarantined(store))) => Err(quarantined(&store).into()),
             Ok(Ok(Verdict::Away(reason))) => Err(QueryError::Away(reason)),
             Ok(Err(_)) => Err(QueryError::Away("the server is stopping".into())),
-            Err(_) => Err(Rejection::new(Reason::TooStale, Reason::TooStale.meaning()).retry_after(STALE_RETRY).into()),
+            Err(_) => Err(Rejection::new(Reason::TooStale, Reason::TooStale.meaning())
+                .retry_after(STALE_RETRY)
+                .into()),
         }
     }
 
     /// Looks at the read model while anybody waits; until the soft stop, and then for those who wait still.
-    pub async fn watch(&self, reader: Arc<dyn ReadModelReader>, mut hint: watch::Receiver<u64>, stop: CancellationToken) {
+    pub async fn watch(
+        &self,
+        reader: Arc<dyn ReadModelReader>,
+        mut hint: watch::Receiver<u64>,
+        stop: CancellationToken,
+    ) {
         loop {
             let stores = self.stores();
             if stores.is_empty() {
@@ -101,7 +117,11 @@ impl Waiters {
     fn stores(&self) -> Vec<StoreId> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.retain(|one| !one.answer.is_closed());
-        let stores: BTreeSet<&StoreId> = waiting.iter().flat_map(|one| &one.tokens).map(|token| &token.store).collect();
+        let stores: BTreeSet<&StoreId> = waiting
+            .iter()
+            .flat_map(|one| &one.tokens)
+            .map(|token| &token.store)
+            .collect();
         stores.into_iter().cloned().collect()
     }
 
@@ -111,7 +131,10 @@ impl Waiters {
         for one in std::mem::take(&mut *waiting) {
             let verdicts: Vec<Option<Verdict>> = one.tokens.iter().map(&judge).collect();
             let pending = verdicts.iter().any(Option::is_none);
-            let bad = verdicts.into_iter().flatten().find(|verdict| !matches!(verdict, Verdict::Reached));
+            let bad = verdicts
+                .into_iter()
+                .flatten()
+                .find(|verdict| !matches!(verdict, Verdict::Reached));
             match bad {
                 // Who has stopped listening needs no answer.
                 Some(bad) => drop(one.answer.send(bad)),
@@ -123,7 +146,11 @@ impl Waiters {
 }
 
 pub(crate) fn quarantined(store: &StoreId) -> Rejection {
-    Rejection::new(Reason::ProjectionQuarantined, Reason::ProjectionQuarantined.meaning()).with("store_id", store)
+    Rejection::new(
+        Reason::ProjectionQuarantined,
+        Reason::ProjectionQuarantined.meaning(),
+    )
+    .with("store_id", store)
 }
 
 /// What the read model's progress means to one token; `None`: not yet.
@@ -136,5 +163,7 @@ fn judge(progress: &Progress, token: &ConsistencyToken) -> Option<Verdict> {
     if store.revision.0 >= token.revision {
         return Some(Verdict::Reached);
     }
-    store.quarantined.then(|| Verdict::Quarantined(token.store.clone()))
+    store
+        .quarantined
+        .then(|| Verdict::Quarantined(token.store.clone()))
 }

@@ -9,7 +9,9 @@ use crate::event::event::Event as Case;
 use crate::event::*;
 
 fn id(last: u8) -> Bytes {
-    let mut bytes = [0x01, 0x93, 0x52, 0xf0, 0x7a, 0x1c, 0x7c, 0x3e, 0x8f, 0, 0x01, 0x23, 0x45, 0x67, 0x89, 0];
+    let mut bytes = [
+        0x01, 0x93, 0x52, 0xf0, 0x7a, 0x1c, 0x7c, 0x3e, 0x8f, 0, 0x01, 0x23, 0x45, 0x67, 0x89, 0,
+    ];
     bytes[15] = last;
     Bytes::copy_from_slice(&bytes)
 }
@@ -19,7 +21,10 @@ fn hash(byte: u8) -> Bytes {
 }
 
 fn time(seconds: i64) -> Option<Timestamp> {
-    Some(Timestamp { seconds: 1_772_413_200 + seconds, nanos: 123_456_000 })
+    Some(Timestamp {
+        seconds: 1_772_413_200 + seconds,
+        nanos: 123_456_000,
+    })
 }
 
 fn name(ko: &str, en: &str) -> BTreeMap<String, String> {
@@ -38,12 +43,22 @@ fn settings() -> StoreConfigured {
 }
 
 fn floats() -> Vec<DrawerFloat> {
-    vec![DrawerFloat { drawer_id: "main".into(), amount: 100_000 }]
+    vec![DrawerFloat {
+        drawer_id: "main".into(),
+        amount: 100_000,
+    }]
 }
 
 fn taxes(net: i64) -> Vec<TaxAmount> {
     let supply = net * 10 / 11;
-    vec![TaxAmount { tax_class: "standard".into(), kind: TaxKind::Standard.into(), rate_bp: 1_000, net, supply, vat: net - supply }]
+    vec![TaxAmount {
+        tax_class: "standard".into(),
+        kind: TaxKind::Standard.into(),
+        rate_bp: 1_000,
+        net,
+        supply,
+        vat: net - supply,
+    }]
 }
 
 fn line() -> OrderLine {
@@ -53,7 +68,12 @@ fn line() -> OrderLine {
         name: name("아메리카노", "Americano"),
         category: "coffee".into(),
         quantity: 2,
-        options: vec![LineOption { option_id: "shot".into(), name: name("샷 추가", "Extra shot"), quantity: 1, unit_price: 500 }],
+        options: vec![LineOption {
+            option_id: "shot".into(),
+            name: name("샷 추가", "Extra shot"),
+            quantity: 1,
+            unit_price: 500,
+        }],
         service_mode: ServiceMode::TakeAway.into(),
         unit_price: 5_000,
         gross: 10_000,
@@ -66,14 +86,23 @@ fn line() -> OrderLine {
     }
 }
 
-fn discount(source: DiscountSource, value: applied_discount::Value, basis: i64, amount: i64) -> AppliedDiscount {
+fn discount(
+    source: DiscountSource,
+    value: applied_discount::Value,
+    basis: i64,
+    amount: i64,
+) -> AppliedDiscount {
     AppliedDiscount {
         discount_id: "morning".into(),
         discount_version: 3,
         source: source.into(),
         value: Some(value),
         amount,
-        allocations: vec![DiscountAllocation { line_index: 1, basis, amount }],
+        allocations: vec![DiscountAllocation {
+            line_index: 1,
+            basis,
+            amount,
+        }],
         reason_code: "regular".into(),
         approver_id: "manager-1".into(),
     }
@@ -89,10 +118,26 @@ fn order_placed() -> OrderPlaced {
         channel: Channel::Kiosk.into(),
         service_mode: ServiceMode::TakeAway.into(),
         terminal_seq: 42,
-        lines: vec![OrderLine { line_id: "l-0".into(), ..line() }, line()],
+        lines: vec![
+            OrderLine {
+                line_id: "l-0".into(),
+                ..line()
+            },
+            line(),
+        ],
         discounts: vec![
-            discount(DiscountSource::LinePromotion, applied_discount::Value::PercentBp(1_000), 10_000, 1_000),
-            discount(DiscountSource::OrderManual, applied_discount::Value::Fixed(500), 9_000, 500),
+            discount(
+                DiscountSource::LinePromotion,
+                applied_discount::Value::PercentBp(1_000),
+                10_000,
+                1_000,
+            ),
+            discount(
+                DiscountSource::OrderManual,
+                applied_discount::Value::Fixed(500),
+                9_000,
+                500,
+            ),
         ],
         gross: 20_000,
         discount: 3_000,
@@ -125,7 +170,13 @@ fn order_placed() -> OrderPlaced {
 }
 
 fn returned_lines() -> Vec<ReturnedLine> {
-    vec![ReturnedLine { line_index: 1, quantity: 2, gross: 10_000, discount: 1_500, net: 8_500 }]
+    vec![ReturnedLine {
+        line_index: 1,
+        quantity: 2,
+        gross: 10_000,
+        discount: 1_500,
+        net: 8_500,
+    }]
 }
 
 fn returned_tenders() -> Vec<ReturnedTender> {
@@ -175,7 +226,15 @@ fn order_refunded() -> OrderRefunded {
 fn block(count: i64, gross: i64, discount: i64) -> Option<Block> {
     let net = gross - discount;
     let supply = net * 10 / 11;
-    Some(Block { count, gross, discount, net, supply, vat: net - supply, taxes: taxes(net) })
+    Some(Block {
+        count,
+        gross,
+        discount,
+        net,
+        supply,
+        vat: net - supply,
+        taxes: taxes(net),
+    })
 }
 
 fn report() -> DayReport {
@@ -185,7 +244,12 @@ fn report() -> DayReport {
         refunds_same_day: block(1, 10_000, 1_500),
         refunds_prior_days: block(1, 5_000, 500),
         turnover: block(7, 165_000, 25_000),
-        tenders: vec![TenderFigures { kind: TenderKind::Cash.into(), taken: 170_000, returned: 30_000, net: 140_000 }],
+        tenders: vec![TenderFigures {
+            kind: TenderKind::Cash.into(),
+            taken: 170_000,
+            returned: 30_000,
+            net: 140_000,
+        }],
         drawers: vec![DrawerFigures {
             drawer_id: "main".into(),
             float: 100_000,
@@ -207,8 +271,20 @@ fn report() -> DayReport {
             discount: 30_000,
             net: 170_000,
         }],
-        categories: vec![CategoryFigures { category: "coffee".into(), units: 40, gross: 200_000, discount: 30_000, net: 170_000 }],
-        hours: vec![HourFigures { hour: "2026-03-02T10:00+09:00".into(), orders: 10, gross: 200_000, discount: 30_000, net: 170_000 }],
+        categories: vec![CategoryFigures {
+            category: "coffee".into(),
+            units: 40,
+            gross: 200_000,
+            discount: 30_000,
+            net: 170_000,
+        }],
+        hours: vec![HourFigures {
+            hour: "2026-03-02T10:00+09:00".into(),
+            orders: 10,
+            gross: 200_000,
+            discount: 30_000,
+            net: 170_000,
+        }],
         discounts: vec![DiscountFigures {
             source: DiscountSource::Coupon.into(),
             discount_id: "morning".into(),
@@ -230,9 +306,15 @@ fn report() -> DayReport {
 
 fn carry_over() -> CarryOver {
     CarryOver {
-        open_orders: vec![CarriedOrder { order_id: id(1), placed_revision: 17 }],
+        open_orders: vec![CarriedOrder {
+            order_id: id(1),
+            placed_revision: 17,
+        }],
         open_order_count: 1,
-        unresolved_memberships: vec![CarriedOrder { order_id: id(2), placed_revision: 18 }],
+        unresolved_memberships: vec![CarriedOrder {
+            order_id: id(2),
+            placed_revision: 18,
+        }],
         floats: floats(),
         document_number: 1_013,
         grand_total_sales: 9_170_000,
@@ -312,11 +394,23 @@ pub fn every_event() -> Vec<Event> {
             report: Some(report()),
             carry_over: Some(carry_over()),
         }),
-        Case::MenuPublished(MenuPublished { version: "2026-03-01".into(), hash: hash(0x3e) }),
-        Case::LedgerRepaired(LedgerRepaired { from_revision: 99, reason_code: "disk".into() }),
-        Case::PeriodClosed(PeriodClosed { first_business_date: "2026-02-01".into(), last_business_date: "2026-02-28".into() }),
+        Case::MenuPublished(MenuPublished {
+            version: "2026-03-01".into(),
+            hash: hash(0x3e),
+        }),
+        Case::LedgerRepaired(LedgerRepaired {
+            from_revision: 99,
+            reason_code: "disk".into(),
+        }),
+        Case::PeriodClosed(PeriodClosed {
+            first_business_date: "2026-02-01".into(),
+            last_business_date: "2026-02-28".into(),
+        }),
     ];
-    cases.into_iter().map(|case| Event { event: Some(case) }).collect()
+    cases
+        .into_iter()
+        .map(|case| Event { event: Some(case) })
+        .collect()
 }
 
 /// A record of one command that made two things happen.
@@ -327,13 +421,23 @@ pub fn record() -> RecordPayload {
             request_id: id(3),
             content_hash: hash(0xc0),
             content_hash_version: 1,
-            actor: Some(Actor { principal: "till".into(), terminal_id: "t-1".into(), staff_id: "s-1".into() }),
+            actor: Some(Actor {
+                principal: "till".into(),
+                terminal_id: "t-1".into(),
+                staff_id: "s-1".into(),
+            }),
             client_time: time(60),
             utc_offset_seconds: 32_400,
             traceparent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".into(),
             events: vec![
-                Event { event: Some(Case::PreparationStarted(PreparationStarted { order_id: id(1) })) },
-                Event { event: Some(Case::OrderReady(OrderReady { order_id: id(1) })) },
+                Event {
+                    event: Some(Case::PreparationStarted(PreparationStarted {
+                        order_id: id(1),
+                    })),
+                },
+                Event {
+                    event: Some(Case::OrderReady(OrderReady { order_id: id(1) })),
+                },
             ],
             occurred_at: time(30),
         }],

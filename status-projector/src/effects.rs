@@ -48,23 +48,43 @@ pub(crate) async fn effects(
     let records = delivered.len();
     let runs = by_store(delivered);
     let ids: Vec<StoreId> = runs.iter().map(|run| run.store.clone()).collect();
-    let mut rows: HashMap<StoreId, StoreRow> =
-        model.stores(generation, &ids).await?.into_iter().map(|row| (row.store.clone(), row)).collect();
+    let mut rows: HashMap<StoreId, StoreRow> = model
+        .stores(generation, &ids)
+        .await?
+        .into_iter()
+        .map(|row| (row.store.clone(), row))
+        .collect();
     let mut effects = Effects::default();
     let mut going = Vec::with_capacity(runs.len());
     for run in runs {
-        let row = rows.remove(&run.store).unwrap_or_else(|| StoreRow::new(run.store.clone(), stream));
+        let row = rows
+            .remove(&run.store)
+            .unwrap_or_else(|| StoreRow::new(run.store.clone(), stream));
         if row.quarantine.is_some() {
             effects.add(StoreOutput::skip(row, run.records.len()));
         } else {
             going.push((row, run.records));
         }
     }
-    let decoded = offload(records, move || going.into_iter().map(|(row, records)| decode(row, records)).collect::<Vec<_>>()).await?;
-    let order_keys: Vec<(StoreId, OrderId)> =
-        decoded.iter().flat_map(|run| run.orders.iter().map(|order| (run.row.store.clone(), *order))).collect();
-    let day_keys: Vec<(StoreId, BusinessDate)> =
-        decoded.iter().flat_map(|run| run.days.iter().map(|date| (run.row.store.clone(), *date))).collect();
+    let decoded = offload(records, move || {
+        going
+            .into_iter()
+            .map(|(row, records)| decode(row, records))
+            .collect::<Vec<_>>()
+    })
+    .await?;
+    let order_keys: Vec<(StoreId, OrderId)> = decoded
+        .iter()
+        .flat_map(|run| {
+            run.orders
+                .iter()
+                .map(|order| (run.row.store.clone(), *order))
+        })
+        .collect();
+    let day_keys: Vec<(StoreId, BusinessDate)> = decoded
+        .iter()
+        .flat_map(|run| run.days.iter().map(|date| (run.row.store.clone(), *date)))
+        .collect();
     let mut orders: HashMap<StoreId, Vec<(OrderId, Bytes)>> = HashMap::new();
     for (store, order, body) in model.orders(generation, &order_keys).await? {
         orders.entry(store).or_default().push((order, body.into()));
@@ -77,7 +97,15 @@ pub(crate) async fn effects(
         let fold = |run: Decoded| {
             let orders = orders.remove(&run.row.store).unwrap_or_default();
             let days = days.remove(&run.row.store).unwrap_or_default();
-            project(&StoreInput { row: run.row, orders, days }, &run.entries, at)
+            project(
+                &StoreInput {
+                    row: run.row,
+                    orders,
+                    days,
+                },
+                &run.entries,
+                at,
+            )
         };
         decoded.into_iter().map(fold).collect::<Vec<_>>()
     })
@@ -108,28 +136,58 @@ fn by_store(delivered: Vec<Delivered>) -> Vec<StoreRun> {
             continue;
         }
         // Both names follow the same rule.
-        let Ok(store) = StoreId::new(record.ledger.as_str()) else { continue };
+        let Ok(store) = StoreId::new(record.ledger.as_str()) else {
+            continue;
+        };
         index.insert(record.ledger.clone(), runs.len());
-        runs.push(StoreRun { store, records: vec![record] });
+        runs.push(StoreRun {
+            store,
+            records: vec![record],
+        });
     }
     runs
 }
 
 /// Decodes a store's records and finds the rows that they touch. Orders that are placed are asked for too: there must be none.
 fn decode(row: StoreRow, records: Vec<Delivered>) -> Decoded {
-    let mut days: BTreeSet<BusinessDate> = row.latest_date.filter(|_| row.day_open).into_iter().collect();
+    let mut days: BTreeSet<BusinessDate> = row
+        .latest_date
+        .filter(|_| row.day_open)
+        .into_iter()
+        .collect();
     let mut orders = BTreeSet::new();
-    let entries: Vec<Entry> = records.into_iter().map(|delivered| Entry::of(delivered.record)).collect();
+    let entries: Vec<Entry> = records
+        .into_iter()
+        .map(|delivered| Entry::of(delivered.record))
+        .collect();
     for entry in &entries {
-        if let Entry::Record { payload: Ok(payload), .. } = entry {
+        if let Entry::Record {
+            payload: Ok(payload),
+            ..
+        } = entry
+        {
             touched(payload, &mut orders, &mut days);
         }
     }
-    Decoded { row, entries, orders: orders.into_iter().collect(), days: days.into_iter().collect() }
+    Decoded {
+        row,
+        entries,
+        orders: orders.into_iter().collect(),
+        days: days.into_iter().collect(),
+    }
 }
 
-fn touched(payload: &RecordPayload, orders: &mut BTreeSet<OrderId>, days: &mut BTreeSet<BusinessDate>) {
-    for event in payload.commands.iter().flat_map(|command| &command.events).filter_map(|event| event.event.as_ref()) {
+fn touched(
+    payload: &RecordPayload,
+    orders: &mut BTreeSet<OrderId>,
+    days: &mut BTreeSet<BusinessDate>,
+) {
+    for event in payload
+        .commands
+        .iter()
+        .flat_map(|command| &command.events)
+        .filter_map(|event| event.event.as_ref())
+    {
         orders.extend(order_of(event));
         if let Event::DrawerCounted(event) = event {
             days.extend(BusinessDate::parse(&event.business_date));
@@ -138,9 +196,14 @@ fn touched(payload: &RecordPayload, orders: &mut BTreeSet<OrderId>, days: &mut B
 }
 
 /// Runs `work` where it does not hold up others, if there is enough of it.
-async fn offload<T: Send + 'static>(records: usize, work: impl FnOnce() -> T + Send + 'static) -> Result<T, ReadModelError> {
+async fn offload<T: Send + 'static>(
+    records: usize,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, ReadModelError> {
     if records < OFFLOAD_FROM {
         return Ok(work());
     }
-    tokio::task::spawn_blocking(work).await.map_err(|error| ReadModelError::Corrupt(format!("the fold did not end: {error}")))
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| ReadModelError::Corrupt(format!("the fold did not end: {error}")))
 }

@@ -6,10 +6,11 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use contract::event::{
-    Actor, AppliedDiscount, BusinessDayClosed, BusinessDayOpened, CarryOver, DayReport, DiscountAllocation, DiscountSource, DrawerFloat,
-    Event, LedgerOpened, OrderCancelled, OrderCompleted, OrderLine, OrderPlaced, OrderReady, OrderRefunded, PreparationStarted,
-    RecordPayload, RecordedCommand, ReturnedLine, ReturnedTender, ServiceMode, TaxAmount, TaxKind, Tender, TenderKind,
-    event::Event as Kind,
+    Actor, AppliedDiscount, BusinessDayClosed, BusinessDayOpened, CarryOver, DayReport,
+    DiscountAllocation, DiscountSource, DrawerFloat, Event, LedgerOpened, OrderCancelled,
+    OrderCompleted, OrderLine, OrderPlaced, OrderReady, OrderRefunded, PreparationStarted,
+    RecordPayload, RecordedCommand, ReturnedLine, ReturnedTender, ServiceMode, TaxAmount, TaxKind,
+    Tender, TenderKind, event::Event as Kind,
 };
 use contract::{BusinessDate, DayRule, Money, OrderId, timestamp_to_proto};
 use event_log::{ChainState, Header, LedgerName, READER_VERSION, Record, RecordHash, Revision};
@@ -43,7 +44,9 @@ impl Ledger {
     }
 
     pub fn at(store: &str, zone: &str, currency: &str, now: &str) -> Result<Self, Failure> {
-        let seed = store.bytes().fold(1_u128, |seed, byte| seed.wrapping_mul(257).wrapping_add(byte.into()));
+        let seed = store.bytes().fold(1_u128, |seed, byte| {
+            seed.wrapping_mul(257).wrapping_add(byte.into())
+        });
         Ok(Self {
             name: LedgerName::new(store)?,
             id: Uuid::from_u128(seed),
@@ -72,7 +75,9 @@ impl Ledger {
             min_reader,
             ledger_id: self.id,
             ledger: self.name.clone(),
-            revision: self.chain.map_or(Revision(1), |chain| chain.revision.next()),
+            revision: self
+                .chain
+                .map_or(Revision(1), |chain| chain.revision.next()),
             previous_hash: self.chain.map_or(RecordHash::NONE, |chain| chain.hash),
             recorded_at: self.now,
             fold_from: Revision::NONE,
@@ -85,13 +90,25 @@ impl Ledger {
 
     fn payload(&self, events: Vec<Kind>) -> RecordPayload {
         let command = RecordedCommand {
-            request_id: Bytes::copy_from_slice(Uuid::from_u128(u128::from(self.document.unsigned_abs()) + 5).as_bytes()),
-            actor: Some(Actor { principal: "till".into(), terminal_id: "till-1".into(), staff_id: "staff-1".into() }),
+            request_id: Bytes::copy_from_slice(
+                Uuid::from_u128(u128::from(self.document.unsigned_abs()) + 5).as_bytes(),
+            ),
+            actor: Some(Actor {
+                principal: "till".into(),
+                terminal_id: "till-1".into(),
+                staff_id: "staff-1".into(),
+            }),
             client_time: Some(timestamp_to_proto(self.now)),
-            events: events.into_iter().map(|event| Event { event: Some(event) }).collect(),
+            events: events
+                .into_iter()
+                .map(|event| Event { event: Some(event) })
+                .collect(),
             ..RecordedCommand::default()
         };
-        RecordPayload { software_version: "test".into(), commands: vec![command] }
+        RecordPayload {
+            software_version: "test".into(),
+            commands: vec![command],
+        }
     }
 
     pub fn opened(&self) -> Kind {
@@ -116,26 +133,48 @@ impl Ledger {
             cutoff_minutes: 240,
             start_time: Some(timestamp_to_proto(bounds.start)),
             end_time: Some(timestamp_to_proto(bounds.end)),
-            floats: floats.iter().map(|(drawer, amount)| DrawerFloat { drawer_id: (*drawer).into(), amount: *amount }).collect(),
+            floats: floats
+                .iter()
+                .map(|(drawer, amount)| DrawerFloat {
+                    drawer_id: (*drawer).into(),
+                    amount: *amount,
+                })
+                .collect(),
         });
         self.date = date.into();
         self.ticket = 0;
-        let events = if self.chain.is_none() { vec![self.opened(), day] } else { vec![day] };
+        let events = if self.chain.is_none() {
+            vec![self.opened(), day]
+        } else {
+            vec![day]
+        };
         self.append(events)
     }
 
     /// A placing with the next numbers, balanced.
-    pub fn sale(&mut self, lines: Vec<OrderLine>, discounts: Vec<AppliedDiscount>, tenders: Vec<Tender>) -> Result<OrderPlaced, Failure> {
+    pub fn sale(
+        &mut self,
+        lines: Vec<OrderLine>,
+        discounts: Vec<AppliedDiscount>,
+        tenders: Vec<Tender>,
+    ) -> Result<OrderPlaced, Failure> {
         self.document += 1;
         self.ticket += 1;
         self.orders += 1;
         let order_id = Uuid::from_u128((self.id.as_u128() << 64) | u128::from(self.orders));
-        let order_id = uuid::Builder::from_u128(order_id.as_u128()).with_version(uuid::Version::SortRand).into_uuid();
+        let order_id = uuid::Builder::from_u128(order_id.as_u128())
+            .with_version(uuid::Version::SortRand)
+            .into_uuid();
         let mut taxes: BTreeMap<(String, i32, u32), i64> = BTreeMap::new();
         for line in &lines {
-            *taxes.entry((line.tax_class.clone(), line.tax_kind, line.tax_rate_bp)).or_default() += line.net;
+            *taxes
+                .entry((line.tax_class.clone(), line.tax_kind, line.tax_rate_bp))
+                .or_default() += line.net;
         }
-        let taxes = taxes.into_iter().map(|((class, kind, rate), net)| tax(&class, kind, rate, net)).collect::<Result<_, _>>()?;
+        let taxes = taxes
+            .into_iter()
+            .map(|((class, kind, rate), net)| tax(&class, kind, rate, net))
+            .collect::<Result<_, _>>()?;
         Ok(OrderPlaced {
             order_id: Bytes::copy_from_slice(order_id.as_bytes()),
             business_date: self.date.clone(),
@@ -156,7 +195,11 @@ impl Ledger {
 
     /// One americano for 4,500, paid by card.
     pub fn americano(&mut self) -> Result<OrderPlaced, Failure> {
-        self.sale(vec![line("americano", "coffee", STANDARD, 1, 4_500, 0)], vec![], vec![paid("card-1", TenderKind::Card, 4_500)])
+        self.sale(
+            vec![line("americano", "coffee", STANDARD, 1, 4_500, 0)],
+            vec![],
+            vec![paid("card-1", TenderKind::Card, 4_500)],
+        )
     }
 
     pub fn place(&mut self, placed: OrderPlaced) -> Result<Record, Failure> {
@@ -167,8 +210,12 @@ impl Ledger {
     pub fn complete(&mut self, order: &OrderPlaced) -> Result<Record, Failure> {
         let order_id = order.order_id.clone();
         self.append(vec![
-            Kind::PreparationStarted(PreparationStarted { order_id: order_id.clone() }),
-            Kind::OrderReady(OrderReady { order_id: order_id.clone() }),
+            Kind::PreparationStarted(PreparationStarted {
+                order_id: order_id.clone(),
+            }),
+            Kind::OrderReady(OrderReady {
+                order_id: order_id.clone(),
+            }),
             Kind::OrderCompleted(OrderCompleted { order_id }),
         ])
     }
@@ -198,13 +245,23 @@ impl Ledger {
             discount: order.discount,
             net: order.net,
             taxes: order.taxes.clone(),
-            tenders: order.tenders.iter().map(|tender| returned(&tender.tender_id, tender.kind(), tender.amount)).collect(),
+            tenders: order
+                .tenders
+                .iter()
+                .map(|tender| returned(&tender.tender_id, tender.kind(), tender.amount))
+                .collect(),
             ..OrderCancelled::default()
         }
     }
 
     /// Refunds one line's units, all of one tax class.
-    pub fn refunded(&mut self, order: &OrderPlaced, line: ReturnedLine, tax: TaxAmount, tender: ReturnedTender) -> OrderRefunded {
+    pub fn refunded(
+        &mut self,
+        order: &OrderPlaced,
+        line: ReturnedLine,
+        tax: TaxAmount,
+        tender: ReturnedTender,
+    ) -> OrderRefunded {
         self.document += 1;
         OrderRefunded {
             order_id: order.order_id.clone(),
@@ -224,17 +281,27 @@ impl Ledger {
 
     /// The close of the open day, with this report.
     pub fn closed(&self, report: DayReport, open_orders: i64) -> BusinessDayClosed {
-        let (revision, hash) = self.chain.map_or((0, RecordHash::NONE), |chain| (chain.revision.0, chain.hash));
+        let (revision, hash) = self.chain.map_or((0, RecordHash::NONE), |chain| {
+            (chain.revision.0, chain.hash)
+        });
         BusinessDayClosed {
             business_date: self.date.clone(),
             z_number: self.z_number + 1,
             report_version: 1,
-            previous_z_hash: if self.z_number == 0 { Bytes::new() } else { Bytes::copy_from_slice(&self.z_hash.0) },
+            previous_z_hash: if self.z_number == 0 {
+                Bytes::new()
+            } else {
+                Bytes::copy_from_slice(&self.z_hash.0)
+            },
             last_revision: i64::try_from(revision).unwrap_or(i64::MAX),
             last_hash: Bytes::copy_from_slice(&hash.0),
             automatic: true,
             report: Some(report),
-            carry_over: Some(CarryOver { open_order_count: open_orders, document_number: self.document, ..CarryOver::default() }),
+            carry_over: Some(CarryOver {
+                open_order_count: open_orders,
+                document_number: self.document,
+                ..CarryOver::default()
+            }),
         }
     }
 
@@ -252,7 +319,14 @@ pub const STANDARD: Class = ("STD", TaxKind::Standard, 1_000);
 pub const EXEMPT: Class = ("EX", TaxKind::Exempt, 0);
 
 #[must_use]
-pub fn line(sku: &str, category: &str, class: Class, quantity: i32, unit_price: i64, discount: i64) -> OrderLine {
+pub fn line(
+    sku: &str,
+    category: &str,
+    class: Class,
+    quantity: i32,
+    unit_price: i64,
+    discount: i64,
+) -> OrderLine {
     let gross = unit_price * i64::from(quantity);
     OrderLine {
         line_id: format!("line-{sku}"),
@@ -280,7 +354,11 @@ pub fn discount(source: DiscountSource, id: &str, amounts: &[(u32, i64)]) -> App
         amount: amounts.iter().map(|(_, amount)| amount).sum(),
         allocations: amounts
             .iter()
-            .map(|(line_index, amount)| DiscountAllocation { line_index: *line_index, basis: *amount, amount: *amount })
+            .map(|(line_index, amount)| DiscountAllocation {
+                line_index: *line_index,
+                basis: *amount,
+                amount: *amount,
+            })
             .collect(),
         ..AppliedDiscount::default()
     }
@@ -289,24 +367,55 @@ pub fn discount(source: DiscountSource, id: &str, amounts: &[(u32, i64)]) -> App
 /// A tender of exactly this amount.
 #[must_use]
 pub fn paid(tender_id: &str, kind: TenderKind, amount: i64) -> Tender {
-    Tender { tender_id: tender_id.into(), kind: kind.into(), amount, tendered: amount, ..Tender::default() }
+    Tender {
+        tender_id: tender_id.into(),
+        kind: kind.into(),
+        amount,
+        tendered: amount,
+        ..Tender::default()
+    }
 }
 
 #[must_use]
 pub fn cash(tendered: i64, change: i64) -> Tender {
     let kind = TenderKind::Cash.into();
-    Tender { tender_id: "cash-1".into(), kind, amount: tendered - change, tendered, change, drawer_id: "main".into(), ..Tender::default() }
+    Tender {
+        tender_id: "cash-1".into(),
+        kind,
+        amount: tendered - change,
+        tendered,
+        change,
+        drawer_id: "main".into(),
+        ..Tender::default()
+    }
 }
 
 #[must_use]
 pub fn returned(tender_id: &str, kind: TenderKind, amount: i64) -> ReturnedTender {
-    let drawer_id = if kind == TenderKind::Cash { "main".into() } else { String::new() };
-    ReturnedTender { tender_id: tender_id.into(), kind: kind.into(), amount, drawer_id, ..ReturnedTender::default() }
+    let drawer_id = if kind == TenderKind::Cash {
+        "main".into()
+    } else {
+        String::new()
+    };
+    ReturnedTender {
+        tender_id: tender_id.into(),
+        kind: kind.into(),
+        amount,
+        drawer_id,
+        ..ReturnedTender::default()
+    }
 }
 
 pub fn tax(class: &str, kind: i32, rate_bp: u32, net: i64) -> Result<TaxAmount, Failure> {
     let vat = Money::new(net).vat_included(rate_bp)?.minor();
-    Ok(TaxAmount { tax_class: class.into(), kind, rate_bp, net, supply: net - vat, vat })
+    Ok(TaxAmount {
+        tax_class: class.into(),
+        kind,
+        rate_bp,
+        net,
+        supply: net - vat,
+        vat,
+    })
 }
 
 #[must_use]

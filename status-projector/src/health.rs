@@ -25,7 +25,10 @@ impl Health {
     /// The trouble of each stream that has any.
     #[must_use]
     pub fn troubles(&self) -> BTreeMap<StreamIndex, Trouble> {
-        self.troubles.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.troubles
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     pub(crate) fn report_to(&self, reporter: HealthReporter) {
@@ -34,7 +37,11 @@ impl Health {
     }
 
     pub(crate) async fn well(&self, stream: StreamIndex) {
-        let before = self.troubles.lock().unwrap_or_else(PoisonError::into_inner).remove(&stream);
+        let before = self
+            .troubles
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&stream);
         if before.is_some() {
             tracing::info!(stream = stream.0, "projecting again");
             self.publish().await;
@@ -42,13 +49,23 @@ impl Health {
     }
 
     pub(crate) async fn troubled(&self, stream: StreamIndex, trouble: Trouble) {
-        let before = self.troubles.lock().unwrap_or_else(PoisonError::into_inner).insert(stream, trouble.clone());
+        let before = self
+            .troubles
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(stream, trouble.clone());
         // The details of one outage may vary from try to try; that it goes on is no news.
         match (&trouble, &before) {
             (Trouble::Waiting(_), Some(Trouble::Waiting(_))) => {}
             (Trouble::Stopped(now), Some(Trouble::Stopped(before))) if now == before => {}
-            (Trouble::Waiting(reason), _) => tracing::warn!(stream = stream.0, reason, "not projecting; trying again"),
-            (Trouble::Stopped(reason), _) => tracing::error!(stream = stream.0, reason, "not projecting until somebody acts"),
+            (Trouble::Waiting(reason), _) => {
+                tracing::warn!(stream = stream.0, reason, "not projecting; trying again")
+            }
+            (Trouble::Stopped(reason), _) => tracing::error!(
+                stream = stream.0,
+                reason,
+                "not projecting until somebody acts"
+            ),
         }
         if before.as_ref() != Some(&trouble) {
             self.publish().await;
@@ -56,10 +73,18 @@ impl Health {
     }
 
     async fn publish(&self) {
-        let stopped =
-            self.troubles.lock().unwrap_or_else(PoisonError::into_inner).values().any(|trouble| matches!(trouble, Trouble::Stopped(_)));
+        let stopped = self
+            .troubles
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .values()
+            .any(|trouble| matches!(trouble, Trouble::Stopped(_)));
         if let Some(reporter) = self.reporter.get() {
-            let status = if stopped { ServingStatus::NotServing } else { ServingStatus::Serving };
+            let status = if stopped {
+                ServingStatus::NotServing
+            } else {
+                ServingStatus::Serving
+            };
             reporter.set_service_status("", status).await;
         }
     }

@@ -46,26 +46,44 @@ impl Config {
     pub fn from_settings(settings: &mut Settings) -> Self {
         let defaults = Self::default();
         let instance = settings.get("projector.instance", defaults.instance);
-        if instance.is_empty() || instance.len() > MAX_INSTANCE_BYTES || instance.contains(char::is_control) {
-            settings.problem("projector.instance", format!("must be a name of 1 to {MAX_INSTANCE_BYTES} bytes"));
+        if instance.is_empty()
+            || instance.len() > MAX_INSTANCE_BYTES
+            || instance.contains(char::is_control)
+        {
+            settings.problem(
+                "projector.instance",
+                format!("must be a name of 1 to {MAX_INSTANCE_BYTES} bytes"),
+            );
         }
         let batch: usize = settings.get("projector.batch", defaults.batch);
         if !(1..=MAX_BATCH).contains(&batch) {
             settings.problem("projector.batch", format!("must be 1 to {MAX_BATCH}"));
         }
-        Self { instance, batch: batch.clamp(1, MAX_BATCH) }
+        Self {
+            instance,
+            batch: batch.clamp(1, MAX_BATCH),
+        }
     }
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { instance: "projector".into(), batch: DEFAULT_BATCH }
+        Self {
+            instance: "projector".into(),
+            batch: DEFAULT_BATCH,
+        }
     }
 }
 
 /// Starts projecting every stream of the log; ends with `shutdown`, which the tasks are part of.
 #[must_use]
-pub fn start(config: Config, log: &Arc<dyn EventLog>, model: &Arc<dyn ReadModelWriter>, shutdown: &Shutdown, clock: &Clock) -> Health {
+pub fn start(
+    config: Config,
+    log: &Arc<dyn EventLog>,
+    model: &Arc<dyn ReadModelWriter>,
+    shutdown: &Shutdown,
+    clock: &Clock,
+) -> Health {
     let health = Health::default();
     let config = Arc::new(config);
     for index in 0..log.streams() {
@@ -113,6 +131,11 @@ pub async fn run(
         health.report_to(reporter);
         Routes::default()
     };
-    let options = ServeOptions { descriptors: contract::DESCRIPTORS, call_timeout: CALL_TIMEOUT, describe: |_| None, http1: false };
+    let options = ServeOptions {
+        descriptors: contract::DESCRIPTORS,
+        call_timeout: CALL_TIMEOUT,
+        describe: |_| None,
+        http1: false,
+    };
     runtime::serve(listener, routes, options, &shutdown).await
 }

@@ -57,26 +57,47 @@ async fn main() -> anyhow::Result<()> {
     let mut settings = Settings::load(arguments.config.as_deref(), &flags);
     let listen = settings.get("projector.listen", DEFAULT_LISTEN.to_owned());
     let config = Config::from_settings(&mut settings);
-    let location = LogLocation::from_settings(|key| settings.find(key)).map_err(|(key, problem)| settings.problem(key, problem)).ok();
+    let location = LogLocation::from_settings(|key| settings.find(key))
+        .map_err(|(key, problem)| settings.problem(key, problem))
+        .ok();
     let address = settings.get("read_model", DEFAULT_READ_MODEL.to_owned());
     let log_filter = settings.find::<String>("log_filter");
     let grace = Duration::from_millis(settings.get("shutdown_grace_ms", DEFAULT_GRACE_MS));
-    let model = ReadModel::open(&address).map_err(|error| settings.problem("read_model", error)).ok();
+    let model = ReadModel::open(&address)
+        .map_err(|error| settings.problem("read_model", error))
+        .ok();
     settings.finish()?;
     let (location, model) = location.zip(model).context("the settings cannot be used")?;
     telemetry::start(log_filter.as_deref());
 
-    let listener = TcpListener::bind(&listen).await.with_context(|| format!("cannot listen on {listen}"))?;
+    let listener = TcpListener::bind(&listen)
+        .await
+        .with_context(|| format!("cannot listen on {listen}"))?;
     let shutdown = Shutdown::new();
     shutdown.listen_for_signals()?;
-    let Some(log) = open(&location, &shutdown).await.with_context(|| format!("the event log {location}"))? else { return Ok(()) };
+    let Some(log) = open(&location, &shutdown)
+        .await
+        .with_context(|| format!("the event log {location}"))?
+    else {
+        return Ok(());
+    };
     tracing::info!(listen = %listener.local_addr()?, log = %location, instance = config.instance, "projecting orders");
-    let serving = status_projector::run(config, log, model.writer, listener, shutdown.clone(), Clock::system());
+    let serving = status_projector::run(
+        config,
+        log,
+        model.writer,
+        listener,
+        shutdown.clone(),
+        Clock::system(),
+    );
     Ok(shutdown.host(grace, serving).await?)
 }
 
 /// Waits for a log that does not answer yet; `None` when told to stop meanwhile.
-async fn open(location: &LogLocation, shutdown: &Shutdown) -> Result<Option<Arc<dyn EventLog>>, LogError> {
+async fn open(
+    location: &LogLocation,
+    shutdown: &Shutdown,
+) -> Result<Option<Arc<dyn EventLog>>, LogError> {
     let mut said = false;
     loop {
         match location.open().await {

@@ -69,23 +69,31 @@ impl StreamTask {
     pub async fn run(mut self, soft: CancellationToken) {
         let mut delay = FIRST_RETRY;
         while !soft.is_cancelled() {
-            let Err(error) = self.session(&soft, &mut delay).await else { return };
+            let Err(error) = self.session(&soft, &mut delay).await else {
+                return;
+            };
             let trouble = match &error {
                 StreamError::ReadModel(ReadModelError::Fenced { .. }) => {
-                    tracing::info!(stream = self.stream.0, "another instance projects the stream now; standing by");
+                    tracing::info!(
+                        stream = self.stream.0,
+                        "another instance projects the stream now; standing by"
+                    );
                     self.held = Held::Lost;
                     continue;
                 }
-                StreamError::ReadModel(ReadModelError::Unavailable(_)) | StreamError::Log(LogError::Unavailable(_)) => {
-                    Trouble::Waiting(chain(&error))
-                }
+                StreamError::ReadModel(ReadModelError::Unavailable(_))
+                | StreamError::Log(LogError::Unavailable(_)) => Trouble::Waiting(chain(&error)),
                 StreamError::Log(LogError::Changed(_)) => Trouble::Stopped(format!(
                     "{error}. The read model belongs to another log, or to another life of this one: rebuild it from this log, or connect \
                      the log that it was built from"
                 )),
                 _ => Trouble::Stopped(chain(&error)),
             };
-            let wait = if matches!(trouble, Trouble::Stopped(_)) { STOPPED_RETRY } else { delay };
+            let wait = if matches!(trouble, Trouble::Stopped(_)) {
+                STOPPED_RETRY
+            } else {
+                delay
+            };
             delay = (delay * 2).min(LONGEST_RETRY);
             self.health.troubled(self.stream, trouble).await;
             tokio::select! {
@@ -96,19 +104,37 @@ impl StreamTask {
     }
 
     /// Until the soft stop, or until something fails; the next session starts from what is stored.
-    async fn session(&mut self, soft: &CancellationToken, delay: &mut Duration) -> Result<(), StreamError> {
+    async fn session(
+        &mut self,
+        soft: &CancellationToken,
+        delay: &mut Duration,
+    ) -> Result<(), StreamError> {
         let generation = self.model.live_generation().await?;
-        let Some(row) = self.stand_by(generation, soft).await? else { return Ok(()) };
+        let Some(row) = self.stand_by(generation, soft).await? else {
+            return Ok(());
+        };
         self.held = Held::InTerm(row.term);
-        let subscription = self.log.subscribe(self.stream, row.checkpoint().as_ref()).await?;
+        let subscription = self
+            .log
+            .subscribe(self.stream, row.checkpoint().as_ref())
+            .await?;
         *delay = FIRST_RETRY;
         self.health.well(self.stream).await;
-        tracing::info!(stream = self.stream.0, position = row.position.0, term = row.term, "projecting");
+        tracing::info!(
+            stream = self.stream.0,
+            position = row.position.0,
+            term = row.term,
+            "projecting"
+        );
         self.own(row, subscription, soft).await
     }
 
     /// Watches until the stream is free or its owner is gone, then takes it. `None` at the soft stop.
-    async fn stand_by(&self, generation: Generation, soft: &CancellationToken) -> Result<Option<StreamRow>, StreamError> {
+    async fn stand_by(
+        &self,
+        generation: Generation,
+        soft: &CancellationToken,
+    ) -> Result<Option<StreamRow>, StreamError> {
         let epoch = self.log.epoch();
         let mut seen = self.model.stream(generation, self.stream, epoch).await?;
         // What an instance of this name had before a restart or an outage it takes back at once. Once fenced it waits like any other: two
@@ -122,7 +148,10 @@ impl StreamTask {
         loop {
             let gone = alive_at.elapsed() >= TAKEOVER || progress_at.elapsed() >= TAKEOVER;
             if (free || gone || seen.owner.is_empty())
-                && let Some(row) = self.model.claim(&seen, &self.config.instance, epoch).await?
+                && let Some(row) = self
+                    .model
+                    .claim(&seen, &self.config.instance, epoch)
+                    .await?
             {
                 return Ok(Some(row));
             }
@@ -136,7 +165,11 @@ impl StreamTask {
                 alive_at = Instant::now();
             }
             // A log that does not answer gives nobody work.
-            let behind = self.log.head(self.stream).await.is_ok_and(|head| head.position > now.position);
+            let behind = self
+                .log
+                .head(self.stream)
+                .await
+                .is_ok_and(|head| head.position > now.position);
             if now.position != seen.position || !behind {
                 progress_at = Instant::now();
             }
@@ -145,9 +178,20 @@ impl StreamTask {
         }
     }
 
-    async fn own(&self, row: StreamRow, mut subscription: Box<dyn Subscription>, soft: &CancellationToken) -> Result<(), StreamError> {
+    async fn own(
+        &self,
+        row: StreamRow,
+        mut subscription: Box<dyn Subscription>,
+        soft: &CancellationToken,
+    ) -> Result<(), StreamError> {
         let now = Instant::now();
-        let mut own = Ownership { head: row.head, row, size: self.config.batch.max(1), told: now, level: now };
+        let mut own = Ownership {
+            head: row.head,
+            row,
+            size: self.config.batch.max(1),
+            told: now,
+            level: now,
+        };
         self.beat(&mut own).await?;
         loop {
             let next = tokio::select! {
@@ -162,7 +206,9 @@ impl StreamTask {
                 Ok(records) => self.project(&mut own, records).await?,
                 Err(LogError::Unavailable(reason)) => {
                     // The subscription mends itself; the stream stays ours.
-                    self.health.troubled(self.stream, Trouble::Waiting(reason)).await;
+                    self.health
+                        .troubled(self.stream, Trouble::Waiting(reason))
+                        .await;
                     tokio::select! {
                         () = sleep(HEARTBEAT) => {}
                         () = soft.cancelled() => {}
@@ -179,25 +225,50 @@ impl StreamTask {
         }
     }
 
-    async fn project(&self, own: &mut Ownership, records: Vec<Delivered>) -> Result<(), StreamError> {
-        let Some(last) = records.last() else { return Ok(()) };
+    async fn project(
+        &self,
+        own: &mut Ownership,
+        records: Vec<Delivered>,
+    ) -> Result<(), StreamError> {
+        let Some(last) = records.last() else {
+            return Ok(());
+        };
         let (begun, at, count) = (Instant::now(), self.clock.now(), records.len());
-        let checkpoint = event_log::Checkpoint { epoch: own.row.epoch, position: last.position, hash: last.hash };
-        let oldest = records.iter().find_map(|record| record.record.as_ref().ok()).map(|record| record.header().recorded_at);
+        let checkpoint = event_log::Checkpoint {
+            epoch: own.row.epoch,
+            position: last.position,
+            hash: last.hash,
+        };
+        let oldest = records
+            .iter()
+            .find_map(|record| record.record.as_ref().ok())
+            .map(|record| record.header().recorded_at);
         let effects = effects(&*self.model, own.row.generation, self.stream, records, at).await?;
         for row in &effects.stores {
-            if let Some(quarantine) = row.quarantine.as_ref().filter(|quarantine| quarantine.at == at) {
+            if let Some(quarantine) = row
+                .quarantine
+                .as_ref()
+                .filter(|quarantine| quarantine.at == at)
+            {
                 tracing::error!(store = %row.store, reason = quarantine.reason, "the store's projection is quarantined");
             }
         }
         let events = effects.events;
         own.head = own.head.max(checkpoint.position);
-        let age = oldest.map_or(0, |oldest| at.as_microsecond().saturating_sub(oldest.as_microsecond()).max(0));
+        let age = oldest.map_or(0, |oldest| {
+            at.as_microsecond()
+                .saturating_sub(oldest.as_microsecond())
+                .max(0)
+        });
         let batch = Batch {
             fence: own.fence(),
             checkpoint,
             head: own.head,
-            lag_us: if own.head > checkpoint.position { age } else { 0 },
+            lag_us: if own.head > checkpoint.position {
+                age
+            } else {
+                0
+            },
             orphans: effects.orphans,
             at,
             stores: effects.stores,
@@ -218,7 +289,13 @@ impl StreamTask {
         } else if count == own.size {
             own.size = (own.size * 2).min(self.config.batch.max(1));
         }
-        tracing::debug!(stream = self.stream.0, records = count, events, took_ms = took.as_millis(), "projected");
+        tracing::debug!(
+            stream = self.stream.0,
+            records = count,
+            events,
+            took_ms = took.as_millis(),
+            "projected"
+        );
         Ok(())
     }
 
@@ -244,11 +321,21 @@ impl StreamTask {
 
 impl Ownership {
     fn fence(&self) -> Fence {
-        Fence { generation: self.row.generation, stream: self.row.stream, term: self.row.term, position: self.row.position }
+        Fence {
+            generation: self.row.generation,
+            stream: self.row.stream,
+            term: self.row.term,
+            position: self.row.position,
+        }
     }
 
     fn heartbeat(&self, at: jiff::Timestamp) -> Heartbeat {
-        Heartbeat { fence: self.fence(), head: self.head, lag_us: self.row.lag_us, at }
+        Heartbeat {
+            fence: self.fence(),
+            head: self.head,
+            lag_us: self.row.lag_us,
+            at,
+        }
     }
 }
 

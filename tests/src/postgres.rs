@@ -41,12 +41,23 @@ impl Postgres {
     /// A server of its own, for tests that kill it.
     pub async fn start() -> Result<Self> {
         let programs = programs()?;
-        let user = if is_root() { Some(unprivileged_user()?) } else { None };
+        let user = if is_root() {
+            Some(unprivileged_user()?)
+        } else {
+            None
+        };
         let directory = data_directory("postgres")?;
         if let Some(user) = user {
             own(directory.path(), user)?;
         }
-        let postgres = Self { port: free_port()?, programs, user, directory, process: Mutex::new(None), databases: AtomicU32::new(0) };
+        let postgres = Self {
+            port: free_port()?,
+            programs,
+            user,
+            directory,
+            process: Mutex::new(None),
+            databases: AtomicU32::new(0),
+        };
         postgres.make_cluster()?;
         postgres.launch()?;
         postgres.ready().await?;
@@ -61,11 +72,20 @@ impl Postgres {
 
     /// A new, empty database.
     pub async fn fresh_database(&self) -> Result<Database> {
-        let name = format!("test_{}_{}", std::process::id(), self.databases.fetch_add(1, Ordering::Relaxed));
+        let name = format!(
+            "test_{}_{}",
+            std::process::id(),
+            self.databases.fetch_add(1, Ordering::Relaxed)
+        );
         let mut connection = PgConnection::connect(&self.url("postgres")).await?;
-        sqlx::query(AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&mut connection).await?;
+        sqlx::query(AssertSqlSafe(format!("CREATE DATABASE {name}")))
+            .execute(&mut connection)
+            .await?;
         connection.close().await?;
-        Ok(Database { url: self.url(&name), name })
+        Ok(Database {
+            url: self.url(&name),
+            name,
+        })
     }
 
     #[must_use]
@@ -117,10 +137,24 @@ impl Postgres {
             return Ok(());
         }
         let initdb = self.programs.join("initdb");
-        let options = ["--username=doppio", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync", "-D"];
+        let options = [
+            "--username=doppio",
+            "--auth=trust",
+            "--encoding=UTF8",
+            "--locale=C",
+            "--no-sync",
+            "-D",
+        ];
         match self.user {
             Some(user) => run(Command::new("setpriv")
-                .args(["--reuid", user, "--regid", group_of(user), "--clear-groups", "--"])
+                .args([
+                    "--reuid",
+                    user,
+                    "--regid",
+                    group_of(user),
+                    "--clear-groups",
+                    "--",
+                ])
                 .arg(initdb)
                 .args(options)
                 .arg(&data)
@@ -132,7 +166,8 @@ impl Postgres {
     fn launch(&self) -> Result<()> {
         let data = self.directory.path().join("data");
         let port = self.port.to_string();
-        let mut arguments: Vec<&OsStr> = vec!["-D".as_ref(), data.as_ref(), "-p".as_ref(), port.as_ref()];
+        let mut arguments: Vec<&OsStr> =
+            vec!["-D".as_ref(), data.as_ref(), "-p".as_ref(), port.as_ref()];
         // A killed process loses nothing that the kernel has: syncing would only make the tests slower.
         let settings = [
             "listen_addresses=127.0.0.1",
@@ -146,7 +181,12 @@ impl Postgres {
         for setting in &settings {
             arguments.extend::<[&OsStr; 2]>(["-c".as_ref(), setting.as_ref()]);
         }
-        let process = Process::start(&self.programs.join("postgres"), &arguments, self.user, &self.log())?;
+        let process = Process::start(
+            &self.programs.join("postgres"),
+            &arguments,
+            self.user,
+            &self.log(),
+        )?;
         *self.process() = Some(process);
         Ok(())
     }
@@ -154,10 +194,20 @@ impl Postgres {
     async fn ready(&self) -> Result<()> {
         let limit = Instant::now() + START_LIMIT;
         loop {
-            let Err(error) = PgConnection::connect(&self.url("postgres")).await else { return Ok(()) };
+            let Err(error) = PgConnection::connect(&self.url("postgres")).await else {
+                return Ok(());
+            };
             let running = self.process().as_ref().is_some_and(Process::is_running);
-            ensure!(running, "PostgreSQL ended:\n{}", std::fs::read_to_string(self.log())?);
-            ensure!(Instant::now() < limit, "PostgreSQL does not answer within {} s: {error}", START_LIMIT.as_secs());
+            ensure!(
+                running,
+                "PostgreSQL ended:\n{}",
+                std::fs::read_to_string(self.log())?
+            );
+            ensure!(
+                Instant::now() < limit,
+                "PostgreSQL does not answer within {} s: {error}",
+                START_LIMIT.as_secs()
+            );
             sleep(Duration::from_millis(20)).await;
         }
     }
@@ -167,24 +217,43 @@ impl Postgres {
     }
 
     fn process(&self) -> std::sync::MutexGuard<'_, Option<Process>> {
-        self.process.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.process
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
 fn run(command: &mut Command) -> Result<()> {
-    let output = command.stdin(std::process::Stdio::null()).output().with_context(|| format!("{command:?} does not start"))?;
-    ensure!(output.status.success(), "{command:?} failed:\n{}", String::from_utf8_lossy(&output.stderr));
+    let output = command
+        .stdin(std::process::Stdio::null())
+        .output()
+        .with_context(|| format!("{command:?} does not start"))?;
+    ensure!(
+        output.status.success(),
+        "{command:?} failed:\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     Ok(())
 }
 
 fn own(path: &Path, user: &str) -> Result<()> {
-    run(Command::new("chown").args(["-R", &format!("{user}:{}", group_of(user))]).arg(path))
+    run(Command::new("chown")
+        .args(["-R", &format!("{user}:{}", group_of(user))])
+        .arg(path))
 }
 
 fn unprivileged_user() -> Result<&'static str> {
     let known = std::fs::read_to_string("/etc/passwd")?;
-    let exists = |user: &&&str| known.lines().any(|line| line.starts_with(&format!("{user}:")));
-    USERS.iter().find(exists).copied().context("PostgreSQL does not run as root, and there is neither a user postgres nor nobody")
+    let exists = |user: &&&str| {
+        known
+            .lines()
+            .any(|line| line.starts_with(&format!("{user}:")))
+    };
+    USERS
+        .iter()
+        .find(exists)
+        .copied()
+        .context("PostgreSQL does not run as root, and there is neither a user postgres nor nobody")
 }
 
 /// The directory with `initdb` and `postgres`.
@@ -192,14 +261,31 @@ fn programs() -> Result<PathBuf> {
     if let Some(named) = std::env::var_os("DOPPIO_POSTGRES_BIN") {
         return Ok(PathBuf::from(named));
     }
-    if let Some(directory) = find_program("initdb").and_then(|path| path.parent().map(Path::to_owned)) {
+    if let Some(directory) =
+        find_program("initdb").and_then(|path| path.parent().map(Path::to_owned))
+    {
         return Ok(directory);
     }
-    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten().map(|entry| entry.path().join("bin"));
-    let mut found: Vec<PathBuf> = versions.filter(|directory| directory.join("initdb").is_file()).collect();
-    found.sort_by_key(|directory| directory.parent().and_then(Path::file_name)?.to_str()?.parse::<u32>().ok());
+    let versions = std::fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path().join("bin"));
+    let mut found: Vec<PathBuf> = versions
+        .filter(|directory| directory.join("initdb").is_file())
+        .collect();
+    found.sort_by_key(|directory| {
+        directory
+            .parent()
+            .and_then(Path::file_name)?
+            .to_str()?
+            .parse::<u32>()
+            .ok()
+    });
     match found.pop() {
         Some(directory) => Ok(directory),
-        None => bail!("PostgreSQL was not found; run `./test`, which installs it, or name its programs' directory in DOPPIO_POSTGRES_BIN"),
+        None => bail!(
+            "PostgreSQL was not found; run `./test`, which installs it, or name its programs' directory in DOPPIO_POSTGRES_BIN"
+        ),
     }
 }

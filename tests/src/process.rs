@@ -16,7 +16,12 @@ pub(crate) struct Process(Mutex<Option<Child>>);
 
 impl Process {
     /// Starts a program, as another user where `user` names one.
-    pub(crate) fn start(program: &Path, arguments: &[&OsStr], user: Option<&str>, log: &Path) -> Result<Self> {
+    pub(crate) fn start(
+        program: &Path,
+        arguments: &[&OsStr],
+        user: Option<&str>,
+        log: &Path,
+    ) -> Result<Self> {
         let mut command = match dying_with_parent(user) {
             Some(mut command) => {
                 command.arg(program);
@@ -24,9 +29,17 @@ impl Process {
             }
             None => Command::new(program),
         };
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(log)?;
-        command.args(arguments).stdin(std::process::Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        let child = spawn(command).with_context(|| format!("{} does not start", program.display()))?;
+        let log = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(log)?;
+        command
+            .args(arguments)
+            .stdin(std::process::Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log);
+        let child =
+            spawn(command).with_context(|| format!("{} does not start", program.display()))?;
         Ok(Self(Mutex::new(Some(child))))
     }
 
@@ -45,8 +58,13 @@ impl Process {
 
     /// Sends a signal by name, such as `STOP`.
     pub(crate) fn signal(&self, name: &str) -> Result<()> {
-        let Some(id) = self.lock().as_ref().map(Child::id) else { bail!("the process is not running") };
-        let sent = Command::new("kill").arg(format!("-{name}")).arg(id.to_string()).status()?;
+        let Some(id) = self.lock().as_ref().map(Child::id) else {
+            bail!("the process is not running")
+        };
+        let sent = Command::new("kill")
+            .arg(format!("-{name}"))
+            .arg(id.to_string())
+            .status()?;
         anyhow::ensure!(sent.success(), "kill -{name} {id} failed");
         Ok(())
     }
@@ -61,7 +79,9 @@ impl Process {
     }
 
     pub(crate) fn is_running(&self) -> bool {
-        self.lock().as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
+        self.lock()
+            .as_mut()
+            .is_some_and(|child| matches!(child.try_wait(), Ok(None)))
     }
 }
 
@@ -108,7 +128,9 @@ fn spawn(command: Command) -> Spawned {
     });
     let (answer, spawned) = mpsc::channel();
     let gone = |_| std::io::Error::other("the thread that starts processes has ended");
-    spawner.send((command, answer)).map_err(|_| std::io::Error::other("the thread that starts processes has ended"))?;
+    spawner
+        .send((command, answer))
+        .map_err(|_| std::io::Error::other("the thread that starts processes has ended"))?;
     spawned.recv().map_err(gone)?
 }
 
@@ -117,7 +139,10 @@ pub(crate) fn data_directory(server: &str) -> Result<TempDir> {
     let prefix = format!("doppio-{server}-");
     for entry in std::fs::read_dir(std::env::temp_dir())?.flatten() {
         let name = entry.file_name();
-        let owner = name.to_str().and_then(|name| name.strip_prefix(&prefix)?.split_once('-')).map(|(owner, _)| owner.to_owned());
+        let owner = name
+            .to_str()
+            .and_then(|name| name.strip_prefix(&prefix)?.split_once('-'))
+            .map(|(owner, _)| owner.to_owned());
         if let Some(owner) = owner
             && Path::new("/proc/self").exists()
             && !Path::new("/proc").join(owner).exists()
@@ -126,12 +151,16 @@ pub(crate) fn data_directory(server: &str) -> Result<TempDir> {
             let _ = std::fs::remove_dir_all(entry.path());
         }
     }
-    Ok(tempfile::Builder::new().prefix(&format!("{prefix}{}-", std::process::id())).tempdir()?)
+    Ok(tempfile::Builder::new()
+        .prefix(&format!("{prefix}{}-", std::process::id()))
+        .tempdir()?)
 }
 
 pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
     let paths = std::env::var_os("PATH")?;
-    std::env::split_paths(&paths).map(|directory| directory.join(name)).find(|path| path.is_file())
+    std::env::split_paths(&paths)
+        .map(|directory| directory.join(name))
+        .find(|path| path.is_file())
 }
 
 /// A port that is free now. Below the range that the kernel gives to outgoing connections, so that a server that was killed finds

@@ -41,10 +41,17 @@ impl TcpProxy {
     pub async fn start(server: String) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?.to_string();
-        let gates =
-            Arc::new(Gates { to_server: watch::Sender::new(true), to_client: watch::Sender::new(true), cuts: watch::Sender::new(0) });
+        let gates = Arc::new(Gates {
+            to_server: watch::Sender::new(true),
+            to_client: watch::Sender::new(true),
+            cuts: watch::Sender::new(0),
+        });
         let accepting = tokio::spawn(accept(listener, server, gates.clone()));
-        Ok(Self { address, gates, accepting })
+        Ok(Self {
+            address,
+            gates,
+            accepting,
+        })
     }
 
     /// Where clients connect to.
@@ -85,17 +92,35 @@ impl Drop for TcpProxy {
 
 async fn accept(listener: TcpListener, server: String, gates: Arc<Gates>) {
     while let Ok((client, _)) = listener.accept().await {
-        let Ok(upstream) = TcpStream::connect(&server).await else { continue };
+        let Ok(upstream) = TcpStream::connect(&server).await else {
+            continue;
+        };
         // A proxy must not add a delay of its own.
         let _ = (client.set_nodelay(true), upstream.set_nodelay(true));
-        let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), upstream.into_split());
+        let ((from_client, to_client), (from_server, to_server)) =
+            (client.into_split(), upstream.into_split());
         let cuts = gates.cuts.subscribe();
-        tokio::spawn(pass(from_client, to_server, gates.to_server.subscribe(), cuts.clone()));
-        tokio::spawn(pass(from_server, to_client, gates.to_client.subscribe(), cuts));
+        tokio::spawn(pass(
+            from_client,
+            to_server,
+            gates.to_server.subscribe(),
+            cuts.clone(),
+        ));
+        tokio::spawn(pass(
+            from_server,
+            to_client,
+            gates.to_client.subscribe(),
+            cuts,
+        ));
     }
 }
 
-async fn pass(from: OwnedReadHalf, to: OwnedWriteHalf, gate: watch::Receiver<bool>, mut cuts: watch::Receiver<u64>) {
+async fn pass(
+    from: OwnedReadHalf,
+    to: OwnedWriteHalf,
+    gate: watch::Receiver<bool>,
+    mut cuts: watch::Receiver<u64>,
+) {
     cuts.borrow_and_update();
     let (pieces, held) = mpsc::channel(MAX_HELD);
     tokio::select! {
@@ -117,7 +142,11 @@ async fn read(mut from: OwnedReadHalf, pieces: mpsc::Sender<Vec<u8>>) {
     }
 }
 
-async fn write(mut held: mpsc::Receiver<Vec<u8>>, mut to: OwnedWriteHalf, mut gate: watch::Receiver<bool>) {
+async fn write(
+    mut held: mpsc::Receiver<Vec<u8>>,
+    mut to: OwnedWriteHalf,
+    mut gate: watch::Receiver<bool>,
+) {
     while let Some(piece) = held.recv().await {
         if gate.wait_for(|open| *open).await.is_err() || to.write_all(&piece).await.is_err() {
             return;

@@ -39,7 +39,12 @@ impl Engines {
     /// `read_model`: the URL of a database.
     pub fn new(nats: &Nats, read_model: &str) -> Result<Self> {
         let directory = data_directory("services")?;
-        Ok(Self { log: nats.urls().join(","), replicas: nats.nodes(), read_model: read_model.to_owned(), directory })
+        Ok(Self {
+            log: nats.urls().join(","),
+            replicas: nats.nodes(),
+            read_model: read_model.to_owned(),
+            directory,
+        })
     }
 
     /// Where the log is, as `--log` takes it.
@@ -49,13 +54,32 @@ impl Engines {
     }
 
     pub async fn member(&self) -> Result<Service> {
-        let database = format!("sqlite:{}", self.directory.path().join("member.db").display());
-        self.start("member", "member", "MEMBER__LISTEN", &[("MEMBER_DB", &database)]).await
+        let database = format!(
+            "sqlite:{}",
+            self.directory.path().join("member.db").display()
+        );
+        self.start(
+            "member",
+            "member",
+            "MEMBER__LISTEN",
+            &[("MEMBER_DB", &database)],
+        )
+        .await
     }
 
     /// Each instance has a name and an index of its own. `settings`: more of them, such as `("ORDERING__QUEUE", "8")`.
-    pub async fn ordering(&self, name: &str, member: &Service, settings: &[(&str, &str)]) -> Result<Service> {
-        let index = self.directory.path().join(format!("{name}.index.db")).display().to_string();
+    pub async fn ordering(
+        &self,
+        name: &str,
+        member: &Service,
+        settings: &[(&str, &str)],
+    ) -> Result<Service> {
+        let index = self
+            .directory
+            .path()
+            .join(format!("{name}.index.db"))
+            .display()
+            .to_string();
         let (member, replicas) = (member.url(), self.replicas.to_string());
         let own = [
             ("LOG", self.log.as_str()),
@@ -65,25 +89,57 @@ impl Engines {
             // A busy machine is not a dead member service.
             ("ORDERING__MEMBER_DEADLINE_MS", "2000"),
         ];
-        self.start(name, "ordering", "ORDERING__LISTEN", &[&own, settings].concat()).await
+        self.start(
+            name,
+            "ordering",
+            "ORDERING__LISTEN",
+            &[&own, settings].concat(),
+        )
+        .await
     }
 
     pub async fn status_projector(&self, instance: &str) -> Result<Service> {
         let replicas = self.replicas.to_string();
-        let settings =
-            [("LOG", self.log.as_str()), ("LOG_REPLICAS", &replicas), ("READ_MODEL", &self.read_model), ("PROJECTOR__INSTANCE", instance)];
-        self.start(instance, "status-projector", "PROJECTOR__LISTEN", &settings).await
+        let settings = [
+            ("LOG", self.log.as_str()),
+            ("LOG_REPLICAS", &replicas),
+            ("READ_MODEL", &self.read_model),
+            ("PROJECTOR__INSTANCE", instance),
+        ];
+        self.start(instance, "status-projector", "PROJECTOR__LISTEN", &settings)
+            .await
     }
 
     pub async fn query_api(&self) -> Result<Service> {
-        self.start("query-api", "query-api", "QUERY__LISTEN", &[("READ_MODEL", &self.read_model)]).await
+        self.start(
+            "query-api",
+            "query-api",
+            "QUERY__LISTEN",
+            &[("READ_MODEL", &self.read_model)],
+        )
+        .await
     }
 
-    async fn start(&self, name: &str, program: &str, listen: &str, settings: &[(&str, &str)]) -> Result<Service> {
+    async fn start(
+        &self,
+        name: &str,
+        program: &str,
+        listen: &str,
+        settings: &[(&str, &str)],
+    ) -> Result<Service> {
         let port = free_port()?;
-        let own = [(listen, format!("127.0.0.1:{port}")), ("LOG_FILTER", "info,async_nats=warn".to_owned())];
-        let given = settings.iter().map(|(key, value)| (*key, (*value).to_owned()));
-        let environment = own.into_iter().chain(given).map(|(key, value)| format!("DOPPIO_{key}={value}").into()).collect();
+        let own = [
+            (listen, format!("127.0.0.1:{port}")),
+            ("LOG_FILTER", "info,async_nats=warn".to_owned()),
+        ];
+        let given = settings
+            .iter()
+            .map(|(key, value)| (*key, (*value).to_owned()));
+        let environment = own
+            .into_iter()
+            .chain(given)
+            .map(|(key, value)| format!("DOPPIO_{key}={value}").into())
+            .collect();
         let service = Service {
             name: name.to_owned(),
             program: program_path(program)?,
@@ -149,13 +205,26 @@ impl Service {
         let limit = Instant::now() + START_LIMIT;
         let mut client = HealthClient::new(runtime::channel::connect_lazy(&self.url())?);
         loop {
-            let answer = timeout(HEALTH_CALL_LIMIT, client.check(HealthCheckRequest { service: String::new() })).await;
-            if matches!(&answer, Ok(Ok(answer)) if answer.get_ref().status() == ServingStatus::Serving) {
+            let answer = timeout(
+                HEALTH_CALL_LIMIT,
+                client.check(HealthCheckRequest {
+                    service: String::new(),
+                }),
+            )
+            .await;
+            if matches!(&answer, Ok(Ok(answer)) if answer.get_ref().status() == ServingStatus::Serving)
+            {
                 return Ok(());
             }
             let running = self.process().as_ref().is_some_and(Process::is_running);
             ensure!(running, "{} ended:\n{}", self.name, self.tail());
-            ensure!(Instant::now() < limit, "{} is not healthy within {} s:\n{}", self.name, START_LIMIT.as_secs(), self.tail());
+            ensure!(
+                Instant::now() < limit,
+                "{} is not healthy within {} s:\n{}",
+                self.name,
+                START_LIMIT.as_secs(),
+                self.tail()
+            );
             sleep(Duration::from_millis(20)).await;
         }
     }
@@ -174,7 +243,9 @@ impl Service {
     }
 
     fn process(&self) -> std::sync::MutexGuard<'_, Option<Process>> {
-        self.process.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.process
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
@@ -189,7 +260,10 @@ pub async fn doppio<A: AsRef<OsStr>>(arguments: &[A]) -> Result<Output> {
     for key in settings_of_the_tests() {
         command.env_remove(key);
     }
-    command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
+    command
+        .args(arguments)
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
     timeout(COMMAND_LIMIT, command.output())
         .await
         .with_context(|| format!("doppio does not end within {} s", COMMAND_LIMIT.as_secs()))?
@@ -198,14 +272,23 @@ pub async fn doppio<A: AsRef<OsStr>>(arguments: &[A]) -> Result<Output> {
 
 /// Doppio's own settings must not reach a program that a test starts.
 fn settings_of_the_tests() -> impl Iterator<Item = OsString> {
-    std::env::vars_os().map(|(key, _)| key).filter(|key| key.to_string_lossy().starts_with("DOPPIO_"))
+    std::env::vars_os()
+        .map(|(key, _)| key)
+        .filter(|key| key.to_string_lossy().starts_with("DOPPIO_"))
 }
 
 /// A program of this build: it lies one directory above the test that runs.
 fn program_path(name: &str) -> Result<PathBuf> {
     let test = std::env::current_exe()?;
-    let directory = test.parent().and_then(Path::parent).context("the test's program has no directory")?;
+    let directory = test
+        .parent()
+        .and_then(Path::parent)
+        .context("the test's program has no directory")?;
     let program = directory.join(name);
-    ensure!(program.is_file(), "{} is missing: run `cargo build --workspace --bins`, as ./test does", program.display());
+    ensure!(
+        program.is_file(),
+        "{} is missing: run `cargo build --workspace --bins`, as ./test does",
+        program.display()
+    );
     Ok(program)
 }

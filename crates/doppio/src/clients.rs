@@ -55,11 +55,18 @@ pub struct Clients {
 impl Clients {
     pub fn of(addresses: &Addresses) -> Result<Self, Failure> {
         let url = |address: &std::net::SocketAddr| format!("http://{address}");
-        Self::connect(&url(&addresses.member), &url(&addresses.ordering), &url(&addresses.query))
+        Self::connect(
+            &url(&addresses.member),
+            &url(&addresses.ordering),
+            &url(&addresses.query),
+        )
     }
 
     pub fn connect(member: &str, ordering: &str, query: &str) -> Result<Self, Failure> {
-        let channel = |url: &str| runtime::channel::connect_lazy(url).map_err(|error| Failure::new(ExitCode::Usage, error));
+        let channel = |url: &str| {
+            runtime::channel::connect_lazy(url)
+                .map_err(|error| Failure::new(ExitCode::Usage, error))
+        };
         let query = channel(query)?;
         Ok(Self {
             member: MemberServiceClient::new(channel(member)?),
@@ -83,17 +90,31 @@ impl Target {
     /// The URLs of member, ordering and query.
     pub fn urls(&self) -> Result<[String; 3], Failure> {
         let server = self.server.as_deref().unwrap_or(DEFAULT_SERVER);
-        let wrong = || Failure::new(ExitCode::Usage, format!("--server {server:?} is not an address like http://host:7400"));
+        let wrong = || {
+            Failure::new(
+                ExitCode::Usage,
+                format!("--server {server:?} is not an address like http://host:7400"),
+            )
+        };
         let uri: Uri = server.parse().map_err(|_| wrong())?;
-        let (Some(host), Some(port)) = (uri.host(), uri.port_u16()) else { return Err(wrong()) };
+        let (Some(host), Some(port)) = (uri.host(), uri.port_u16()) else {
+            return Err(wrong());
+        };
         let scheme = uri.scheme_str().unwrap_or("http");
         let at = |own: &Option<String>, offset: u16| -> Result<String, Failure> {
             match own {
                 Some(url) => Ok(url.clone()),
-                None => Ok(format!("{scheme}://{host}:{}", port.checked_add(offset).ok_or_else(wrong)?)),
+                None => Ok(format!(
+                    "{scheme}://{host}:{}",
+                    port.checked_add(offset).ok_or_else(wrong)?
+                )),
             }
         };
-        Ok([at(&self.member_server, 1)?, at(&self.ordering_server, 2)?, at(&self.query_server, 3)?])
+        Ok([
+            at(&self.member_server, 1)?,
+            at(&self.ordering_server, 2)?,
+            at(&self.query_server, 3)?,
+        ])
     }
 
     /// Runs a command against the system, opening and closing the data directory around it if there is one.

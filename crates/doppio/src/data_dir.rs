@@ -18,27 +18,43 @@ impl DataDir {
     /// Takes hold of a directory that is there.
     pub fn hold_existing(path: &Path) -> Result<Self, Failure> {
         if !path.is_dir() {
-            return Err(Failure::new(ExitCode::Usage, format!("there is no data directory {}", path.display())));
+            return Err(Failure::new(
+                ExitCode::Usage,
+                format!("there is no data directory {}", path.display()),
+            ));
         }
         Self::hold(path)
     }
 
     /// Takes hold of a directory, made if it is missing.
     pub fn hold(path: &Path) -> Result<Self, Failure> {
-        std::fs::create_dir_all(path).with_context(|| format!("cannot make the directory {}", path.display()))?;
+        std::fs::create_dir_all(path)
+            .with_context(|| format!("cannot make the directory {}", path.display()))?;
         let lock_path = path.join("lock");
-        let lock = File::options().create(true).truncate(false).write(true).open(&lock_path);
+        let lock = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&lock_path);
         let lock = lock.with_context(|| format!("cannot open {}", lock_path.display()))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Ok(()) => Ok(Self {
+                path: path.to_owned(),
+                _lock: lock,
+            }),
             Err(TryLockError::WouldBlock) => {
                 let path = path.display();
                 Err(Failure::new(
                     ExitCode::Unavailable,
-                    format!("the data directory {path} is held by a running doppio; talk to it with --server, or stop it first"),
+                    format!(
+                        "the data directory {path} is held by a running doppio; talk to it with --server, or stop it first"
+                    ),
                 ))
             }
-            Err(TryLockError::Error(error)) => Err(Failure::new(ExitCode::Failed, format!("cannot lock {}: {error}", lock_path.display()))),
+            Err(TryLockError::Error(error)) => Err(Failure::new(
+                ExitCode::Failed,
+                format!("cannot lock {}: {error}", lock_path.display()),
+            )),
         }
     }
 
@@ -65,6 +81,8 @@ impl DataDir {
     /// A log may be made here: nothing that was derived from one, and nothing that goes with one, is here.
     #[must_use]
     pub fn is_new(&self) -> bool {
-        [self.log(), self.read_model(), self.members(), self.index()].iter().all(|path| !path.exists())
+        [self.log(), self.read_model(), self.members(), self.index()]
+            .iter()
+            .all(|path| !path.exists())
     }
 }

@@ -30,7 +30,10 @@ pub struct Failure {
 
 impl Failure {
     pub fn new(code: ExitCode, message: impl fmt::Display) -> Self {
-        Self { code, error: anyhow::anyhow!("{message}") }
+        Self {
+            code,
+            error: anyhow::anyhow!("{message}"),
+        }
     }
 }
 
@@ -44,16 +47,32 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
     fn from(error: E) -> Self {
         let error: anyhow::Error = error.into();
         let Some(status) = error.downcast_ref::<Status>() else {
-            let code = if error.downcast_ref::<runtime::config::ConfigError>().is_some() { ExitCode::Usage } else { ExitCode::Failed };
+            let code = if error
+                .downcast_ref::<runtime::config::ConfigError>()
+                .is_some()
+            {
+                ExitCode::Usage
+            } else {
+                ExitCode::Failed
+            };
             return Self { code, error };
         };
         let code = match status.code() {
-            Code::Unavailable | Code::DeadlineExceeded | Code::ResourceExhausted | Code::Aborted | Code::Cancelled => ExitCode::Unavailable,
+            Code::Unavailable
+            | Code::DeadlineExceeded
+            | Code::ResourceExhausted
+            | Code::Aborted
+            | Code::Cancelled => ExitCode::Unavailable,
             _ if is_no_answer(status) => ExitCode::Unavailable,
-            Code::Internal | Code::Unknown | Code::DataLoss | Code::Unimplemented => ExitCode::Failed,
+            Code::Internal | Code::Unknown | Code::DataLoss | Code::Unimplemented => {
+                ExitCode::Failed
+            }
             _ => ExitCode::Refused,
         };
-        Self { code, error: anyhow::anyhow!("{}", explain(status)) }
+        Self {
+            code,
+            error: anyhow::anyhow!("{}", explain(status)),
+        }
     }
 }
 
@@ -61,7 +80,8 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
 /// `Unknown` or `Internal` then, and the outcome is not known.
 #[must_use]
 pub fn is_no_answer(status: &Status) -> bool {
-    matches!(status.code(), Code::Unknown | Code::Internal) && std::error::Error::source(status).is_some()
+    matches!(status.code(), Code::Unknown | Code::Internal)
+        && std::error::Error::source(status).is_some()
 }
 
 /// A refusal for people: reason, message, fields, what to do.
@@ -71,15 +91,24 @@ fn explain(status: &Status) -> String {
         return format!("{:?}: {}", status.code(), status.message());
     };
     let mut text = format!("{}: {}", info.reason, status.message());
-    for violation in details.bad_request().map(|bad| bad.field_violations.as_slice()).unwrap_or_default() {
-        text.push_str(&format!("\n  {}: {}", violation.field, violation.description));
+    for violation in details
+        .bad_request()
+        .map(|bad| bad.field_violations.as_slice())
+        .unwrap_or_default()
+    {
+        text.push_str(&format!(
+            "\n  {}: {}",
+            violation.field, violation.description
+        ));
     }
     let mut metadata: Vec<_> = info.metadata.iter().collect();
     metadata.sort();
     for (key, value) in metadata {
         text.push_str(&format!("\n  {key} = {value}"));
     }
-    if let Some(reason) = Reason::ALL.iter().find(|reason| reason.as_str() == info.reason)
+    if let Some(reason) = Reason::ALL
+        .iter()
+        .find(|reason| reason.as_str() == info.reason)
         && reason.meaning() != status.message()
     {
         text.push_str(&format!("\n{}", reason.meaning()));

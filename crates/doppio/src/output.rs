@@ -19,7 +19,11 @@ pub enum Format {
 
 impl Format {
     /// One JSON document, or what `show` makes of the message.
-    pub fn print<M: Message + Name>(self, message: &M, show: impl FnOnce(&M) -> String) -> Result<(), Failure> {
+    pub fn print<M: Message + Name>(
+        self,
+        message: &M,
+        show: impl FnOnce(&M) -> String,
+    ) -> Result<(), Failure> {
         match self {
             Self::Json => say(json::to_json(message)?),
             Self::People => say(show(message)),
@@ -38,9 +42,15 @@ pub fn say(line: impl std::fmt::Display) -> Result<(), Failure> {
 /// An amount for people: grouped, with the currency's decimals.
 #[must_use]
 pub fn money(money: Option<&Money>) -> String {
-    let Some(money) = money else { return String::new() };
+    let Some(money) = money else {
+        return String::new();
+    };
     let exponent = Currency::new(&money.currency_code).map_or(2, |currency| currency.exponent());
-    format!("{} {}", amount(money.amount_minor, exponent), money.currency_code)
+    format!(
+        "{} {}",
+        amount(money.amount_minor, exponent),
+        money.currency_code
+    )
 }
 
 /// Minor units, grouped by thousands, with `exponent` decimals.
@@ -57,14 +67,27 @@ pub fn amount(minor: i64, exponent: u8) -> String {
         }
         grouped.push(digit);
     }
-    if exponent == 0 { format!("{sign}{grouped}") } else { format!("{sign}{grouped}.{rest:0width$}", width = usize::from(exponent)) }
+    if exponent == 0 {
+        format!("{sign}{grouped}")
+    } else {
+        format!(
+            "{sign}{grouped}.{rest:0width$}",
+            width = usize::from(exponent)
+        )
+    }
 }
 
 /// The English name where there is one, else any.
 #[must_use]
 pub fn name(text: Option<&LocalizedText>) -> String {
-    let Some(text) = text else { return String::new() };
-    text.text.get("en").or_else(|| text.text.values().next()).cloned().unwrap_or_default()
+    let Some(text) = text else {
+        return String::new();
+    };
+    text.text
+        .get("en")
+        .or_else(|| text.text.values().next())
+        .cloned()
+        .unwrap_or_default()
 }
 
 /// A line for each figure that the projection computes otherwise than a Z report recorded it; empty when all is well.
@@ -72,9 +95,12 @@ pub fn name(text: Option<&LocalizedText>) -> String {
 pub fn differing(days: &[DifferingDay]) -> String {
     let lines = days.iter().flat_map(|day| {
         let of = format!("{} {} Z {}", day.store_id, day.business_date, day.z_number);
-        day.differences
-            .iter()
-            .map(move |row| format!("\nDIFFERENCE {of}, {}: recorded {}, projected {}", row.figure, row.recorded, row.projected))
+        day.differences.iter().map(move |row| {
+            format!(
+                "\nDIFFERENCE {of}, {}: recorded {}, projected {}",
+                row.figure, row.recorded, row.projected
+            )
+        })
     });
     lines.collect()
 }
@@ -83,7 +109,10 @@ pub fn differing(days: &[DifferingDay]) -> String {
 #[must_use]
 pub fn table(header: &[&str], rows: Vec<Vec<String>>, numbers_from: usize) -> Table {
     let mut table = Table::new();
-    table.load_style(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic).set_header(header);
+    table
+        .load_style(UTF8_FULL_CONDENSED)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_header(header);
     for row in rows {
         table.add_row(row.into_iter().map(Cell::new));
     }

@@ -55,7 +55,12 @@ pub fn listen_from(base: SocketAddr) -> Result<[SocketAddr; 4], Failure> {
     if base.port() != 0 {
         for (address, offset) in listen.iter_mut().zip(OFFSETS) {
             let port = base.port().checked_add(offset);
-            address.set_port(port.ok_or_else(|| Failure::new(ExitCode::Usage, "the base port is too high for four services"))?);
+            address.set_port(port.ok_or_else(|| {
+                Failure::new(
+                    ExitCode::Usage,
+                    "the base port is too high for four services",
+                )
+            })?);
         }
     }
     Ok(listen)
@@ -91,14 +96,34 @@ pub struct System {
 impl System {
     /// Opens the engines and starts the services.
     pub async fn start(plan: Plan) -> Result<Self, Failure> {
-        let Plan { log: location, read_model, member_db, index, catalog, listen, init_log, mut settings, clock, data } = plan;
+        let Plan {
+            log: location,
+            read_model,
+            member_db,
+            index,
+            catalog,
+            listen,
+            init_log,
+            mut settings,
+            clock,
+            data,
+        } = plan;
         let shutdown = Shutdown::new();
         let mut listeners = Vec::with_capacity(listen.len());
         for address in listen {
-            listeners.push(TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?);
+            listeners.push(
+                TcpListener::bind(address)
+                    .await
+                    .with_context(|| format!("cannot listen on {address}"))?,
+            );
         }
-        let [member_listener, ordering_listener, query_listener, projector_listener] =
-            <[TcpListener; 4]>::try_from(listeners).map_err(|_| Failure::new(ExitCode::Failed, "four sockets are needed"))?;
+        let [
+            member_listener,
+            ordering_listener,
+            query_listener,
+            projector_listener,
+        ] = <[TcpListener; 4]>::try_from(listeners)
+            .map_err(|_| Failure::new(ExitCode::Failed, "four sockets are needed"))?;
         let addresses = Addresses {
             member: member_listener.local_addr()?,
             ordering: ordering_listener.local_addr()?,
@@ -109,37 +134,84 @@ impl System {
         config.index.clone_from(&index);
         let projector = status_projector::Config::from_settings(&mut settings);
         settings.finish()?;
-        let (catalog, following) = catalog::open(catalog.or_else(|| config.catalog.clone()).as_deref())?;
+        let (catalog, following) =
+            catalog::open(catalog.or_else(|| config.catalog.clone()).as_deref())?;
         if init_log {
-            location.init().await.with_context(|| format!("the event log {location}"))?;
+            location
+                .init()
+                .await
+                .with_context(|| format!("the event log {location}"))?;
         }
-        let log = location.open().await.with_context(|| format!("the event log {location}"))?;
-        let index = CommandIndex::open(&index).await.with_context(|| format!("the command index {}", index.display()))?;
+        let log = location
+            .open()
+            .await
+            .with_context(|| format!("the event log {location}"))?;
+        let index = CommandIndex::open(&index)
+            .await
+            .with_context(|| format!("the command index {}", index.display()))?;
         let model = ReadModel::open(&read_model)?;
         // The projector does this too; done here, the query service finds its schema at once. A database that is down is waited for there.
         if let Err(error) = model.writer.migrate().await {
             tracing::warn!(%error, "the read model is not ready yet");
         }
-        let members = Members::open(&member_db).await.with_context(|| format!("the members' database {member_db}"))?;
+        let members = Members::open(&member_db)
+            .await
+            .with_context(|| format!("the members' database {member_db}"))?;
 
         let mut services = JoinSet::new();
-        let member_config = member::Config { listen: addresses.member, database: member_db, benefits: Benefits::default() };
+        let member_config = member::Config {
+            listen: addresses.member,
+            database: member_db,
+            benefits: Benefits::default(),
+        };
         let (soft, member_clock) = (shutdown.clone(), clock.clone());
-        services.spawn(async move { Ok(member::run(member_config, members, member_listener, soft, member_clock).await?) });
+        services.spawn(async move {
+            Ok(member::run(member_config, members, member_listener, soft, member_clock).await?)
+        });
         let (soft, log_handle, ordering_clock) = (shutdown.clone(), log.clone(), clock.clone());
         let following = tokio::spawn(following);
         services.spawn(async move {
-            let served = ordering::run(config, log_handle, index, catalog, ordering_listener, soft, ordering_clock).await;
+            let served = ordering::run(
+                config,
+                log_handle,
+                index,
+                catalog,
+                ordering_listener,
+                soft,
+                ordering_clock,
+            )
+            .await;
             following.abort();
             Ok(served?)
         });
-        let (soft, log_handle, writer, projector_clock) = (shutdown.clone(), log.clone(), model.writer.clone(), clock.clone());
+        let (soft, log_handle, writer, projector_clock) = (
+            shutdown.clone(),
+            log.clone(),
+            model.writer.clone(),
+            clock.clone(),
+        );
         services.spawn(async move {
-            Ok(status_projector::run(projector, log_handle, writer, projector_listener, soft, projector_clock).await?)
+            Ok(status_projector::run(
+                projector,
+                log_handle,
+                writer,
+                projector_listener,
+                soft,
+                projector_clock,
+            )
+            .await?)
         });
         let soft = shutdown.clone();
-        services.spawn(async move { Ok(query_api::run(model.reader, query_listener, soft, clock).await?) });
-        Ok(Self { addresses, log, shutdown, services, _data: data })
+        services.spawn(async move {
+            Ok(query_api::run(model.reader, query_listener, soft, clock).await?)
+        });
+        Ok(Self {
+            addresses,
+            log,
+            shutdown,
+            services,
+            _data: data,
+        })
     }
 
     /// Waits until one of the services ends by itself, which none should before a stop.
@@ -170,8 +242,12 @@ impl System {
     }
 }
 
-fn ordering_config(settings: &mut Settings, member: SocketAddr) -> Result<ordering::Config, Failure> {
-    let mut config = ordering::Config::from(settings).ok_or_else(|| Failure::new(ExitCode::Usage, "ordering.member_url is not legal"))?;
+fn ordering_config(
+    settings: &mut Settings,
+    member: SocketAddr,
+) -> Result<ordering::Config, Failure> {
+    let mut config = ordering::Config::from(settings)
+        .ok_or_else(|| Failure::new(ExitCode::Usage, "ordering.member_url is not legal"))?;
     config.member = runtime::channel::connect_lazy(&format!("http://{member}"))?;
     Ok(config)
 }

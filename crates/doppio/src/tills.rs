@@ -54,7 +54,16 @@ impl Tally {
 
 /// Registers members and returns their ids.
 pub async fn register_members(clients: &Clients, count: u32) -> Result<Vec<String>, Failure> {
-    let names = ["Kim Minseo", "Lee Doyun", "Park Jiwoo", "Choi Seojun", "Jung Haeun", "Kang Yuna", "Cho Eunwoo", "Yoon Sua"];
+    let names = [
+        "Kim Minseo",
+        "Lee Doyun",
+        "Park Jiwoo",
+        "Choi Seojun",
+        "Jung Haeun",
+        "Kang Yuna",
+        "Cho Eunwoo",
+        "Yoon Sua",
+    ];
     let mut members = Vec::new();
     let run: u32 = rand::rng().random_range(0..100_000);
     for index in 0..count {
@@ -65,7 +74,12 @@ pub async fn register_members(clients: &Clients, count: u32) -> Result<Vec<Strin
             tier: [Tier::Basic, Tier::Silver, Tier::Gold][index as usize % 3].into(),
             card_tokens: vec![format!("card-{}", Uuid::new_v4().simple())],
         };
-        let answer = clients.member.clone().register_member(call(request)).await?.into_inner();
+        let answer = clients
+            .member
+            .clone()
+            .register_member(call(request))
+            .await?
+            .into_inner();
         members.extend(answer.member.map(|member| member.member_id));
     }
     Ok(members)
@@ -90,32 +104,57 @@ impl Till {
         let began = tokio::time::Instant::now();
         let first = self.place(&request).await?;
         let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-        let Some(order) = first.order else { return Err(anyhow::anyhow!("an order was acknowledged without being shown").into()) };
+        let Some(order) = first.order else {
+            return Err(anyhow::anyhow!("an order was acknowledged without being shown").into());
+        };
         Tally::add(&self.tally.placed);
         if self.keep_acknowledged {
             self.tally.micros.lock().await.push(micros);
-            self.tally.acknowledged.lock().await.push((order.store_id.clone(), OrderId::parse(&order.order_id)?));
+            self.tally
+                .acknowledged
+                .lock()
+                .await
+                .push((order.store_id.clone(), OrderId::parse(&order.order_id)?));
         }
         let (retry, cancel) = {
             let mut random = rand::rng();
-            (random.random_bool(RETRY_SHARE), random.random_bool(CANCEL_SHARE))
+            (
+                random.random_bool(RETRY_SHARE),
+                random.random_bool(CANCEL_SHARE),
+            )
         };
         if retry {
             let again = self.place(&request).await?;
             Tally::add(&self.tally.retries);
             if again.order.as_ref() != Some(&order) || !again.replayed {
-                self.tally.wrong.lock().await.push(format!("order {}: a repeat got another answer than the first", order.order_id));
+                self.tally.wrong.lock().await.push(format!(
+                    "order {}: a repeat got another answer than the first",
+                    order.order_id
+                ));
             }
         }
-        let token = if cancel { self.cancel(&order).await? } else { self.make(&order).await? };
-        self.tally.tokens.lock().await.insert(order.store_id.clone(), token);
+        let token = if cancel {
+            self.cancel(&order).await?
+        } else {
+            self.make(&order).await?
+        };
+        self.tally
+            .tokens
+            .lock()
+            .await
+            .insert(order.store_id.clone(), token);
         Ok(())
     }
 
     async fn order(&self) -> Result<api::PlaceOrderRequest, Failure> {
         let (draft, cash, take_away) = {
             let mut random = rand::rng();
-            let for_sale: Vec<&api::MenuItem> = self.menu.items.iter().filter(|item| !item.sold_out).collect();
+            let for_sale: Vec<&api::MenuItem> = self
+                .menu
+                .items
+                .iter()
+                .filter(|item| !item.sold_out)
+                .collect();
             let lines = (0..random.random_range(1..=3))
                 .filter_map(|index| {
                     let item = for_sale.choose(&mut random)?;
@@ -125,14 +164,21 @@ impl Till {
                         sku: item.sku.clone(),
                         quantity: random.random_range(1..=2),
                         options: option
-                            .map(|option| api::DraftOption { option_id: option.option_id.clone(), quantity: 1 })
+                            .map(|option| api::DraftOption {
+                                option_id: option.option_id.clone(),
+                                quantity: 1,
+                            })
                             .into_iter()
                             .collect(),
                         ..api::DraftLine::default()
                     })
                 })
                 .collect();
-            let member = if random.random_bool(MEMBER_SHARE) { self.members.choose(&mut random).cloned() } else { None };
+            let member = if random.random_bool(MEMBER_SHARE) {
+                self.members.choose(&mut random).cloned()
+            } else {
+                None
+            };
             if member.is_some() {
                 Tally::add(&self.tally.members);
             }
@@ -149,10 +195,24 @@ impl Till {
             (draft, random.random_bool(CASH_SHARE), take_away)
         };
         let mut draft = draft;
-        draft.set_service_mode(if take_away { ServiceMode::TakeAway } else { ServiceMode::EatIn });
-        let quote =
-            self.clients.ordering.clone().quote_order(call(api::QuoteOrderRequest { draft: Some(draft.clone()) })).await?.into_inner();
-        let due = quote.priced.and_then(|priced| priced.amount_due).unwrap_or_default();
+        draft.set_service_mode(if take_away {
+            ServiceMode::TakeAway
+        } else {
+            ServiceMode::EatIn
+        });
+        let quote = self
+            .clients
+            .ordering
+            .clone()
+            .quote_order(call(api::QuoteOrderRequest {
+                draft: Some(draft.clone()),
+            }))
+            .await?
+            .into_inner();
+        let due = quote
+            .priced
+            .and_then(|priced| priced.amount_due)
+            .unwrap_or_default();
         Ok(api::PlaceOrderRequest {
             order_id: Uuid::now_v7().to_string(),
             draft: Some(draft),
@@ -164,10 +224,19 @@ impl Till {
         })
     }
 
-    async fn place(&self, request: &api::PlaceOrderRequest) -> Result<api::PlaceOrderResponse, Failure> {
+    async fn place(
+        &self,
+        request: &api::PlaceOrderRequest,
+    ) -> Result<api::PlaceOrderResponse, Failure> {
         let mut request = request.clone();
         for _ in 0..REPEATS {
-            match self.clients.ordering.clone().place_order(call(request.clone())).await {
+            match self
+                .clients
+                .ordering
+                .clone()
+                .place_order(call(request.clone()))
+                .await
+            {
                 Ok(answer) => return Ok(answer.into_inner()),
                 // The price the till was quoted is not the one it gets: the member service answered only once. The till asks for the rest.
                 Err(status) if is_price_mismatch(&status) => {
@@ -184,10 +253,26 @@ impl Till {
     }
 
     async fn requote(&self, request: &api::PlaceOrderRequest) -> Result<Vec<api::Tender>, Failure> {
-        let cash = request.tenders.first().is_some_and(|tender| tender.kind() == TenderKind::Cash);
-        let quote =
-            self.clients.ordering.clone().quote_order(call(api::QuoteOrderRequest { draft: request.draft.clone() })).await?.into_inner();
-        Ok(tenders(&quote.priced.and_then(|priced| priced.amount_due).unwrap_or_default(), cash))
+        let cash = request
+            .tenders
+            .first()
+            .is_some_and(|tender| tender.kind() == TenderKind::Cash);
+        let quote = self
+            .clients
+            .ordering
+            .clone()
+            .quote_order(call(api::QuoteOrderRequest {
+                draft: request.draft.clone(),
+            }))
+            .await?
+            .into_inner();
+        Ok(tenders(
+            &quote
+                .priced
+                .and_then(|priced| priced.amount_due)
+                .unwrap_or_default(),
+            cash,
+        ))
     }
 
     async fn cancel(&self, order: &api::Order) -> Result<String, Failure> {
@@ -275,27 +360,46 @@ fn is_worth_repeating(status: &Status) -> bool {
     is_no_answer(status)
         || matches!(
             status.code(),
-            Code::Unavailable | Code::ResourceExhausted | Code::Aborted | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown
+            Code::Unavailable
+                | Code::ResourceExhausted
+                | Code::Aborted
+                | Code::DeadlineExceeded
+                | Code::Cancelled
+                | Code::Unknown
         )
 }
 
 fn is_price_mismatch(status: &Status) -> bool {
     use tonic_types::StatusExt as _;
-    status.get_details_error_info().is_some_and(|info| info.reason == contract::Reason::TendersDoNotSum.as_str())
+    status
+        .get_details_error_info()
+        .is_some_and(|info| info.reason == contract::Reason::TendersDoNotSum.as_str())
 }
 
 fn tenders(due: &Money, cash: bool) -> Vec<api::Tender> {
     if due.amount_minor == 0 {
         return Vec::new();
     }
-    let mut tender = api::Tender { tender_id: "t1".into(), amount: Some(due.clone()), ..api::Tender::default() };
+    let mut tender = api::Tender {
+        tender_id: "t1".into(),
+        amount: Some(due.clone()),
+        ..api::Tender::default()
+    };
     if cash {
         // Customers pay with notes.
         let note = 10_000;
-        let tendered = due.amount_minor.div_euclid(note) * note + if due.amount_minor % note == 0 { 0 } else { note };
+        let tendered = due.amount_minor.div_euclid(note) * note
+            + if due.amount_minor % note == 0 {
+                0
+            } else {
+                note
+            };
         tender.set_kind(TenderKind::Cash);
         tender.amount = None;
-        tender.tendered = Some(Money { amount_minor: tendered, ..due.clone() });
+        tender.tendered = Some(Money {
+            amount_minor: tendered,
+            ..due.clone()
+        });
     } else {
         tender.set_kind(TenderKind::Card);
         tender.scheme = "visa".into();

@@ -7,7 +7,9 @@ use crate::record::{MAX_RECORD_BYTES, Record, RecordHash, Revision};
 pub(crate) fn admit(record: &Record, expectation: &Expectation) -> Result<(), LogError> {
     let size = record.bytes().len();
     if size > MAX_RECORD_BYTES {
-        return Err(LogError::Unusable(format!("a record holds at most {MAX_RECORD_BYTES} bytes, this one has {size}")));
+        return Err(LogError::Unusable(format!(
+            "a record holds at most {MAX_RECORD_BYTES} bytes, this one has {size}"
+        )));
     }
     let (last, hash) = match expectation {
         Expectation::Empty => (Revision::NONE, RecordHash::NONE),

@@ -42,12 +42,17 @@ pub enum Link {
 #[must_use]
 pub fn check_link(before: Option<&ChainState>, record: &Record) -> Link {
     let header = record.header();
-    let (last, last_hash) = before.map_or((Revision::NONE, RecordHash::NONE), |state| (state.revision, state.hash));
+    let (last, last_hash) = before.map_or((Revision::NONE, RecordHash::NONE), |state| {
+        (state.revision, state.hash)
+    });
     if header.revision <= last {
         return Link::Orphan;
     }
     if header.revision != last.next() {
-        return Link::Broken(format!("revision {} follows revision {last}", header.revision));
+        return Link::Broken(format!(
+            "revision {} follows revision {last}",
+            header.revision
+        ));
     }
     if header.previous_hash != last_hash {
         return Link::Broken(format!(
@@ -63,11 +68,16 @@ pub fn check_link(before: Option<&ChainState>, record: &Record) -> Link {
             ));
         }
         if header.recorded_at.as_microsecond() < state.recorded_at_us {
-            return Link::Broken(format!("revision {} was recorded before the record before it", header.revision));
+            return Link::Broken(format!(
+                "revision {} was recorded before the record before it",
+                header.revision
+            ));
         }
     }
     if header.min_reader > READER_VERSION {
-        return Link::UpgradeRequired { min_reader: header.min_reader };
+        return Link::UpgradeRequired {
+            min_reader: header.min_reader,
+        };
     }
     Link::Next
 }

@@ -17,7 +17,10 @@ use uuid::Uuid;
 
 use crate::chain::ChainState;
 use crate::error::LogError;
-use crate::log::{Appended, Checkpoint, Delivered, EventLog, Expectation, LogEpoch, Outcome, StreamIndex, Subscription, Tip};
+use crate::log::{
+    Appended, Checkpoint, Delivered, EventLog, Expectation, LogEpoch, Outcome, StreamIndex,
+    Subscription, Tip,
+};
 use crate::record::{Header, LedgerName, Record, RecordHash, Revision};
 
 pub use appends::*;
@@ -130,7 +133,9 @@ fn after(name: &LedgerName, chain: Option<&ChainState>, payload: &str) -> Result
         ledger: name.clone(),
         revision: chain.map_or(Revision::NONE, |chain| chain.revision).next(),
         previous_hash: chain.map_or(RecordHash::NONE, |chain| chain.hash),
-        recorded_at: chain.map_or(Ok(started), |chain| Timestamp::from_microsecond(chain.recorded_at_us + 1))?,
+        recorded_at: chain.map_or(Ok(started), |chain| {
+            Timestamp::from_microsecond(chain.recorded_at_us + 1)
+        })?,
         fold_from: Revision(1),
     };
     Ok(Record::seal(header, payload.as_bytes())?)
@@ -140,12 +145,18 @@ fn on(tip: Option<&Tip>) -> Expectation {
     tip.map_or(Expectation::Empty, |tip| Expectation::Tip(*tip))
 }
 
-async fn append(log: &dyn EventLog, record: &Record, tip: Option<&Tip>) -> Result<Outcome, Failure> {
+async fn append(
+    log: &dyn EventLog,
+    record: &Record,
+    tip: Option<&Tip>,
+) -> Result<Outcome, Failure> {
     // A restarted cluster may be without a leader for a while; then nothing was sent.
     let limit = soon();
     loop {
         match log.append(record, &on(tip), limit).await {
-            Err(LogError::Unavailable(_)) if Instant::now() < limit => tokio::time::sleep(Duration::from_millis(50)).await,
+            Err(LogError::Unavailable(_)) if Instant::now() < limit => {
+                tokio::time::sleep(Duration::from_millis(50)).await
+            }
             other => return Ok(other?),
         }
     }
@@ -159,7 +170,12 @@ fn stored(outcome: Outcome) -> Result<Tip, Failure> {
 }
 
 /// Appends `count` records, which no other call appends, to the end of a ledger.
-async fn grow(log: &dyn EventLog, name: &LedgerName, mut tip: Option<Tip>, count: usize) -> Result<(Vec<Record>, Tip), Failure> {
+async fn grow(
+    log: &dyn EventLog,
+    name: &LedgerName,
+    mut tip: Option<Tip>,
+    count: usize,
+) -> Result<(Vec<Record>, Tip), Failure> {
     let mut records = Vec::new();
     for number in 0..count {
         let record = following(name, tip.as_ref(), &format!("{number} {}", Uuid::new_v4()))?;
@@ -182,14 +198,22 @@ async fn read_all(log: &dyn EventLog, name: &LedgerName) -> Result<Vec<Record>, 
 }
 
 /// The next `count` records of a subscription.
-async fn take(subscription: &mut Box<dyn Subscription>, count: usize) -> Result<Vec<Delivered>, Failure> {
+async fn take(
+    subscription: &mut Box<dyn Subscription>,
+    count: usize,
+) -> Result<Vec<Delivered>, Failure> {
     let limit = soon();
     let mut delivered = Vec::new();
     while delivered.len() < count {
         if Instant::now() >= limit {
-            return Err(format!("only {} of {count} records were delivered", delivered.len()).into());
+            return Err(
+                format!("only {} of {count} records were delivered", delivered.len()).into(),
+            );
         }
-        match subscription.next(count - delivered.len(), Duration::from_secs(1)).await {
+        match subscription
+            .next(count - delivered.len(), Duration::from_secs(1))
+            .await
+        {
             Ok(batch) => delivered.extend(batch),
             Err(LogError::Unavailable(_)) => {}
             Err(error) => return Err(error.into()),
@@ -198,18 +222,28 @@ async fn take(subscription: &mut Box<dyn Subscription>, count: usize) -> Result<
     Ok(delivered)
 }
 
-async fn subscribe(log: &dyn EventLog, stream: StreamIndex, after: Option<&Checkpoint>) -> Result<Box<dyn Subscription>, LogError> {
+async fn subscribe(
+    log: &dyn EventLog,
+    stream: StreamIndex,
+    after: Option<&Checkpoint>,
+) -> Result<Box<dyn Subscription>, LogError> {
     let limit = soon();
     loop {
         match log.subscribe(stream, after).await {
-            Err(LogError::Unavailable(_)) if Instant::now() < limit => tokio::time::sleep(Duration::from_millis(50)).await,
+            Err(LogError::Unavailable(_)) if Instant::now() < limit => {
+                tokio::time::sleep(Duration::from_millis(50)).await
+            }
             other => return other,
         }
     }
 }
 
 fn checkpoint(log: &dyn EventLog, delivered: &Delivered) -> Checkpoint {
-    Checkpoint { epoch: log.epoch(), position: delivered.position, hash: delivered.hash }
+    Checkpoint {
+        epoch: log.epoch(),
+        position: delivered.position,
+        hash: delivered.hash,
+    }
 }
 
 fn hashes(delivered: &[Delivered]) -> Vec<RecordHash> {

@@ -13,7 +13,18 @@ pub enum LogError {
     #[error("the event log cannot be used: {0}")]
     Unusable(String),
     #[error("ledger {ledger} is broken at revision {revision}: {detail}")]
-    Broken { ledger: LedgerName, revision: Revision, detail: String },
-    #[error("ledger {ledger} needs reader version {min_reader} from revision {revision} on, this build is {}", crate::READER_VERSION)]
-    UpgradeRequired { ledger: LedgerName, revision: Revision, min_reader: u16 },
+    Broken {
+        ledger: LedgerName,
+        revision: Revision,
+        detail: String,
+    },
+    #[error(
+        "ledger {ledger} needs reader version {min_reader} from revision {revision} on, this build is {}",
+        crate::READER_VERSION
+    )]
+    UpgradeRequired {
+        ledger: LedgerName,
+        revision: Revision,
+        min_reader: u16,
+    },
 }

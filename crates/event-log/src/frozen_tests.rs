@@ -5,7 +5,9 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 use uuid::Uuid;
 
-use crate::{ChainState, Header, LedgerName, Link, Record, RecordHash, Revision, check_link, partition_of};
+use crate::{
+    ChainState, Header, LedgerName, Link, Record, RecordHash, Revision, check_link, partition_of,
+};
 
 fn header(revision: u64) -> Header {
     Header {
@@ -42,26 +44,55 @@ fn the_layout_is_frozen() {
 #[test]
 fn partitions_are_frozen() {
     let partition = |name: &str| partition_of(&LedgerName::new(name).unwrap());
-    assert_eq!([partition("store-1"), partition("store-2"), partition("a")], [55, 37, 10]);
+    assert_eq!(
+        [partition("store-1"), partition("store-2"), partition("a")],
+        [55, 37, 10]
+    );
 }
 
 #[test]
 fn links_are_told_apart() {
-    let first = Record::seal(Header { revision: Revision(1), previous_hash: RecordHash::NONE, ..header(1) }, b"1").unwrap();
+    let first = Record::seal(
+        Header {
+            revision: Revision(1),
+            previous_hash: RecordHash::NONE,
+            ..header(1)
+        },
+        b"1",
+    )
+    .unwrap();
     let state = ChainState::after(&first);
     let second = |change: fn(&mut Header)| {
-        let mut header = Header { previous_hash: first.hash(), ..header(2) };
+        let mut header = Header {
+            previous_hash: first.hash(),
+            ..header(2)
+        };
         change(&mut header);
         check_link(Some(&state), &Record::seal(header, b"2").unwrap())
     };
     assert_eq!(check_link(None, &first), Link::Next);
     assert_eq!(check_link(Some(&state), &first), Link::Orphan);
     assert_eq!(second(|_| {}), Link::Next);
-    assert_eq!(second(|header| header.min_reader = 9), Link::UpgradeRequired { min_reader: 9 });
-    assert!(matches!(second(|header| header.revision = Revision(3)), Link::Broken(_)));
-    assert!(matches!(second(|header| header.previous_hash = RecordHash([1; 32])), Link::Broken(_)));
-    assert!(matches!(second(|header| header.ledger_id = Uuid::nil()), Link::Broken(_)));
-    assert!(matches!(second(|header| header.recorded_at = Timestamp::UNIX_EPOCH), Link::Broken(_)));
+    assert_eq!(
+        second(|header| header.min_reader = 9),
+        Link::UpgradeRequired { min_reader: 9 }
+    );
+    assert!(matches!(
+        second(|header| header.revision = Revision(3)),
+        Link::Broken(_)
+    ));
+    assert!(matches!(
+        second(|header| header.previous_hash = RecordHash([1; 32])),
+        Link::Broken(_)
+    ));
+    assert!(matches!(
+        second(|header| header.ledger_id = Uuid::nil()),
+        Link::Broken(_)
+    ));
+    assert!(matches!(
+        second(|header| header.recorded_at = Timestamp::UNIX_EPOCH),
+        Link::Broken(_)
+    ));
 }
 
 proptest! {

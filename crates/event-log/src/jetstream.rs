@@ -24,7 +24,10 @@ use crate::admission::admit;
 use crate::chain::ChainState;
 use crate::error::LogError;
 use crate::info::{LogInfo, StreamSummary};
-use crate::log::{Checkpoint, EventLog, Expectation, LogEpoch, Outcome, Position, StreamHead, StreamIndex, Subscription, Tip};
+use crate::log::{
+    Checkpoint, EventLog, Expectation, LogEpoch, Outcome, Position, StreamHead, StreamIndex,
+    Subscription, Tip,
+};
 use crate::partition::partition_of;
 use crate::record::{LedgerName, Record, Revision};
 use connection::Connection;
@@ -51,7 +54,13 @@ impl JetStreamConfig {
     /// One stream `ORDERS-0` with one copy.
     #[must_use]
     pub fn new(servers: Vec<String>) -> Self {
-        Self { servers, credentials: None, prefix: "ORDERS".to_owned(), streams: 1, replicas: 1 }
+        Self {
+            servers,
+            credentials: None,
+            prefix: "ORDERS".to_owned(),
+            streams: 1,
+            replicas: 1,
+        }
     }
 }
 
@@ -83,7 +92,15 @@ impl JetStreamLog {
         let writer = Connection::open(config, "doppio event log, appends").await?;
         let (layout, epoch) = setup::open(&writer, config).await?;
         let reader = Connection::open(config, "doppio event log, reads").await?;
-        Ok(Self { shared: Arc::new(Shared { layout, epoch, writer, reader, places: locate::Places::default() }) })
+        Ok(Self {
+            shared: Arc::new(Shared {
+                layout,
+                epoch,
+                writer,
+                reader,
+                places: locate::Places::default(),
+            }),
+        })
     }
 
     /// Takes up streams that were restored from a backup: raises the epoch, so that every checkpoint and token of before is refused.
@@ -94,7 +111,11 @@ impl JetStreamLog {
     pub async fn info(&self) -> Result<LogInfo, LogError> {
         let mut streams = Vec::new();
         for index in (0..self.streams()).map(StreamIndex) {
-            let info = self.shared.reader.stream_info(&self.shared.layout.stream_name(index)).await?;
+            let info = self
+                .shared
+                .reader
+                .stream_info(&self.shared.layout.stream_name(index))
+                .await?;
             streams.push(StreamSummary {
                 index,
                 name: info.config.name.clone(),
@@ -104,7 +125,10 @@ impl JetStreamLog {
                 head: connection::head_of(&info),
             });
         }
-        Ok(LogInfo { epoch: self.shared.epoch, streams })
+        Ok(LogInfo {
+            epoch: self.shared.epoch,
+            streams,
+        })
     }
 
     /// The subject that holds a ledger.
@@ -117,18 +141,27 @@ impl JetStreamLog {
         if stream.0 < self.streams() {
             return Ok(());
         }
-        Err(LogError::Unusable(format!("the log has {} streams, counted from 0; there is no stream {}", self.streams(), stream.0)))
+        Err(LogError::Unusable(format!(
+            "the log has {} streams, counted from 0; there is no stream {}",
+            self.streams(),
+            stream.0
+        )))
     }
 }
 
 impl Shared {
     fn stream_name_of(&self, ledger: &LedgerName) -> String {
-        self.layout.stream_name(self.layout.stream_of(partition_of(ledger)))
+        self.layout
+            .stream_name(self.layout.stream_of(partition_of(ledger)))
     }
 }
 
 fn tip_of(record: &Record, sequence: u64) -> Tip {
-    Tip { chain: ChainState::after(record), fold_from: record.header().fold_from, position: Position(sequence) }
+    Tip {
+        chain: ChainState::after(record),
+        fold_from: record.header().fold_from,
+        position: Position(sequence),
+    }
 }
 
 #[async_trait::async_trait]
@@ -145,27 +178,48 @@ impl EventLog for JetStreamLog {
         self.shared.layout.stream_of(partition_of(ledger))
     }
 
-    async fn append(&self, record: &Record, expectation: &Expectation, deadline: Instant) -> Result<Outcome, LogError> {
+    async fn append(
+        &self,
+        record: &Record,
+        expectation: &Expectation,
+        deadline: Instant,
+    ) -> Result<Outcome, LogError> {
         admit(record, expectation)?;
-        append::Append::new(&self.shared, record, expectation).run(deadline).await
+        append::Append::new(&self.shared, record, expectation)
+            .run(deadline)
+            .await
     }
 
     async fn tip(&self, ledger: &LedgerName) -> Result<Option<Tip>, LogError> {
         reader::tip(&self.shared, ledger).await
     }
 
-    async fn read(&self, ledger: &LedgerName, after: Option<&ChainState>, max: usize) -> Result<Vec<Record>, LogError> {
+    async fn read(
+        &self,
+        ledger: &LedgerName,
+        after: Option<&ChainState>,
+        max: usize,
+    ) -> Result<Vec<Record>, LogError> {
         reader::read(&self.shared, ledger, after, max).await
     }
 
-    async fn read_one(&self, ledger: &LedgerName, revision: Revision) -> Result<Option<Record>, LogError> {
+    async fn read_one(
+        &self,
+        ledger: &LedgerName,
+        revision: Revision,
+    ) -> Result<Option<Record>, LogError> {
         reader::read_one(&self.shared, ledger, revision).await
     }
 
     async fn ledgers(&self) -> Result<Vec<LedgerName>, LogError> {
         let mut ledgers = Vec::new();
         for index in (0..self.streams()).map(StreamIndex) {
-            ledgers.extend(self.shared.reader.ledgers(&self.shared.layout.stream_name(index)).await?);
+            ledgers.extend(
+                self.shared
+                    .reader
+                    .ledgers(&self.shared.layout.stream_name(index))
+                    .await?,
+            );
         }
         ledgers.sort_unstable();
         Ok(ledgers)
@@ -173,23 +227,38 @@ impl EventLog for JetStreamLog {
 
     async fn head(&self, stream: StreamIndex) -> Result<StreamHead, LogError> {
         self.check_index(stream)?;
-        let info = self.shared.reader.stream_info(&self.shared.layout.stream_name(stream)).await?;
+        let info = self
+            .shared
+            .reader
+            .stream_info(&self.shared.layout.stream_name(stream))
+            .await?;
         Ok(connection::head_of(&info))
     }
 
-    async fn subscribe(&self, stream: StreamIndex, after: Option<&Checkpoint>) -> Result<Box<dyn Subscription>, LogError> {
+    async fn subscribe(
+        &self,
+        stream: StreamIndex,
+        after: Option<&Checkpoint>,
+    ) -> Result<Box<dyn Subscription>, LogError> {
         self.check_index(stream)?;
-        let subscription = subscription::JetStreamSubscription::start(self.shared.clone(), stream, after).await?;
+        let subscription =
+            subscription::JetStreamSubscription::start(self.shared.clone(), stream, after).await?;
         Ok(Box::new(subscription))
     }
 
     async fn server_time(&self) -> Result<Timestamp, LogError> {
-        self.shared.reader.server_time(&self.shared.layout.stream_name(StreamIndex(0))).await
+        self.shared
+            .reader
+            .server_time(&self.shared.layout.stream_name(StreamIndex(0)))
+            .await
     }
 
     async fn ping(&self) -> Result<(), LogError> {
         for index in (0..self.streams()).map(StreamIndex) {
-            self.shared.writer.stream_info(&self.shared.layout.stream_name(index)).await?;
+            self.shared
+                .writer
+                .stream_info(&self.shared.layout.stream_name(index))
+                .await?;
         }
         Ok(())
     }

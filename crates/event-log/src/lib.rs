@@ -24,10 +24,11 @@ pub use error::LogError;
 pub use info::{LogInfo, StreamSummary};
 pub use location::{LocationError, LogLocation};
 pub use log::{
-    Appended, Checkpoint, Delivered, EventLog, Expectation, LogEpoch, Outcome, Position, StreamHead, StreamIndex, Subscription, Tip,
+    Appended, Checkpoint, Delivered, EventLog, Expectation, LogEpoch, Outcome, Position,
+    StreamHead, StreamIndex, Subscription, Tip,
 };
 pub use partition::{PARTITIONS, partition_of};
 pub use record::{
-    CorruptRecord, Header, LedgerName, MAX_PAYLOAD_BYTES, MAX_RECORD_BYTES, NameError, READER_VERSION, Record, RecordHash, Revision,
-    SealError,
+    CorruptRecord, Header, LedgerName, MAX_PAYLOAD_BYTES, MAX_RECORD_BYTES, NameError,
+    READER_VERSION, Record, RecordHash, Revision, SealError,
 };

@@ -23,7 +23,11 @@ impl LogLocation {
     pub fn parse(text: &str) -> Result<Self, LocationError> {
         if let Some(path) = text.strip_prefix("sqlite:") {
             let path = path.strip_prefix("//").unwrap_or(path);
-            return if path.is_empty() { Err(LocationError) } else { Ok(Self::Sqlite(PathBuf::from(path))) };
+            return if path.is_empty() {
+                Err(LocationError)
+            } else {
+                Ok(Self::Sqlite(PathBuf::from(path)))
+            };
         }
         let mut scheme = None;
         let mut servers = Vec::new();
@@ -31,8 +35,13 @@ impl LogLocation {
             if let Some((own, _)) = server.split_once("://") {
                 scheme = Some(own.to_owned());
             }
-            match (scheme.as_deref(), server.split_once("://").map_or(server, |(_, host)| host)) {
-                (Some(scheme @ ("nats" | "tls")), host) if !host.is_empty() => servers.push(format!("{scheme}://{host}")),
+            match (
+                scheme.as_deref(),
+                server.split_once("://").map_or(server, |(_, host)| host),
+            ) {
+                (Some(scheme @ ("nats" | "tls")), host) if !host.is_empty() => {
+                    servers.push(format!("{scheme}://{host}"))
+                }
                 _ => return Err(LocationError),
             }
         }
@@ -41,8 +50,13 @@ impl LogLocation {
 
     /// Reads where the log is from settings, by key: `log`, `log_credentials`, `log_prefix`, `log_streams`, `log_replicas`. What is
     /// wrong comes back with its key.
-    pub fn from_settings(mut setting: impl FnMut(&str) -> Option<String>) -> Result<Self, (&'static str, String)> {
-        let text = setting("log").ok_or(("log", "is needed: nats://host:port[,host:port…], or sqlite:PATH".to_owned()))?;
+    pub fn from_settings(
+        mut setting: impl FnMut(&str) -> Option<String>,
+    ) -> Result<Self, (&'static str, String)> {
+        let text = setting("log").ok_or((
+            "log",
+            "is needed: nats://host:port[,host:port…], or sqlite:PATH".to_owned(),
+        ))?;
         let mut location = Self::parse(&text).map_err(|error| ("log", error.to_string()))?;
         if let Self::JetStream(config) = &mut location {
             config.credentials = setting("log_credentials").map(PathBuf::from);
@@ -50,10 +64,14 @@ impl LogLocation {
                 config.prefix = prefix;
             }
             if let Some(streams) = setting("log_streams") {
-                config.streams = streams.parse().map_err(|_| ("log_streams", "must be 1 to 64".to_owned()))?;
+                config.streams = streams
+                    .parse()
+                    .map_err(|_| ("log_streams", "must be 1 to 64".to_owned()))?;
             }
             if let Some(replicas) = setting("log_replicas") {
-                config.replicas = replicas.parse().map_err(|_| ("log_replicas", "must be 1, 3 or 5".to_owned()))?;
+                config.replicas = replicas
+                    .parse()
+                    .map_err(|_| ("log_replicas", "must be 1, 3 or 5".to_owned()))?;
             }
         }
         Ok(location)
@@ -102,8 +120,15 @@ impl fmt::Display for LogLocation {
         match self {
             Self::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
             Self::JetStream(config) => {
-                let hosts: Vec<&str> =
-                    config.servers.iter().map(|server| server.rsplit_once(['@', '/']).map_or(server.as_str(), |(_, host)| host)).collect();
+                let hosts: Vec<&str> = config
+                    .servers
+                    .iter()
+                    .map(|server| {
+                        server
+                            .rsplit_once(['@', '/'])
+                            .map_or(server.as_str(), |(_, host)| host)
+                    })
+                    .collect();
                 write!(f, "nats://{}", hosts.join(","))
             }
         }
@@ -118,13 +143,35 @@ mod tests {
     fn locations_are_read_and_anything_else_is_refused() {
         for (text, shown) in [
             ("sqlite:a/b.db", "sqlite:a/b.db"),
-            ("nats://till:secret@one:4222,two:4222", "nats://one:4222,two:4222"),
-            ("nats://one:4222,nats://two:4222", "nats://one:4222,nats://two:4222".replace(",nats://", ",").as_str()),
+            (
+                "nats://till:secret@one:4222,two:4222",
+                "nats://one:4222,two:4222",
+            ),
+            (
+                "nats://one:4222,nats://two:4222",
+                "nats://one:4222,nats://two:4222"
+                    .replace(",nats://", ",")
+                    .as_str(),
+            ),
         ] {
-            assert_eq!(LogLocation::parse(text).map(|location| location.to_string()), Ok(shown.to_owned()));
+            assert_eq!(
+                LogLocation::parse(text).map(|location| location.to_string()),
+                Ok(shown.to_owned())
+            );
         }
-        for text in ["", "sqlite:", "one:4222", "postgres://one/two", "nats://", "nats://one,,two"] {
-            assert_eq!(LogLocation::parse(text).err(), Some(LocationError), "{text}");
+        for text in [
+            "",
+            "sqlite:",
+            "one:4222",
+            "postgres://one/two",
+            "nats://",
+            "nats://one,,two",
+        ] {
+            assert_eq!(
+                LogLocation::parse(text).err(),
+                Some(LocationError),
+                "{text}"
+            );
         }
     }
 }

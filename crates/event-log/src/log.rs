@@ -129,17 +129,31 @@ pub trait EventLog: Send + Sync + 'static {
 
     /// Appends `record` if the ledger ends as expected. Sends again by itself until `deadline`; then [`Outcome::Unknown`].
     /// `Err` only when nothing was sent: the log cannot be reached at all, has changed or is unusable.
-    async fn append(&self, record: &Record, expectation: &Expectation, deadline: Instant) -> Result<Outcome, LogError>;
+    async fn append(
+        &self,
+        record: &Record,
+        expectation: &Expectation,
+        deadline: Instant,
+    ) -> Result<Outcome, LogError>;
 
     /// The ledger's last record as its leader knows it, `None` for a ledger without any. Checks nothing before it.
     async fn tip(&self, ledger: &LedgerName) -> Result<Option<Tip>, LogError>;
 
     /// Up to `max` records of a ledger from revision `after.revision + 1` on (from 1 when `None`), in order and chain-checked.
     /// An empty answer: there are none yet.
-    async fn read(&self, ledger: &LedgerName, after: Option<&ChainState>, max: usize) -> Result<Vec<Record>, LogError>;
+    async fn read(
+        &self,
+        ledger: &LedgerName,
+        after: Option<&ChainState>,
+        max: usize,
+    ) -> Result<Vec<Record>, LogError>;
 
     /// The one record at `revision`, `None` when the ledger is shorter. Its place in the chain is not checked.
-    async fn read_one(&self, ledger: &LedgerName, revision: Revision) -> Result<Option<Record>, LogError>;
+    async fn read_one(
+        &self,
+        ledger: &LedgerName,
+        revision: Revision,
+    ) -> Result<Option<Record>, LogError>;
 
     /// Every ledger that has a record, by name.
     async fn ledgers(&self) -> Result<Vec<LedgerName>, LogError>;
@@ -149,7 +163,11 @@ pub trait EventLog: Send + Sync + 'static {
 
     /// Subscribes to a stream after a checkpoint (from its beginning when `None`). The record at the checkpoint must exist with the
     /// checkpoint's hash and the epoch must be this log's: otherwise [`LogError::Changed`].
-    async fn subscribe(&self, stream: StreamIndex, after: Option<&Checkpoint>) -> Result<Box<dyn Subscription>, LogError>;
+    async fn subscribe(
+        &self,
+        stream: StreamIndex,
+        after: Option<&Checkpoint>,
+    ) -> Result<Box<dyn Subscription>, LogError>;
 
     /// The clock of the log's server: a second opinion on what time it is. Embedded, it is this machine's.
     async fn server_time(&self) -> Result<Timestamp, LogError>;

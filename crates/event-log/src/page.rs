@@ -18,7 +18,14 @@ pub(crate) struct Page<'a> {
 
 impl<'a> Page<'a> {
     pub(crate) fn new(ledger: &'a LedgerName, after: Option<&ChainState>, max: usize) -> Self {
-        Self { ledger, max, last: after.copied(), before: None, records: Vec::new(), stopped: None }
+        Self {
+            ledger,
+            max,
+            last: after.copied(),
+            before: None,
+            records: Vec::new(),
+            stopped: None,
+        }
     }
 
     /// A page whose bytes begin at or before the record that it is to be read after.
@@ -39,7 +46,9 @@ impl<'a> Page<'a> {
 
     /// The revision that has to come next.
     fn next_revision(&self) -> Revision {
-        self.last.map_or(Revision::NONE, |state| state.revision).next()
+        self.last
+            .map_or(Revision::NONE, |state| state.revision)
+            .next()
     }
 
     pub(crate) fn last(&self) -> Option<&ChainState> {
@@ -51,7 +60,11 @@ impl<'a> Page<'a> {
             return;
         }
         let revision = self.next_revision();
-        let broken = |detail: String| LogError::Broken { ledger: self.ledger.clone(), revision, detail };
+        let broken = |detail: String| LogError::Broken {
+            ledger: self.ledger.clone(),
+            revision,
+            detail,
+        };
         let record = match Record::parse(bytes) {
             Ok(record) => record,
             Err(corrupt) => {
@@ -61,7 +74,10 @@ impl<'a> Page<'a> {
         };
         let link = check_link(self.last.as_ref(), &record);
         if matches!(link, Link::Next) && record.header().ledger != *self.ledger {
-            self.stopped = Some(broken(format!("the record belongs to ledger {}", record.header().ledger)));
+            self.stopped = Some(broken(format!(
+                "the record belongs to ledger {}",
+                record.header().ledger
+            )));
             return;
         }
         match link {
@@ -77,7 +93,11 @@ impl<'a> Page<'a> {
                 tracing::warn!(ledger = %self.ledger, revision = %record.revision(), hash = %record.hash(), "skipped an orphan record");
             }
             Link::UpgradeRequired { min_reader } => {
-                self.stopped = Some(LogError::UpgradeRequired { ledger: self.ledger.clone(), revision, min_reader });
+                self.stopped = Some(LogError::UpgradeRequired {
+                    ledger: self.ledger.clone(),
+                    revision,
+                    min_reader,
+                });
             }
             Link::Broken(detail) => self.stopped = Some(broken(detail)),
         }

@@ -168,14 +168,26 @@ impl Record {
         let bytes = bytes.freeze();
         let hash = RecordHash::of(&bytes);
         // What is read back has whole microseconds; what was sealed must be equal to it.
-        let recorded_at = Timestamp::from_microsecond(header.recorded_at.as_microsecond()).unwrap_or(header.recorded_at);
-        Ok(Self { header: Header { recorded_at, ..header }, bytes, payload_at, hash })
+        let recorded_at = Timestamp::from_microsecond(header.recorded_at.as_microsecond())
+            .unwrap_or(header.recorded_at);
+        Ok(Self {
+            header: Header {
+                recorded_at,
+                ..header
+            },
+            bytes,
+            payload_at,
+            hash,
+        })
     }
 
     /// Reads a stored record. Checks its form only; [`crate::check_link`] checks its place in the ledger.
     pub fn parse(bytes: Bytes) -> Result<Self, CorruptRecord> {
         let hash = RecordHash::of(&bytes);
-        let mut reader = Reader { bytes: &bytes, at: 0 };
+        let mut reader = Reader {
+            bytes: &bytes,
+            at: 0,
+        };
         if reader.take::<4>()? != MAGIC {
             return Err(CorruptRecord::NotARecord);
         }
@@ -192,14 +204,29 @@ impl Record {
         let fold_from = Revision(u64::from_be_bytes(reader.take()?));
         let [length] = reader.take::<1>()?;
         let name = reader.slice(usize::from(length))?;
-        let name = std::str::from_utf8(name).map_err(|_| CorruptRecord::Malformed("the ledger's name is not text"))?;
-        let ledger = LedgerName::new(name).map_err(|_| CorruptRecord::Malformed("the ledger's name is not legal"))?;
+        let name = std::str::from_utf8(name)
+            .map_err(|_| CorruptRecord::Malformed("the ledger's name is not text"))?;
+        let ledger = LedgerName::new(name)
+            .map_err(|_| CorruptRecord::Malformed("the ledger's name is not legal"))?;
         if revision == Revision::NONE {
             return Err(CorruptRecord::Malformed("the revision is 0"));
         }
         let payload_at = reader.at;
-        let header = Header { min_reader, ledger_id, ledger, revision, previous_hash, recorded_at, fold_from };
-        Ok(Self { header, bytes, payload_at, hash })
+        let header = Header {
+            min_reader,
+            ledger_id,
+            ledger,
+            revision,
+            previous_hash,
+            recorded_at,
+            fold_from,
+        };
+        Ok(Self {
+            header,
+            bytes,
+            payload_at,
+            hash,
+        })
     }
 
     #[must_use]
@@ -237,7 +264,10 @@ struct Reader<'a> {
 impl<'a> Reader<'a> {
     fn slice(&mut self, length: usize) -> Result<&'a [u8], CorruptRecord> {
         let end = self.at + length;
-        let slice = self.bytes.get(self.at..end).ok_or(CorruptRecord::Short(self.bytes.len()))?;
+        let slice = self
+            .bytes
+            .get(self.at..end)
+            .ok_or(CorruptRecord::Short(self.bytes.len()))?;
         self.at = end;
         Ok(slice)
     }

@@ -20,7 +20,10 @@ use crate::admission::admit;
 use crate::chain::ChainState;
 use crate::error::LogError;
 use crate::info::{LogInfo, StreamSummary};
-use crate::log::{Checkpoint, EventLog, Expectation, LogEpoch, Outcome, StreamHead, StreamIndex, Subscription, Tip};
+use crate::log::{
+    Checkpoint, EventLog, Expectation, LogEpoch, Outcome, StreamHead, StreamIndex, Subscription,
+    Tip,
+};
 use crate::record::{LedgerName, Record, Revision};
 
 /// Appends that may wait for the writer.
@@ -52,7 +55,13 @@ impl SqliteLog {
         let (appends, waiting) = mpsc::channel(MAX_WAITING_APPENDS);
         let (committed_to, committed) = watch::channel(head.position.0);
         tokio::spawn(writer::Writer::new(connection, epoch, committed_to).run(waiting));
-        Ok(Self { path: path.to_owned(), epoch, readers, appends, committed })
+        Ok(Self {
+            path: path.to_owned(),
+            epoch,
+            readers,
+            appends,
+            committed,
+        })
     }
 
     /// Takes up a file that was restored from a backup: raises the epoch, so that every checkpoint and token of before is refused.
@@ -65,8 +74,18 @@ impl SqliteLog {
         let head = reader::head(&self.readers).await?;
         let (records, bytes) = reader::size(&self.readers).await?;
         let name = self.path.display().to_string();
-        let stream = StreamSummary { index: StreamIndex(0), name, records, bytes, replicas: 1, head };
-        Ok(LogInfo { epoch: self.epoch, streams: vec![stream] })
+        let stream = StreamSummary {
+            index: StreamIndex(0),
+            name,
+            records,
+            bytes,
+            replicas: 1,
+            head,
+        };
+        Ok(LogInfo {
+            epoch: self.epoch,
+            streams: vec![stream],
+        })
     }
 }
 
@@ -84,18 +103,34 @@ impl EventLog for SqliteLog {
         StreamIndex(0)
     }
 
-    async fn append(&self, record: &Record, expectation: &Expectation, deadline: Instant) -> Result<Outcome, LogError> {
+    async fn append(
+        &self,
+        record: &Record,
+        expectation: &Expectation,
+        deadline: Instant,
+    ) -> Result<Outcome, LogError> {
         admit(record, expectation)?;
         let Ok(place) = timeout_at(deadline, self.appends.reserve()).await else {
-            return Err(LogError::Unavailable(format!("{MAX_WAITING_APPENDS} appends are waiting already")));
+            return Err(LogError::Unavailable(format!(
+                "{MAX_WAITING_APPENDS} appends are waiting already"
+            )));
         };
-        let place = place.map_err(|_| LogError::Unavailable("the log's writer has stopped".to_owned()))?;
+        let place =
+            place.map_err(|_| LogError::Unavailable("the log's writer has stopped".to_owned()))?;
         let (answer, answered) = oneshot::channel();
-        place.send(writer::Waiting { record: record.clone(), expectation: *expectation, answer });
+        place.send(writer::Waiting {
+            record: record.clone(),
+            expectation: *expectation,
+            answer,
+        });
         match timeout_at(deadline, answered).await {
             Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) => Ok(Outcome::Unknown("the log's writer stopped before it answered".to_owned())),
-            Err(_) => Ok(Outcome::Unknown("the deadline passed before the commit".to_owned())),
+            Ok(Err(_)) => Ok(Outcome::Unknown(
+                "the log's writer stopped before it answered".to_owned(),
+            )),
+            Err(_) => Ok(Outcome::Unknown(
+                "the deadline passed before the commit".to_owned(),
+            )),
         }
     }
 
@@ -104,11 +139,20 @@ impl EventLog for SqliteLog {
         reader::tip(&mut connection, ledger).await
     }
 
-    async fn read(&self, ledger: &LedgerName, after: Option<&ChainState>, max: usize) -> Result<Vec<Record>, LogError> {
+    async fn read(
+        &self,
+        ledger: &LedgerName,
+        after: Option<&ChainState>,
+        max: usize,
+    ) -> Result<Vec<Record>, LogError> {
         reader::read(&self.readers, ledger, after, max).await
     }
 
-    async fn read_one(&self, ledger: &LedgerName, revision: Revision) -> Result<Option<Record>, LogError> {
+    async fn read_one(
+        &self,
+        ledger: &LedgerName,
+        revision: Revision,
+    ) -> Result<Option<Record>, LogError> {
         let mut connection = self.readers.acquire().await.map_err(schema::unavailable)?;
         let found = reader::record_at(&mut connection, ledger, revision).await?;
         Ok(found.map(|(_, record)| record))
@@ -123,9 +167,19 @@ impl EventLog for SqliteLog {
         reader::head(&self.readers).await
     }
 
-    async fn subscribe(&self, stream: StreamIndex, after: Option<&Checkpoint>) -> Result<Box<dyn Subscription>, LogError> {
+    async fn subscribe(
+        &self,
+        stream: StreamIndex,
+        after: Option<&Checkpoint>,
+    ) -> Result<Box<dyn Subscription>, LogError> {
         only_stream(stream)?;
-        let subscription = subscription::SqliteSubscription::start(self.readers.clone(), self.epoch, self.committed.clone(), after).await?;
+        let subscription = subscription::SqliteSubscription::start(
+            self.readers.clone(),
+            self.epoch,
+            self.committed.clone(),
+            after,
+        )
+        .await?;
         Ok(Box::new(subscription))
     }
 
@@ -135,12 +189,21 @@ impl EventLog for SqliteLog {
 
     async fn ping(&self) -> Result<(), LogError> {
         if self.appends.is_closed() {
-            return Err(LogError::Unavailable("the log's writer has stopped".to_owned()));
+            return Err(LogError::Unavailable(
+                "the log's writer has stopped".to_owned(),
+            ));
         }
         reader::head(&self.readers).await.map(|_| ())
     }
 }
 
 fn only_stream(stream: StreamIndex) -> Result<(), LogError> {
-    if stream == StreamIndex(0) { Ok(()) } else { Err(LogError::Unusable(format!("an embedded log has stream 0 only, not {}", stream.0))) }
+    if stream == StreamIndex(0) {
+        Ok(())
+    } else {
+        Err(LogError::Unusable(format!(
+            "an embedded log has stream 0 only, not {}",
+            stream.0
+        )))
+    }
 }

@@ -13,10 +13,11 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::{
-    Batch, BlockAmount, CashKind, CashRow, CompletionRow, DayRow, DayState, DiscountAmount, DiscountRow, DrawerFlow, EventPlace, FactBlock,
-    FactKind, FactRow, Facts, Fence, Figure, FigureDifference, FigureQuery, Generation, Heartbeat, LineAmount, LineRow, OrderPage,
-    OrderRow, Quarantine, ReadModel, ReadModelError, ReadModelWriter, SalesBasis, SalesGrouping, SalesQuery, SalesSum, StoreFigure,
-    StoreRow, StreamRow, TaxPart, TenderFlow, TenderRow, ZPage,
+    Batch, BlockAmount, CashKind, CashRow, CompletionRow, DayRow, DayState, DiscountAmount,
+    DiscountRow, DrawerFlow, EventPlace, FactBlock, FactKind, FactRow, Facts, Fence, Figure,
+    FigureDifference, FigureQuery, Generation, Heartbeat, LineAmount, LineRow, OrderPage, OrderRow,
+    Quarantine, ReadModel, ReadModelError, ReadModelWriter, SalesBasis, SalesGrouping, SalesQuery,
+    SalesSum, StoreFigure, StoreRow, StreamRow, TaxPart, TenderFlow, TenderRow, ZPage,
 };
 
 /// Why a test could not be carried out or failed.
@@ -24,7 +25,10 @@ pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 const STREAM: StreamIndex = StreamIndex(0);
 const LIVE: Generation = Generation(1);
-const EPOCH: LogEpoch = LogEpoch { log_id: Uuid::from_u128(7), epoch: 3 };
+const EPOCH: LogEpoch = LogEpoch {
+    log_id: Uuid::from_u128(7),
+    epoch: 3,
+};
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Makes a test of every law: `each_law!(module, fixture_expression)`, where the expression is awaited and gives a `Result` of two
@@ -77,7 +81,9 @@ fn instant(seconds: i64) -> Result<Timestamp, Failure> {
 }
 
 fn order_id(number: u128) -> OrderId {
-    OrderId::from_uuid(Uuid::from_u128(0x0193_52f0_7a1c_7c3e_8f00_0000_0000_0000 + number))
+    OrderId::from_uuid(Uuid::from_u128(
+        0x0193_52f0_7a1c_7c3e_8f00_0000_0000_0000 + number,
+    ))
 }
 
 fn store_row(revision: u64) -> Result<StoreRow, Failure> {
@@ -108,7 +114,9 @@ fn store_row(revision: u64) -> Result<StoreRow, Failure> {
 fn order_row(number: i64, on: &str, status: i32) -> Result<OrderRow, Failure> {
     Ok(OrderRow {
         store: store()?,
-        order_id: order_id(u128::from(number.unsigned_abs()) + if on == "2026-03-02" { 0 } else { 1_000 }),
+        order_id: order_id(
+            u128::from(number.unsigned_abs()) + if on == "2026-03-02" { 0 } else { 1_000 },
+        ),
         business_date: date(on)?,
         ticket_number: number,
         status,
@@ -133,7 +141,11 @@ fn day_row() -> Result<DayRow, Failure> {
         revision: Revision(9),
         body: vec![0, 1, 2, 255],
         recorded: vec![],
-        differences: vec![FigureDifference { figure: "sales.net \"x\"".into(), recorded: -5, projected: i64::MAX }],
+        differences: vec![FigureDifference {
+            figure: "sales.net \"x\"".into(),
+            recorded: -5,
+            projected: i64::MAX,
+        }],
         figures: BTreeMap::from([("items[latte].net".into(), i64::MIN)]),
     })
 }
@@ -141,17 +153,29 @@ fn day_row() -> Result<DayRow, Failure> {
 /// An owner's sight of the stream.
 async fn own(writer: &dyn ReadModelWriter, owner: &str) -> Result<StreamRow, Failure> {
     let seen = writer.stream(LIVE, STREAM, EPOCH).await?;
-    writer.claim(&seen, owner, EPOCH).await?.ok_or_else(|| "nobody else claims it".into())
+    writer
+        .claim(&seen, owner, EPOCH)
+        .await?
+        .ok_or_else(|| "nobody else claims it".into())
 }
 
 fn fence(row: &StreamRow) -> Fence {
-    Fence { generation: row.generation, stream: row.stream, term: row.term, position: row.position }
+    Fence {
+        generation: row.generation,
+        stream: row.stream,
+        term: row.term,
+        position: row.position,
+    }
 }
 
 fn batch(owned: &StreamRow, position: u64) -> Result<Batch, Failure> {
     Ok(Batch {
         fence: fence(owned),
-        checkpoint: Checkpoint { epoch: EPOCH, position: Position(position), hash: RecordHash([3; 32]) },
+        checkpoint: Checkpoint {
+            epoch: EPOCH,
+            position: Position(position),
+            hash: RecordHash([3; 32]),
+        },
         head: Position(position + 1),
         lag_us: 17,
         orphans: 2,
@@ -167,8 +191,14 @@ fn is_fenced<T>(result: &Result<T, ReadModelError>) -> bool {
     matches!(result, Err(ReadModelError::Fenced { .. }))
 }
 
-pub async fn a_reader_says_when_there_is_no_schema(one: &ReadModel, other: &ReadModel) -> Result<(), Failure> {
-    assert!(matches!(other.reader.check().await, Err(ReadModelError::Schema(_))));
+pub async fn a_reader_says_when_there_is_no_schema(
+    one: &ReadModel,
+    other: &ReadModel,
+) -> Result<(), Failure> {
+    assert!(matches!(
+        other.reader.check().await,
+        Err(ReadModelError::Schema(_))
+    ));
     let (first, second) = tokio::join!(one.writer.migrate(), other.writer.migrate());
     first?;
     second?;
@@ -177,12 +207,18 @@ pub async fn a_reader_says_when_there_is_no_schema(one: &ReadModel, other: &Read
     Ok(())
 }
 
-pub async fn of_two_claims_on_one_sight_one_succeeds(one: &ReadModel, other: &ReadModel) -> Result<(), Failure> {
+pub async fn of_two_claims_on_one_sight_one_succeeds(
+    one: &ReadModel,
+    other: &ReadModel,
+) -> Result<(), Failure> {
     one.writer.migrate().await?;
     let seen = one.writer.stream(LIVE, STREAM, EPOCH).await?;
     assert_eq!((seen.position, seen.checkpoint()), (Position(0), None));
     assert_eq!(other.writer.stream(LIVE, STREAM, EPOCH).await?, seen);
-    let (first, second) = tokio::join!(one.writer.claim(&seen, "one", EPOCH), other.writer.claim(&seen, "other", EPOCH));
+    let (first, second) = tokio::join!(
+        one.writer.claim(&seen, "one", EPOCH),
+        other.writer.claim(&seen, "other", EPOCH)
+    );
     let (first, second) = (first?, second?);
     assert!(first.is_some() != second.is_some());
     let owned = first.or(second).ok_or("one has it")?;
@@ -191,7 +227,10 @@ pub async fn of_two_claims_on_one_sight_one_succeeds(one: &ReadModel, other: &Re
     Ok(())
 }
 
-pub async fn who_was_fenced_changes_nothing(one: &ReadModel, other: &ReadModel) -> Result<(), Failure> {
+pub async fn who_was_fenced_changes_nothing(
+    one: &ReadModel,
+    other: &ReadModel,
+) -> Result<(), Failure> {
     one.writer.migrate().await?;
     let fenced = own(&*one.writer, "one").await?;
     let owner = own(&*other.writer, "other").await?;
@@ -199,7 +238,11 @@ pub async fn who_was_fenced_changes_nothing(one: &ReadModel, other: &ReadModel) 
     assert!(one.reader.store(&store()?).await?.is_none());
     other.writer.commit(&batch(&owner, 5)?).await?;
     assert!(is_fenced(&one.writer.commit(&batch(&fenced, 6)?).await));
-    let seen = one.reader.store(&store()?).await?.ok_or("the store is there")?;
+    let seen = one
+        .reader
+        .store(&store()?)
+        .await?
+        .ok_or("the store is there")?;
     assert_eq!(seen.store.revision(), Revision(5));
     Ok(())
 }
@@ -207,33 +250,59 @@ pub async fn who_was_fenced_changes_nothing(one: &ReadModel, other: &ReadModel) 
 pub async fn a_batch_is_committed_once(one: &ReadModel, _other: &ReadModel) -> Result<(), Failure> {
     one.writer.migrate().await?;
     let owned = own(&*one.writer, "one").await?;
-    let batch = Batch { orders: vec![order_row(1, "2026-03-02", 1)?], ..batch(&owned, 5)? };
+    let batch = Batch {
+        orders: vec![order_row(1, "2026-03-02", 1)?],
+        ..batch(&owned, 5)?
+    };
     one.writer.commit(&batch).await?;
-    assert!(is_fenced(&one.writer.commit(&batch).await), "the same batch again");
+    assert!(
+        is_fenced(&one.writer.commit(&batch).await),
+        "the same batch again"
+    );
     let now = one.writer.stream(LIVE, STREAM, EPOCH).await?;
-    assert_eq!((now.position, now.hash, now.head, now.lag_us, now.orphans), (Position(5), RecordHash([3; 32]), Position(6), 17, 2));
+    assert_eq!(
+        (now.position, now.hash, now.head, now.lag_us, now.orphans),
+        (Position(5), RecordHash([3; 32]), Position(6), 17, 2)
+    );
     assert_eq!(now.checkpoint(), Some(batch.checkpoint));
     assert!(now.beat > owned.beat);
     Ok(())
 }
 
-pub async fn a_failed_batch_leaves_nothing(one: &ReadModel, _other: &ReadModel) -> Result<(), Failure> {
+pub async fn a_failed_batch_leaves_nothing(
+    one: &ReadModel,
+    _other: &ReadModel,
+) -> Result<(), Failure> {
     one.writer.migrate().await?;
     let owned = own(&*one.writer, "one").await?;
     // Two orders with one ticket break the index in the middle of the transaction.
-    let twin = OrderRow { order_id: order_id(77), ..order_row(1, "2026-03-02", 1)? };
-    let bad = Batch { orders: vec![order_row(1, "2026-03-02", 1)?, twin], ..batch(&owned, 5)? };
+    let twin = OrderRow {
+        order_id: order_id(77),
+        ..order_row(1, "2026-03-02", 1)?
+    };
+    let bad = Batch {
+        orders: vec![order_row(1, "2026-03-02", 1)?, twin],
+        ..batch(&owned, 5)?
+    };
     assert!(one.writer.commit(&bad).await.is_err());
     assert!(one.reader.store(&store()?).await?.is_none());
     one.writer.commit(&batch(&owned, 5)?).await?;
     Ok(())
 }
 
-pub async fn rows_are_read_as_they_were_written(one: &ReadModel, other: &ReadModel) -> Result<(), Failure> {
+pub async fn rows_are_read_as_they_were_written(
+    one: &ReadModel,
+    other: &ReadModel,
+) -> Result<(), Failure> {
     one.writer.migrate().await?;
     let owned = own(&*one.writer, "one").await?;
     let still = StoreRow {
-        quarantine: Some(Quarantine { reason: "revision 3: it's \"broken\"".into(), revision: Revision(3), at: instant(1)?, skipped: 4 }),
+        quarantine: Some(Quarantine {
+            reason: "revision 3: it's \"broken\"".into(),
+            revision: Revision(3),
+            at: instant(1)?,
+            skipped: 4,
+        }),
         ..StoreRow::new(StoreId::new("busan")?, STREAM)
     };
     let (order, day) = (order_row(1, "2026-03-02", 1)?, day_row()?);
@@ -246,44 +315,168 @@ pub async fn rows_are_read_as_they_were_written(one: &ReadModel, other: &ReadMod
     };
     one.writer.commit(&written).await?;
 
-    let seen = other.reader.store(&store()?).await?.ok_or("the store is there")?;
+    let seen = other
+        .reader
+        .store(&store()?)
+        .await?
+        .ok_or("the store is there")?;
     assert_eq!((seen.store, seen.epoch), (store_row(5)?, Some(EPOCH)));
-    let mut rows = one.writer.stores(LIVE, &[store()?, StoreId::new("busan")?, StoreId::new("nowhere")?]).await?;
+    let mut rows = one
+        .writer
+        .stores(
+            LIVE,
+            &[store()?, StoreId::new("busan")?, StoreId::new("nowhere")?],
+        )
+        .await?;
     rows.sort_by(|a, b| a.store.cmp(&b.store));
     assert_eq!(rows, [still, store_row(5)?]);
-    let bodies = one.writer.orders(LIVE, &[(store()?, order_id(1)), (store()?, order_id(2))]).await?;
+    let bodies = one
+        .writer
+        .orders(LIVE, &[(store()?, order_id(1)), (store()?, order_id(2))])
+        .await?;
     assert_eq!(bodies, [(store()?, order_id(1), order.body.clone())]);
-    let days = one.writer.days(LIVE, &[(store()?, date("2026-03-02")?), (store()?, date("2026-03-03")?)]).await?;
+    let days = one
+        .writer
+        .days(
+            LIVE,
+            &[
+                (store()?, date("2026-03-02")?),
+                (store()?, date("2026-03-03")?),
+            ],
+        )
+        .await?;
     assert_eq!(days, std::slice::from_ref(&day));
 
-    let found = other.reader.order(&store()?, order_id(1)).await?.ok_or("the store is there")?;
+    let found = other
+        .reader
+        .order(&store()?, order_id(1))
+        .await?
+        .ok_or("the store is there")?;
     assert_eq!(found.found, Some(order.body));
-    assert_eq!(other.reader.order(&store()?, order_id(2)).await?.ok_or("the store is there")?.found, None);
-    assert!(other.reader.order(&StoreId::new("nowhere")?, order_id(1)).await?.is_none());
-    assert_eq!(other.reader.day(&store()?, None).await?.ok_or("the store is there")?.found, Some(day.clone()));
-    assert_eq!(other.reader.day(&store()?, Some(day.date)).await?.ok_or("the store is there")?.found, Some(day));
-    assert_eq!(other.reader.day(&store()?, Some(date("2026-01-01")?)).await?.ok_or("the store is there")?.found, None);
+    assert_eq!(
+        other
+            .reader
+            .order(&store()?, order_id(2))
+            .await?
+            .ok_or("the store is there")?
+            .found,
+        None
+    );
+    assert!(
+        other
+            .reader
+            .order(&StoreId::new("nowhere")?, order_id(1))
+            .await?
+            .is_none()
+    );
+    assert_eq!(
+        other
+            .reader
+            .day(&store()?, None)
+            .await?
+            .ok_or("the store is there")?
+            .found,
+        Some(day.clone())
+    );
+    assert_eq!(
+        other
+            .reader
+            .day(&store()?, Some(day.date))
+            .await?
+            .ok_or("the store is there")?
+            .found,
+        Some(day)
+    );
+    assert_eq!(
+        other
+            .reader
+            .day(&store()?, Some(date("2026-01-01")?))
+            .await?
+            .ok_or("the store is there")?
+            .found,
+        None
+    );
     let status = other.reader.status().await?;
     assert_eq!((status.streams.len(), status.quarantined.len()), (1, 1));
     let stores = other.reader.stores_after(None, 1).await?;
-    assert_eq!(stores.iter().map(|row| row.store.as_str()).collect::<Vec<_>>(), ["busan"]);
-    let stores = other.reader.stores_after(Some(&StoreId::new("busan")?), 10).await?;
-    assert_eq!(stores.iter().map(|row| row.store.as_str()).collect::<Vec<_>>(), ["gangnam"]);
+    assert_eq!(
+        stores
+            .iter()
+            .map(|row| row.store.as_str())
+            .collect::<Vec<_>>(),
+        ["busan"]
+    );
+    let stores = other
+        .reader
+        .stores_after(Some(&StoreId::new("busan")?), 10)
+        .await?;
+    assert_eq!(
+        stores
+            .iter()
+            .map(|row| row.store.as_str())
+            .collect::<Vec<_>>(),
+        ["gangnam"]
+    );
     Ok(())
 }
 
-pub async fn rows_written_again_are_replaced(one: &ReadModel, _other: &ReadModel) -> Result<(), Failure> {
+pub async fn rows_written_again_are_replaced(
+    one: &ReadModel,
+    _other: &ReadModel,
+) -> Result<(), Failure> {
     one.writer.migrate().await?;
     let mut owned = own(&*one.writer, "one").await?;
     let (order, day) = (order_row(1, "2026-03-02", 1)?, day_row()?);
-    one.writer.commit(&Batch { orders: vec![order.clone()], days: vec![day.clone()], ..batch(&owned, 5)? }).await?;
+    one.writer
+        .commit(&Batch {
+            orders: vec![order.clone()],
+            days: vec![day.clone()],
+            ..batch(&owned, 5)?
+        })
+        .await?;
     owned.position = Position(5);
-    let order = OrderRow { status: 4, body: vec![1], revision: Revision(6), ..order };
-    let day = DayRow { body: vec![7; 100_000], z_number: 6, ..day };
-    one.writer.commit(&Batch { orders: vec![order], days: vec![day.clone()], ..batch(&owned, 6)? }).await?;
-    assert_eq!(one.reader.store(&store()?).await?.ok_or("the store is there")?.store, store_row(6)?);
-    assert_eq!(one.reader.order(&store()?, order_id(1)).await?.ok_or("the store is there")?.found, Some(vec![1]));
-    assert_eq!(one.reader.day(&store()?, None).await?.ok_or("the store is there")?.found, Some(day));
+    let order = OrderRow {
+        status: 4,
+        body: vec![1],
+        revision: Revision(6),
+        ..order
+    };
+    let day = DayRow {
+        body: vec![7; 100_000],
+        z_number: 6,
+        ..day
+    };
+    one.writer
+        .commit(&Batch {
+            orders: vec![order],
+            days: vec![day.clone()],
+            ..batch(&owned, 6)?
+        })
+        .await?;
+    assert_eq!(
+        one.reader
+            .store(&store()?)
+            .await?
+            .ok_or("the store is there")?
+            .store,
+        store_row(6)?
+    );
+    assert_eq!(
+        one.reader
+            .order(&store()?, order_id(1))
+            .await?
+            .ok_or("the store is there")?
+            .found,
+        Some(vec![1])
+    );
+    assert_eq!(
+        one.reader
+            .day(&store()?, None)
+            .await?
+            .ok_or("the store is there")?
+            .found,
+        Some(day)
+    );
     Ok(())
 }
 
@@ -292,14 +485,37 @@ pub async fn orders_are_paged_by_ticket(one: &ReadModel, other: &ReadModel) -> R
     let owned = own(&*one.writer, "one").await?;
     let mut orders = vec![order_row(1, "2026-03-01", 4)?];
     for ticket in (1..=25).rev() {
-        orders.push(order_row(ticket, "2026-03-02", if ticket % 2 == 0 { 4 } else { 1 })?);
+        orders.push(order_row(
+            ticket,
+            "2026-03-02",
+            if ticket % 2 == 0 { 4 } else { 1 },
+        )?);
     }
-    one.writer.commit(&Batch { orders, ..batch(&owned, 5)? }).await?;
-    let page = OrderPage { store: store()?, date: None, statuses: vec![], after_ticket: 0, limit: 10 };
+    one.writer
+        .commit(&Batch {
+            orders,
+            ..batch(&owned, 5)?
+        })
+        .await?;
+    let page = OrderPage {
+        store: store()?,
+        date: None,
+        statuses: vec![],
+        after_ticket: 0,
+        limit: 10,
+    };
     let mut tickets = Vec::new();
     loop {
         let after_ticket = tickets.last().copied().unwrap_or(0);
-        let found = other.reader.orders_page(&OrderPage { after_ticket, ..page.clone() }).await?.ok_or("the store is there")?.found;
+        let found = other
+            .reader
+            .orders_page(&OrderPage {
+                after_ticket,
+                ..page.clone()
+            })
+            .await?
+            .ok_or("the store is there")?
+            .found;
         if found.is_empty() {
             break;
         }
@@ -307,30 +523,76 @@ pub async fn orders_are_paged_by_ticket(one: &ReadModel, other: &ReadModel) -> R
         tickets.extend(found.iter().map(|(ticket, _)| *ticket));
     }
     assert_eq!(tickets, (1..=25).collect::<Vec<_>>());
-    let only = |statuses: Vec<i32>, on: Option<BusinessDate>| OrderPage { statuses, date: on, limit: 100, ..page.clone() };
-    let count = async |page: OrderPage| other.reader.orders_page(&page).await.map(|seen| seen.map(|seen| seen.found.len()));
+    let only = |statuses: Vec<i32>, on: Option<BusinessDate>| OrderPage {
+        statuses,
+        date: on,
+        limit: 100,
+        ..page.clone()
+    };
+    let count = async |page: OrderPage| {
+        other
+            .reader
+            .orders_page(&page)
+            .await
+            .map(|seen| seen.map(|seen| seen.found.len()))
+    };
     assert_eq!(count(only(vec![4], None)).await?, Some(12));
     assert_eq!(count(only(vec![1, 4], None)).await?, Some(25));
     assert_eq!(count(only(vec![5], None)).await?, Some(0));
-    assert_eq!(count(only(vec![], Some(date("2026-03-01")?))).await?, Some(1));
-    assert_eq!(count(only(vec![], Some(date("2020-01-01")?))).await?, Some(0));
-    assert_eq!(count(OrderPage { store: StoreId::new("nowhere")?, ..page.clone() }).await?, None);
+    assert_eq!(
+        count(only(vec![], Some(date("2026-03-01")?))).await?,
+        Some(1)
+    );
+    assert_eq!(
+        count(only(vec![], Some(date("2020-01-01")?))).await?,
+        Some(0)
+    );
+    assert_eq!(
+        count(OrderPage {
+            store: StoreId::new("nowhere")?,
+            ..page.clone()
+        })
+        .await?,
+        None
+    );
     Ok(())
 }
 
-pub async fn progress_tells_revisions_and_quarantine(one: &ReadModel, other: &ReadModel) -> Result<(), Failure> {
+pub async fn progress_tells_revisions_and_quarantine(
+    one: &ReadModel,
+    other: &ReadModel,
+) -> Result<(), Failure> {
     one.writer.migrate().await?;
     let nothing = other.reader.progress(&[store()?]).await?;
     assert!(nothing.epoch.is_none() && nothing.stores.is_empty());
     let owned = own(&*one.writer, "one").await?;
-    let quarantine = Quarantine { reason: "broken".into(), revision: Revision(3), at: instant(1)?, skipped: 0 };
+    let quarantine = Quarantine {
+        reason: "broken".into(),
+        revision: Revision(3),
+        at: instant(1)?,
+        skipped: 0,
+    };
     let busan = StoreId::new("busan")?;
-    let still = StoreRow { quarantine: Some(quarantine), ..StoreRow::new(busan.clone(), STREAM) };
-    one.writer.commit(&Batch { stores: vec![store_row(5)?, still], ..batch(&owned, 5)? }).await?;
-    let progress = other.reader.progress(&[store()?, busan.clone(), StoreId::new("nowhere")?]).await?;
+    let still = StoreRow {
+        quarantine: Some(quarantine),
+        ..StoreRow::new(busan.clone(), STREAM)
+    };
+    one.writer
+        .commit(&Batch {
+            stores: vec![store_row(5)?, still],
+            ..batch(&owned, 5)?
+        })
+        .await?;
+    let progress = other
+        .reader
+        .progress(&[store()?, busan.clone(), StoreId::new("nowhere")?])
+        .await?;
     assert_eq!(progress.epoch, Some(EPOCH));
-    let told: Vec<_> =
-        progress.stores.iter().map(|(store, progress)| (store.as_str(), progress.revision.0, progress.quarantined)).collect();
+    let told: Vec<_> = progress
+        .stores
+        .iter()
+        .map(|(store, progress)| (store.as_str(), progress.revision.0, progress.quarantined))
+        .collect();
     assert_eq!(told, [("busan", 0, true), ("gangnam", 5, false)]);
     Ok(())
 }
@@ -346,7 +608,10 @@ pub async fn listeners_are_told(one: &ReadModel, _other: &ReadModel) -> Result<(
         for position in 1.. {
             one.writer.commit(&batch(&owned, position)?).await?;
             owned.position = Position(position);
-            if tokio::time::timeout(Duration::from_millis(200), hinted.changed()).await.is_ok() {
+            if tokio::time::timeout(Duration::from_millis(200), hinted.changed())
+                .await
+                .is_ok()
+            {
                 break;
             }
         }
@@ -357,29 +622,53 @@ pub async fn listeners_are_told(one: &ReadModel, _other: &ReadModel) -> Result<(
     Ok(())
 }
 
-pub async fn a_heartbeat_and_a_release_need_the_fence(one: &ReadModel, other: &ReadModel) -> Result<(), Failure> {
+pub async fn a_heartbeat_and_a_release_need_the_fence(
+    one: &ReadModel,
+    other: &ReadModel,
+) -> Result<(), Failure> {
     one.writer.migrate().await?;
     let fenced = own(&*one.writer, "one").await?;
     let owned = own(&*other.writer, "other").await?;
-    let beat = |row: &StreamRow| Ok::<_, Failure>(Heartbeat { fence: fence(row), head: Position(40), lag_us: 5, at: instant(3)? });
+    let beat = |row: &StreamRow| {
+        Ok::<_, Failure>(Heartbeat {
+            fence: fence(row),
+            head: Position(40),
+            lag_us: 5,
+            at: instant(3)?,
+        })
+    };
     assert!(is_fenced(&one.writer.beat(&beat(&fenced)?).await));
     assert!(is_fenced(&one.writer.release(&fence(&fenced)).await));
     other.writer.beat(&beat(&owned)?).await?;
     let now = one.writer.stream(LIVE, STREAM, EPOCH).await?;
-    assert_eq!((now.head, now.lag_us, now.updated_at, now.owner.as_str()), (Position(40), 5, instant(3)?, "other"));
+    assert_eq!(
+        (now.head, now.lag_us, now.updated_at, now.owner.as_str()),
+        (Position(40), 5, instant(3)?, "other")
+    );
     assert!(now.beat > owned.beat);
     other.writer.release(&fence(&owned)).await?;
     assert_eq!(one.writer.stream(LIVE, STREAM, EPOCH).await?.owner, "");
     Ok(())
 }
 
-pub async fn other_generations_are_not_read(one: &ReadModel, other: &ReadModel) -> Result<(), Failure> {
+pub async fn other_generations_are_not_read(
+    one: &ReadModel,
+    other: &ReadModel,
+) -> Result<(), Failure> {
     one.writer.migrate().await?;
     assert_eq!(one.writer.live_generation().await?, LIVE);
     let next = Generation(2);
     let seen = one.writer.stream(next, STREAM, EPOCH).await?;
-    let owned = one.writer.claim(&seen, "one", EPOCH).await?.ok_or("nobody else claims it")?;
-    let rows = Batch { orders: vec![order_row(1, "2026-03-02", 1)?], days: vec![day_row()?], ..batch(&owned, 5)? };
+    let owned = one
+        .writer
+        .claim(&seen, "one", EPOCH)
+        .await?
+        .ok_or("nobody else claims it")?;
+    let rows = Batch {
+        orders: vec![order_row(1, "2026-03-02", 1)?],
+        days: vec![day_row()?],
+        ..batch(&owned, 5)?
+    };
     one.writer.commit(&rows).await?;
     assert!(other.reader.store(&store()?).await?.is_none());
     assert!(other.reader.stores_after(None, 10).await?.is_empty());
@@ -387,28 +676,56 @@ pub async fn other_generations_are_not_read(one: &ReadModel, other: &ReadModel) 
     assert_eq!(one.writer.stores(next, &[store()?]).await?.len(), 1);
     // The same rows fit into the live generation beside it.
     let owned = own(&*one.writer, "one").await?;
-    let live = Batch { orders: rows.orders, days: rows.days, ..batch(&owned, 5)? };
+    let live = Batch {
+        orders: rows.orders,
+        days: rows.days,
+        ..batch(&owned, 5)?
+    };
     one.writer.commit(&live).await?;
     assert!(other.reader.store(&store()?).await?.is_some());
     Ok(())
 }
 
-pub async fn a_stream_without_progress_takes_up_another_log(one: &ReadModel, _other: &ReadModel) -> Result<(), Failure> {
+pub async fn a_stream_without_progress_takes_up_another_log(
+    one: &ReadModel,
+    _other: &ReadModel,
+) -> Result<(), Failure> {
     one.writer.migrate().await?;
     let mut owned = own(&*one.writer, "one").await?;
-    let another = LogEpoch { log_id: Uuid::from_u128(8), epoch: 1 };
-    let seen = one.writer.claim(&owned, "one", another).await?.ok_or("nobody else claims it")?;
+    let another = LogEpoch {
+        log_id: Uuid::from_u128(8),
+        epoch: 1,
+    };
+    let seen = one
+        .writer
+        .claim(&owned, "one", another)
+        .await?
+        .ok_or("nobody else claims it")?;
     assert_eq!(seen.epoch, another);
-    owned = one.writer.claim(&seen, "one", EPOCH).await?.ok_or("nobody else claims it")?;
+    owned = one
+        .writer
+        .claim(&seen, "one", EPOCH)
+        .await?
+        .ok_or("nobody else claims it")?;
     one.writer.commit(&batch(&owned, 5)?).await?;
     let now = one.writer.stream(LIVE, STREAM, another).await?;
-    let claimed = one.writer.claim(&now, "one", another).await?.ok_or("nobody else claims it")?;
-    assert_eq!(claimed.epoch, EPOCH, "what was projected from a log stays that log's");
+    let claimed = one
+        .writer
+        .claim(&now, "one", another)
+        .await?
+        .ok_or("nobody else claims it")?;
+    assert_eq!(
+        claimed.epoch, EPOCH,
+        "what was projected from a log stays that log's"
+    );
     Ok(())
 }
 
 fn at(revision: u64) -> EventPlace {
-    EventPlace { revision: Revision(revision), index: 1 }
+    EventPlace {
+        revision: Revision(revision),
+        index: 1,
+    }
 }
 
 /// A sale of two lines on the first day, paid in cash; half of it given back on the second; a float, stated twice.
@@ -482,7 +799,10 @@ fn facts() -> Result<Facts, Failure> {
     };
     let float = CashRow {
         store: store()?,
-        place: EventPlace { revision: Revision(1), index: 1 },
+        place: EventPlace {
+            revision: Revision(1),
+            index: 1,
+        },
         position: 0,
         kind: CashKind::OpeningFloat,
         business_date: date("2026-03-01")?,
@@ -492,16 +812,29 @@ fn facts() -> Result<Facts, Failure> {
         effect: Money::new(50_000),
         reason_code: String::new(),
     };
-    let restated =
-        CashRow { place: at(3), kind: CashKind::Float, amount: Money::new(40_000), effect: Money::new(-10_000), ..float.clone() };
+    let restated = CashRow {
+        place: at(3),
+        kind: CashKind::Float,
+        amount: Money::new(40_000),
+        effect: Money::new(-10_000),
+        ..float.clone()
+    };
     let counted = CashRow {
-        place: EventPlace { revision: Revision(4), index: 0 },
+        place: EventPlace {
+            revision: Revision(4),
+            index: 0,
+        },
         kind: CashKind::Counted,
         amount: Money::new(48_000),
         effect: Money::ZERO,
         ..float.clone()
     };
-    let late = CashRow { place: at(6), kind: CashKind::CountedLate, business_date: date("2026-03-02")?, ..counted.clone() };
+    let late = CashRow {
+        place: at(6),
+        kind: CashKind::CountedLate,
+        business_date: date("2026-03-02")?,
+        ..counted.clone()
+    };
     let discount = |position, source, amount| {
         Ok::<_, Failure>(DiscountRow {
             store: store()?,
@@ -512,54 +845,158 @@ fn facts() -> Result<Facts, Failure> {
             amount: Money::new(amount),
         })
     };
-    let completion = CompletionRow { store: store()?, place: at(3), z_number: 4, order_id: order_id(1_001), recorded_at: instant(1)? };
-    let lines = vec![line.clone(), LineRow { position: 1, line_index: 1, ..line.clone() }, LineRow { place: at(5), ..line }];
+    let completion = CompletionRow {
+        store: store()?,
+        place: at(3),
+        z_number: 4,
+        order_id: order_id(1_001),
+        recorded_at: instant(1)?,
+    };
+    let lines = vec![
+        line.clone(),
+        LineRow {
+            position: 1,
+            line_index: 1,
+            ..line.clone()
+        },
+        LineRow {
+            place: at(5),
+            ..line
+        },
+    ];
     Ok(Facts {
         facts: vec![sale, refund],
         lines,
-        discounts: vec![discount(0, 5, 600)?, discount(1, 5, 300)?, discount(2, 2, 100)?],
+        discounts: vec![
+            discount(0, 5, 600)?,
+            discount(1, 5, 300)?,
+            discount(2, 2, 100)?,
+        ],
         tenders: vec![cash, back],
         completions: vec![completion],
         cash: vec![float, restated, counted, late],
     })
 }
 
-pub async fn z_reports_are_found_by_number_and_paged(one: &ReadModel, other: &ReadModel) -> Result<(), Failure> {
+pub async fn z_reports_are_found_by_number_and_paged(
+    one: &ReadModel,
+    other: &ReadModel,
+) -> Result<(), Failure> {
     one.writer.migrate().await?;
     let owned = own(&*one.writer, "one").await?;
-    let mut days = vec![DayRow { state: DayState::Open, z_number: 0, closed_at: None, date: date("2026-03-09")?, ..day_row()? }];
+    let mut days = vec![DayRow {
+        state: DayState::Open,
+        z_number: 0,
+        closed_at: None,
+        date: date("2026-03-09")?,
+        ..day_row()?
+    }];
     for number in 1..=5 {
-        days.push(DayRow { z_number: number, date: date(&format!("2026-03-0{number}"))?, ..day_row()? });
+        days.push(DayRow {
+            z_number: number,
+            date: date(&format!("2026-03-0{number}"))?,
+            ..day_row()?
+        });
     }
-    one.writer.commit(&Batch { days: days.clone(), ..batch(&owned, 5)? }).await?;
-    let third = other.reader.z_report(&store()?, 3).await?.ok_or("the store is there")?;
+    one.writer
+        .commit(&Batch {
+            days: days.clone(),
+            ..batch(&owned, 5)?
+        })
+        .await?;
+    let third = other
+        .reader
+        .z_report(&store()?, 3)
+        .await?
+        .ok_or("the store is there")?;
     assert_eq!(third.found.as_ref(), days.get(3));
     for unknown in [0, 6] {
-        assert_eq!(other.reader.z_report(&store()?, unknown).await?.ok_or("the store is there")?.found, None);
+        assert_eq!(
+            other
+                .reader
+                .z_report(&store()?, unknown)
+                .await?
+                .ok_or("the store is there")?
+                .found,
+            None
+        );
     }
-    let page = ZPage { store: store()?, first: None, last: None, after_number: 0, limit: 10 };
+    let page = ZPage {
+        store: store()?,
+        first: None,
+        last: None,
+        after_number: 0,
+        limit: 10,
+    };
     let numbers = async |page: ZPage| -> Result<Vec<i64>, Failure> {
-        let seen = other.reader.z_reports(&page).await?.ok_or("the store is there")?;
+        let seen = other
+            .reader
+            .z_reports(&page)
+            .await?
+            .ok_or("the store is there")?;
         Ok(seen.found.iter().map(|day| day.z_number).collect())
     };
     assert_eq!(numbers(page.clone()).await?, [1, 2, 3, 4, 5]);
-    assert_eq!(numbers(ZPage { after_number: 2, limit: 2, ..page.clone() }).await?, [3, 4]);
-    let between = ZPage { first: Some(date("2026-03-02")?), last: Some(date("2026-03-04")?), ..page.clone() };
+    assert_eq!(
+        numbers(ZPage {
+            after_number: 2,
+            limit: 2,
+            ..page.clone()
+        })
+        .await?,
+        [3, 4]
+    );
+    let between = ZPage {
+        first: Some(date("2026-03-02")?),
+        last: Some(date("2026-03-04")?),
+        ..page.clone()
+    };
     assert_eq!(numbers(between).await?, [2, 3, 4]);
-    assert!(numbers(ZPage { after_number: 5, ..page.clone() }).await?.is_empty());
+    assert!(
+        numbers(ZPage {
+            after_number: 5,
+            ..page.clone()
+        })
+        .await?
+        .is_empty()
+    );
     let nowhere = StoreId::new("nowhere")?;
-    assert!(other.reader.z_reports(&ZPage { store: nowhere.clone(), ..page }).await?.is_none());
+    assert!(
+        other
+            .reader
+            .z_reports(&ZPage {
+                store: nowhere.clone(),
+                ..page
+            })
+            .await?
+            .is_none()
+    );
     assert!(other.reader.z_report(&nowhere, 1).await?.is_none());
     Ok(())
 }
 
-pub async fn sales_are_summed_by_either_basis(one: &ReadModel, other: &ReadModel) -> Result<(), Failure> {
+pub async fn sales_are_summed_by_either_basis(
+    one: &ReadModel,
+    other: &ReadModel,
+) -> Result<(), Failure> {
     one.writer.migrate().await?;
     let owned = own(&*one.writer, "one").await?;
     let order = order_row(1, "2026-03-01", 4)?;
-    one.writer.commit(&Batch { orders: vec![order], facts: facts()?, ..batch(&owned, 5)? }).await?;
+    one.writer
+        .commit(&Batch {
+            orders: vec![order],
+            facts: facts()?,
+            ..batch(&owned, 5)?
+        })
+        .await?;
     let (first, last) = (date("2026-03-01")?, date("2026-03-02")?);
-    let query = SalesQuery { stores: vec![store()?], first, last, grouping: SalesGrouping::Day, basis: SalesBasis::AsClosed };
+    let query = SalesQuery {
+        stores: vec![store()?],
+        first,
+        last,
+        grouping: SalesGrouping::Day,
+        basis: SalesBasis::AsClosed,
+    };
     let currency = Currency::new("KRW")?;
     let sum = |key: &str, count, sales_net, returns_net, turnover_vat| SalesSum {
         currency,
@@ -570,65 +1007,223 @@ pub async fn sales_are_summed_by_either_basis(one: &ReadModel, other: &ReadModel
         turnover_vat,
     };
     let sales = other.reader.sales(&query).await?;
-    assert_eq!(sales.rows, [sum("2026-03-01", 1, 9_000, 0, Some(818)), sum("2026-03-02", 0, 0, 4_500, Some(-409))]);
+    assert_eq!(
+        sales.rows,
+        [
+            sum("2026-03-01", 1, 9_000, 0, Some(818)),
+            sum("2026-03-02", 0, 0, 4_500, Some(-409))
+        ]
+    );
     assert_eq!(sales.totals, [sum("", 1, 9_000, 4_500, Some(409))]);
     assert_eq!(
-        sales.stores.iter().map(|row| (row.store.as_str(), row.revision.0, row.epoch)).collect::<Vec<_>>(),
+        sales
+            .stores
+            .iter()
+            .map(|row| (row.store.as_str(), row.revision.0, row.epoch))
+            .collect::<Vec<_>>(),
         [("gangnam", 5, Some(EPOCH))]
     );
-    let restated = SalesQuery { basis: SalesBasis::AsRestated, ..query.clone() };
-    assert_eq!(other.reader.sales(&restated).await?.rows, [sum("2026-03-01", 1, 9_000, 4_500, Some(409))]);
+    let restated = SalesQuery {
+        basis: SalesBasis::AsRestated,
+        ..query.clone()
+    };
+    assert_eq!(
+        other.reader.sales(&restated).await?.rows,
+        [sum("2026-03-01", 1, 9_000, 4_500, Some(409))]
+    );
     for (grouping, rows) in [
-        (SalesGrouping::Store, vec![sum("gangnam", 1, 9_000, 4_500, Some(409))]),
-        (SalesGrouping::Item, vec![sum("latte", 2, 9_000, 4_500, Some(409))]),
-        (SalesGrouping::Hour, vec![sum("09", 1, 9_000, 0, Some(818)), sum("10", 0, 0, 4_500, Some(-409))]),
+        (
+            SalesGrouping::Store,
+            vec![sum("gangnam", 1, 9_000, 4_500, Some(409))],
+        ),
+        (
+            SalesGrouping::Item,
+            vec![sum("latte", 2, 9_000, 4_500, Some(409))],
+        ),
+        (
+            SalesGrouping::Hour,
+            vec![
+                sum("09", 1, 9_000, 0, Some(818)),
+                sum("10", 0, 0, 4_500, Some(-409)),
+            ],
+        ),
         (SalesGrouping::Tender, vec![sum("1", 1, 9_000, 4_500, None)]),
-        (SalesGrouping::Membership, vec![sum("1", 1, 9_000, 4_500, Some(409))]),
+        (
+            SalesGrouping::Membership,
+            vec![sum("1", 1, 9_000, 4_500, Some(409))],
+        ),
     ] {
-        assert_eq!(other.reader.sales(&SalesQuery { grouping, stores: vec![], ..query.clone() }).await?.rows, rows, "{grouping:?}");
+        assert_eq!(
+            other
+                .reader
+                .sales(&SalesQuery {
+                    grouping,
+                    stores: vec![],
+                    ..query.clone()
+                })
+                .await?
+                .rows,
+            rows,
+            "{grouping:?}"
+        );
     }
-    assert_eq!(other.reader.sales(&SalesQuery { grouping: SalesGrouping::Category, ..query.clone() }).await?.rows.len(), 1);
-    let none = other.reader.sales(&SalesQuery { stores: vec![StoreId::new("nowhere")?], ..query.clone() }).await?;
+    assert_eq!(
+        other
+            .reader
+            .sales(&SalesQuery {
+                grouping: SalesGrouping::Category,
+                ..query.clone()
+            })
+            .await?
+            .rows
+            .len(),
+        1
+    );
+    let none = other
+        .reader
+        .sales(&SalesQuery {
+            stores: vec![StoreId::new("nowhere")?],
+            ..query.clone()
+        })
+        .await?;
     assert!(none.rows.is_empty() && none.totals.is_empty() && none.stores.is_empty());
-    let second = other.reader.sales(&SalesQuery { first: last, ..query }).await?;
+    let second = other
+        .reader
+        .sales(&SalesQuery {
+            first: last,
+            ..query
+        })
+        .await?;
     assert_eq!(second.totals, [sum("", 0, 0, 4_500, Some(-409))]);
     Ok(())
 }
 
-pub async fn a_figure_is_explained_by_its_facts(one: &ReadModel, other: &ReadModel) -> Result<(), Failure> {
+pub async fn a_figure_is_explained_by_its_facts(
+    one: &ReadModel,
+    other: &ReadModel,
+) -> Result<(), Failure> {
     one.writer.migrate().await?;
     let owned = own(&*one.writer, "one").await?;
-    let days = vec![DayRow { date: date("2026-03-01")?, z_number: 4, ..day_row()? }, day_row()?];
-    one.writer.commit(&Batch { facts: facts()?, days, ..batch(&owned, 5)? }).await?;
+    let days = vec![
+        DayRow {
+            date: date("2026-03-01")?,
+            z_number: 4,
+            ..day_row()?
+        },
+        day_row()?,
+    ];
+    one.writer
+        .commit(&Batch {
+            facts: facts()?,
+            days,
+            ..batch(&owned, 5)?
+        })
+        .await?;
     let (first, second) = (date("2026-03-01")?, date("2026-03-02")?);
     let net = BlockAmount::Net;
     for (date, figure, amounts) in [
-        (first, Figure::Block(Some(FactBlock::Sales), net), vec![9_000]),
+        (
+            first,
+            Figure::Block(Some(FactBlock::Sales), net),
+            vec![9_000],
+        ),
         (first, Figure::Block(Some(FactBlock::Voids), net), vec![]),
         (first, Figure::Block(None, BlockAmount::Supply), vec![8_182]),
         (second, Figure::Block(None, net), vec![-4_500]),
-        (second, Figure::Block(Some(FactBlock::RefundsPriorDays), BlockAmount::Count), vec![1]),
-        (second, Figure::Tax(None, "STD".into(), TaxPart::Vat), vec![-409]),
-        (second, Figure::Tax(None, "STD@1000".into(), TaxPart::Vat), vec![-409]),
-        (second, Figure::Tax(None, "STD@500".into(), TaxPart::Vat), vec![]),
+        (
+            second,
+            Figure::Block(Some(FactBlock::RefundsPriorDays), BlockAmount::Count),
+            vec![1],
+        ),
+        (
+            second,
+            Figure::Tax(None, "STD".into(), TaxPart::Vat),
+            vec![-409],
+        ),
+        (
+            second,
+            Figure::Tax(None, "STD@1000".into(), TaxPart::Vat),
+            vec![-409],
+        ),
+        (
+            second,
+            Figure::Tax(None, "STD@500".into(), TaxPart::Vat),
+            vec![],
+        ),
         (first, Figure::Tax(None, "EX".into(), TaxPart::Vat), vec![]),
-        (first, Figure::Item("latte".into(), LineAmount::Units), vec![2]),
-        (first, Figure::Category("latte".into(), LineAmount::Net), vec![]),
-        (first, Figure::Hour("2026-03-01T09:00+09:00".into(), net), vec![9_000]),
+        (
+            first,
+            Figure::Item("latte".into(), LineAmount::Units),
+            vec![2],
+        ),
+        (
+            first,
+            Figure::Category("latte".into(), LineAmount::Net),
+            vec![],
+        ),
+        (
+            first,
+            Figure::Hour("2026-03-01T09:00+09:00".into(), net),
+            vec![9_000],
+        ),
         (first, Figure::Tender(1, TenderFlow::Taken), vec![9_000]),
         (second, Figure::Tender(1, TenderFlow::Net), vec![-4_500]),
-        (first, Figure::Drawer("main".into(), DrawerFlow::Float), vec![50_000, -10_000]),
-        (first, Figure::Drawer("main".into(), DrawerFlow::Expected), vec![50_000, 9_000, -10_000]),
-        (first, Figure::Drawer("main".into(), DrawerFlow::Counted), vec![48_000]),
-        (first, Figure::Drawer("main".into(), DrawerFlow::OverShort), vec![-50_000, -9_000, 10_000, 48_000]),
+        (
+            first,
+            Figure::Drawer("main".into(), DrawerFlow::Float),
+            vec![50_000, -10_000],
+        ),
+        (
+            first,
+            Figure::Drawer("main".into(), DrawerFlow::Expected),
+            vec![50_000, 9_000, -10_000],
+        ),
+        (
+            first,
+            Figure::Drawer("main".into(), DrawerFlow::Counted),
+            vec![48_000],
+        ),
+        (
+            first,
+            Figure::Drawer("main".into(), DrawerFlow::OverShort),
+            vec![-50_000, -9_000, 10_000, 48_000],
+        ),
         // Not counted at its close.
-        (second, Figure::Drawer("main".into(), DrawerFlow::Counted), vec![]),
-        (second, Figure::Drawer("main".into(), DrawerFlow::Expected), vec![-4_500]),
-        (second, Figure::Drawer("main".into(), DrawerFlow::OverShort), vec![]),
-        (first, Figure::Discount(5, "spring".into(), DiscountAmount::Count), vec![2]),
-        (first, Figure::Discount(5, "spring".into(), DiscountAmount::Amount), vec![900]),
-        (first, Figure::Discount(5, "autumn".into(), DiscountAmount::Amount), vec![]),
-        (second, Figure::Discount(5, "spring".into(), DiscountAmount::Amount), vec![]),
+        (
+            second,
+            Figure::Drawer("main".into(), DrawerFlow::Counted),
+            vec![],
+        ),
+        (
+            second,
+            Figure::Drawer("main".into(), DrawerFlow::Expected),
+            vec![-4_500],
+        ),
+        (
+            second,
+            Figure::Drawer("main".into(), DrawerFlow::OverShort),
+            vec![],
+        ),
+        (
+            first,
+            Figure::Discount(5, "spring".into(), DiscountAmount::Count),
+            vec![2],
+        ),
+        (
+            first,
+            Figure::Discount(5, "spring".into(), DiscountAmount::Amount),
+            vec![900],
+        ),
+        (
+            first,
+            Figure::Discount(5, "autumn".into(), DiscountAmount::Amount),
+            vec![],
+        ),
+        (
+            second,
+            Figure::Discount(5, "spring".into(), DiscountAmount::Amount),
+            vec![],
+        ),
         (first, Figure::Store(StoreFigure::CarriedIn), vec![]),
         (first, Figure::Store(StoreFigure::Completed), vec![1]),
         (first, Figure::Store(StoreFigure::CarriedOut), vec![1, -1]),
@@ -637,32 +1232,102 @@ pub async fn a_figure_is_explained_by_its_facts(one: &ReadModel, other: &ReadMod
         (second, Figure::Store(StoreFigure::Cancelled), vec![]),
         (first, Figure::Store(StoreFigure::FirstTicket), vec![1]),
         (second, Figure::Store(StoreFigure::LastTicket), vec![]),
-        (second, Figure::Store(StoreFigure::FirstDocument), vec![1, 1]),
+        (
+            second,
+            Figure::Store(StoreFigure::FirstDocument),
+            vec![1, 1],
+        ),
         (first, Figure::Store(StoreFigure::LastDocument), vec![1]),
-        (first, Figure::Store(StoreFigure::GrandTotalSales), vec![9_000]),
-        (second, Figure::Store(StoreFigure::GrandTotalReturns), vec![4_500]),
-        (second, Figure::Store(StoreFigure::GrandTotal), vec![9_000, -4_500]),
+        (
+            first,
+            Figure::Store(StoreFigure::GrandTotalSales),
+            vec![9_000],
+        ),
+        (
+            second,
+            Figure::Store(StoreFigure::GrandTotalReturns),
+            vec![4_500],
+        ),
+        (
+            second,
+            Figure::Store(StoreFigure::GrandTotal),
+            vec![9_000, -4_500],
+        ),
     ] {
-        let query = FigureQuery { store: store()?, date, figure: figure.clone(), after: None, limit: 10 };
-        let seen = other.reader.explain(&query).await?.ok_or("the store is there")?;
+        let query = FigureQuery {
+            store: store()?,
+            date,
+            figure: figure.clone(),
+            after: None,
+            limit: 10,
+        };
+        let seen = other
+            .reader
+            .explain(&query)
+            .await?
+            .ok_or("the store is there")?;
         let found: Vec<i64> = seen.found.facts.iter().map(|fact| fact.amount).collect();
-        assert_eq!((seen.found.total, found), (amounts.iter().sum(), amounts.clone()), "{figure:?}");
+        assert_eq!(
+            (seen.found.total, found),
+            (amounts.iter().sum(), amounts.clone()),
+            "{figure:?}"
+        );
         assert!(seen.found.day.is_some());
         // One fact after another.
         let (mut after, mut paged) = (None, Vec::new());
         loop {
-            let seen = other.reader.explain(&FigureQuery { after, limit: 1, ..query.clone() }).await?.ok_or("the store is there")?;
-            let Some(fact) = seen.found.facts.first() else { break };
+            let seen = other
+                .reader
+                .explain(&FigureQuery {
+                    after,
+                    limit: 1,
+                    ..query.clone()
+                })
+                .await?
+                .ok_or("the store is there")?;
+            let Some(fact) = seen.found.facts.first() else {
+                break;
+            };
             paged.push(fact.amount);
             after = Some(fact.place);
         }
         assert_eq!(paged, amounts, "{figure:?}");
     }
-    let query =
-        FigureQuery { store: store()?, date: first, figure: Figure::Drawer("main".into(), DrawerFlow::Expected), after: None, limit: 10 };
-    let seen = other.reader.explain(&query).await?.ok_or("the store is there")?;
-    let events: Vec<_> = seen.found.facts.iter().map(|fact| (fact.event_type, fact.order_id)).collect();
-    assert_eq!(events, [("BusinessDayOpened", None), ("OrderPlaced", Some(order_id(1_001))), ("CashMoved", None)]);
-    assert!(other.reader.explain(&FigureQuery { store: StoreId::new("nowhere")?, ..query }).await?.is_none());
+    let query = FigureQuery {
+        store: store()?,
+        date: first,
+        figure: Figure::Drawer("main".into(), DrawerFlow::Expected),
+        after: None,
+        limit: 10,
+    };
+    let seen = other
+        .reader
+        .explain(&query)
+        .await?
+        .ok_or("the store is there")?;
+    let events: Vec<_> = seen
+        .found
+        .facts
+        .iter()
+        .map(|fact| (fact.event_type, fact.order_id))
+        .collect();
+    assert_eq!(
+        events,
+        [
+            ("BusinessDayOpened", None),
+            ("OrderPlaced", Some(order_id(1_001))),
+            ("CashMoved", None)
+        ]
+    );
+    assert!(
+        other
+            .reader
+            .explain(&FigureQuery {
+                store: StoreId::new("nowhere")?,
+                ..query
+            })
+            .await?
+            .is_none()
+    );
     Ok(())
 }

@@ -3,7 +3,9 @@ use event_log::{Position, StreamIndex};
 /// Why the read model could not be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadModelError {
-    #[error("{0:?} is not the address of a read model: write postgres://user:password@host/database or sqlite:PATH")]
+    #[error(
+        "{0:?} is not the address of a read model: write postgres://user:password@host/database or sqlite:PATH"
+    )]
     Address(String),
     /// The database could not be reached or did not do what it was asked. Trying again may help.
     #[error("the read model's database is not available: {0}")]
@@ -13,7 +15,11 @@ pub enum ReadModelError {
     Schema(String),
     /// Another projector instance has the stream, or has moved it on. Nothing was written.
     #[error("stream {} is projected by another instance: it is not at position {} in term {term} any more", .stream.0, .position.0)]
-    Fenced { stream: StreamIndex, position: Position, term: u64 },
+    Fenced {
+        stream: StreamIndex,
+        position: Position,
+        term: u64,
+    },
     /// A stored row is not what this build writes.
     #[error("a row of the read model cannot be read: {0}")]
     Corrupt(String),
@@ -22,10 +28,12 @@ pub enum ReadModelError {
 impl From<sqlx::Error> for ReadModelError {
     fn from(error: sqlx::Error) -> Self {
         match error {
-            sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::ColumnNotFound(_) => Self::Corrupt(error.to_string()),
-            sqlx::Error::Database(cause) if is_missing_table(&*cause) => {
-                Self::Schema("it has no tables yet: start status-projector, which makes them".into())
-            }
+            sqlx::Error::ColumnDecode { .. }
+            | sqlx::Error::Decode(_)
+            | sqlx::Error::ColumnNotFound(_) => Self::Corrupt(error.to_string()),
+            sqlx::Error::Database(cause) if is_missing_table(&*cause) => Self::Schema(
+                "it has no tables yet: start status-projector, which makes them".into(),
+            ),
             other => Self::Unavailable(other),
         }
     }

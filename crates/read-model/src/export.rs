@@ -2,7 +2,8 @@
 //! a table gives its query, its rows, and what an encoder has to know.
 
 use contract::api::query::{
-    ExportSalesResponse, ExportedOrder, ExportedOrderLine, ExportedRefund, ExportedRefundLine, ExportedTender, ExportedZReport,
+    ExportSalesResponse, ExportedOrder, ExportedOrderLine, ExportedRefund, ExportedRefundLine,
+    ExportedTender, ExportedZReport,
 };
 use contract::{BusinessDate, Currency, StoreId, timestamp_from_proto, timestamp_to_proto};
 use jiff::Timestamp;
@@ -33,7 +34,14 @@ pub enum ExportTable {
 }
 
 impl ExportTable {
-    pub const ALL: [Self; 6] = [Self::Orders, Self::OrderLines, Self::Refunds, Self::RefundLines, Self::Tenders, Self::ZReports];
+    pub const ALL: [Self; 6] = [
+        Self::Orders,
+        Self::OrderLines,
+        Self::Refunds,
+        Self::RefundLines,
+        Self::Tenders,
+        Self::ZReports,
+    ];
 
     /// As the analysts' view is named.
     #[must_use]
@@ -141,7 +149,10 @@ macro_rules! value {
         Value::Integer($field)
     };
     (instant, $field:expr) => {
-        $field.as_ref().and_then(timestamp_from_proto).map_or(Value::Null, Value::Instant)
+        $field
+            .as_ref()
+            .and_then(timestamp_from_proto)
+            .map_or(Value::Null, Value::Instant)
     };
     (optional, $field:expr) => {
         $field.as_deref().map_or(Value::Null, Value::Text)
@@ -307,7 +318,10 @@ exported!(ExportedZReport {
     differences: text,
 });
 
-pub(crate) fn z_report(day: &DayRow, currency: Option<Currency>) -> Result<ExportedZReport, ReadModelError> {
+pub(crate) fn z_report(
+    day: &DayRow,
+    currency: Option<Currency>,
+) -> Result<ExportedZReport, ReadModelError> {
     let figure = |name: &str| day.figures.get(name).copied().unwrap_or(0);
     Ok(ExportedZReport {
         store_id: day.store.to_string(),
@@ -316,7 +330,9 @@ pub(crate) fn z_report(day: &DayRow, currency: Option<Currency>) -> Result<Expor
         started_at: Some(timestamp_to_proto(day.start)),
         ended_at: Some(timestamp_to_proto(day.end)),
         closed_at: day.closed_at.map(timestamp_to_proto),
-        currency: currency.map(|currency| currency.to_string()).unwrap_or_default(),
+        currency: currency
+            .map(|currency| currency.to_string())
+            .unwrap_or_default(),
         sales_count: figure("sales.count"),
         sales_gross: figure("sales.gross"),
         sales_discount: figure("sales.discount"),
@@ -340,10 +356,25 @@ pub(crate) fn z_report(day: &DayRow, currency: Option<Currency>) -> Result<Expor
 pub(crate) fn facts_sql(table: ExportTable) -> Option<String> {
     let (columns, kinds, join, position) = match table {
         ExportTable::Orders => (ORDERS, "= 1", JOIN_ORDERS.to_owned(), "CAST(0 AS BIGINT)"),
-        ExportTable::OrderLines => (ORDER_LINES, "= 1", format!("LEFT {JOIN_LINES}"), "l.position"),
+        ExportTable::OrderLines => (
+            ORDER_LINES,
+            "= 1",
+            format!("LEFT {JOIN_LINES}"),
+            "l.position",
+        ),
         ExportTable::Refunds => (REFUNDS, "IN (2, 3)", String::new(), "CAST(0 AS BIGINT)"),
-        ExportTable::RefundLines => (REFUND_LINES, "IN (2, 3)", format!("LEFT {JOIN_LINES}"), "l.position"),
-        ExportTable::Tenders => (TENDERS, "IN (1, 2, 3)", format!("LEFT {JOIN_TENDERS}"), "t.position"),
+        ExportTable::RefundLines => (
+            REFUND_LINES,
+            "IN (2, 3)",
+            format!("LEFT {JOIN_LINES}"),
+            "l.position",
+        ),
+        ExportTable::Tenders => (
+            TENDERS,
+            "IN (1, 2, 3)",
+            format!("LEFT {JOIN_TENDERS}"),
+            "t.position",
+        ),
         ExportTable::ZReports => return None,
     };
     Some(format!(

@@ -151,7 +151,11 @@ impl Figure {
             Self::Block(..) | Self::Store(_) => String::new(),
             Self::Tender(kind, _) => kind.to_string(),
             Self::Discount(source, id, _) => format!("{source}/{id}"),
-            Self::Tax(_, key, _) | Self::Item(key, _) | Self::Category(key, _) | Self::Hour(key, _) | Self::Drawer(key, _) => key.clone(),
+            Self::Tax(_, key, _)
+            | Self::Item(key, _)
+            | Self::Category(key, _)
+            | Self::Hour(key, _)
+            | Self::Drawer(key, _) => key.clone(),
         }
     }
 
@@ -161,7 +165,10 @@ impl Figure {
         match self {
             Self::Block(block, amount) => {
                 let (sign, only) = block_filter(*block);
-                format!("SELECT {FACT}, {sign}{} AS amount FROM facts f {OF_DAY} AND CAST($3 AS TEXT) = ''{only}", block_amount(*amount))
+                format!(
+                    "SELECT {FACT}, {sign}{} AS amount FROM facts f {OF_DAY} AND CAST($3 AS TEXT) = ''{only}",
+                    block_amount(*amount)
+                )
             }
             Self::Tax(block, _, part) => {
                 let (sign, only) = block_filter(*block);
@@ -180,7 +187,9 @@ impl Figure {
                     TenderFlow::Returned => "t.returned",
                     TenderFlow::Net => "(t.taken - t.returned)",
                 };
-                format!("SELECT {FACT}, {flow} AS amount FROM facts f {JOIN_TENDERS} {OF_DAY} AND t.kind = CAST($3 AS BIGINT)")
+                format!(
+                    "SELECT {FACT}, {flow} AS amount FROM facts f {JOIN_TENDERS} {OF_DAY} AND t.kind = CAST($3 AS BIGINT)"
+                )
             }
             Self::Item(_, amount) => format!(
                 "SELECT {FACT}, {} AS amount FROM facts f {JOIN_LINES} {OF_DAY} AND f.block = 1 AND l.sku = $3",
@@ -193,7 +202,10 @@ impl Figure {
                 )
             }
             Self::Hour(_, amount) => {
-                format!("SELECT {FACT}, {} AS amount FROM facts f {OF_DAY} AND f.block = 1 AND f.hour = $3", block_amount(*amount))
+                format!(
+                    "SELECT {FACT}, {} AS amount FROM facts f {OF_DAY} AND f.block = 1 AND f.hour = $3",
+                    block_amount(*amount)
+                )
             }
             Self::Drawer(_, flow) => drawer(*flow),
             Self::Discount(_, _, amount) => {
@@ -213,9 +225,14 @@ impl Figure {
 
 /// carried in + sales.count - completed - cancelled = carried out; numbers and grand totals run through all days.
 fn store(figure: StoreFigure) -> String {
-    let up_to =
-        |amount: &str, only: &str| format!("SELECT {FACT}, {amount} AS amount FROM facts f {UP_TO_DAY} AND CAST($3 AS TEXT) = '' {only}");
-    let day = |rest: &str| format!("SELECT {FACT}, 1 AS amount FROM facts f {OF_DAY} AND CAST($3 AS TEXT) = '' {rest}");
+    let up_to = |amount: &str, only: &str| {
+        format!(
+            "SELECT {FACT}, {amount} AS amount FROM facts f {UP_TO_DAY} AND CAST($3 AS TEXT) = '' {only}"
+        )
+    };
+    let day = |rest: &str| {
+        format!("SELECT {FACT}, 1 AS amount FROM facts f {OF_DAY} AND CAST($3 AS TEXT) = '' {rest}")
+    };
     let completions = |z: &str, sign: &str| COMPLETIONS.replace("$sign", sign).replace("$z", z);
     // A sale opens an order, a void ends it.
     let opened = "CASE f.kind WHEN 1 THEN 1 ELSE -1 END";
@@ -225,12 +242,22 @@ fn store(figure: StoreFigure) -> String {
     };
     match figure {
         StoreFigure::CarriedIn => {
-            format!("{} UNION ALL {}", up_to(opened, "AND f.business_date < $2 AND f.kind IN (1, 2)"), completions("<", "-1"))
+            format!(
+                "{} UNION ALL {}",
+                up_to(opened, "AND f.business_date < $2 AND f.kind IN (1, 2)"),
+                completions("<", "-1")
+            )
         }
-        StoreFigure::CarriedOut => format!("{} UNION ALL {}", up_to(opened, "AND f.kind IN (1, 2)"), completions("<=", "-1")),
+        StoreFigure::CarriedOut => format!(
+            "{} UNION ALL {}",
+            up_to(opened, "AND f.kind IN (1, 2)"),
+            completions("<=", "-1")
+        ),
         StoreFigure::Completed => format!("{} AND CAST($3 AS TEXT) = ''", completions("=", "1")),
         StoreFigure::Cancelled => day("AND f.kind = 2"),
-        StoreFigure::FirstTicket => day("AND f.block = 1 ORDER BY f.revision, f.event_index LIMIT 1"),
+        StoreFigure::FirstTicket => {
+            day("AND f.block = 1 ORDER BY f.revision, f.event_index LIMIT 1")
+        }
         StoreFigure::LastTicket => day("AND f.block = 1"),
         StoreFigure::FirstDocument => numbered("MIN"),
         StoreFigure::LastDocument => numbered("MAX"),
@@ -274,7 +301,9 @@ fn line_amount(amount: LineAmount) -> &'static str {
 /// expected = float + tendered - change - returned + paid in - paid out.
 fn drawer(flow: DrawerFlow) -> String {
     let tenders = |amount: &str| {
-        format!("SELECT {FACT}, {amount} AS amount FROM facts f {JOIN_TENDERS} {OF_DAY} AND t.kind = 1 AND t.drawer_id = $3")
+        format!(
+            "SELECT {FACT}, {amount} AS amount FROM facts f {JOIN_TENDERS} {OF_DAY} AND t.kind = 1 AND t.drawer_id = $3"
+        )
     };
     let cash = |amount: &str, kinds: &str| {
         format!(
@@ -284,7 +313,10 @@ fn drawer(flow: DrawerFlow) -> String {
     };
     let expected = |sign: &str| {
         let flows = tenders(&format!("{sign}(t.tendered - t.change - t.returned)"));
-        format!("{flows} UNION ALL {}", cash(&format!("{sign}c.effect"), "4, 5, 6, 7"))
+        format!(
+            "{flows} UNION ALL {}",
+            cash(&format!("{sign}c.effect"), "4, 5, 6, 7")
+        )
     };
     match flow {
         DrawerFlow::Float => cash("c.effect", "4, 5"),
@@ -297,7 +329,11 @@ fn drawer(flow: DrawerFlow) -> String {
         DrawerFlow::Counted => cash("c.amount", "8"),
         DrawerFlow::OverShort => {
             let counted = format!("SELECT 1 {CASH} AND c.drawer_id = $3 AND c.kind = 8");
-            format!("{} UNION ALL SELECT * FROM ({}) w WHERE EXISTS ({counted})", cash("c.amount", "8"), expected("-"))
+            format!(
+                "{} UNION ALL SELECT * FROM ({}) w WHERE EXISTS ({counted})",
+                cash("c.amount", "8"),
+                expected("-")
+            )
         }
     }
 }

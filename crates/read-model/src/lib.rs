@@ -22,15 +22,23 @@ use std::sync::Arc;
 
 pub use error::ReadModelError;
 pub use export::{Column, ColumnKind, Export, ExportQuery, ExportTable, Exported, Value};
-pub use facts::{CashKind, CashRow, CompletionRow, DiscountRow, EventPlace, FactBlock, FactKind, FactRow, Facts, LineRow, TenderRow};
+pub use facts::{
+    CashKind, CashRow, CompletionRow, DiscountRow, EventPlace, FactBlock, FactKind, FactRow, Facts,
+    LineRow, TenderRow,
+};
 pub use figure::{
-    BlockAmount, DiscountAmount, DrawerFlow, Explained, Figure, FigureFact, FigureQuery, LineAmount, StoreFigure, TaxPart, TenderFlow,
+    BlockAmount, DiscountAmount, DrawerFlow, Explained, Figure, FigureFact, FigureQuery,
+    LineAmount, StoreFigure, TaxPart, TenderFlow,
 };
 pub use rows::{
-    Batch, DayRow, DayState, Fence, FigureDifference, Generation, Heartbeat, OrderPage, OrderRow, Orders, PROJECTION, Progress,
-    ProjectionStatus, Quarantine, Seen, StoreProgress, StoreRow, StreamRow,
+    Batch, DayRow, DayState, Fence, FigureDifference, Generation, Heartbeat, OrderPage, OrderRow,
+    Orders, PROJECTION, Progress, ProjectionStatus, Quarantine, Seen, StoreProgress, StoreRow,
+    StreamRow,
 };
-pub use settlement::{DifferingDay, MAX_SALES_ROWS, Sales, SalesBasis, SalesGrouping, SalesQuery, SalesStore, SalesSum, ZPage};
+pub use settlement::{
+    DifferingDay, MAX_SALES_ROWS, Sales, SalesBasis, SalesGrouping, SalesQuery, SalesStore,
+    SalesSum, ZPage,
+};
 pub use traits::{ExportReader, ReadModelReader, ReadModelWriter, SettlementReader};
 
 /// Both sides of one database. Writer and reader of an embedded database must come from one handle, or the reader is not told of
@@ -54,11 +62,17 @@ impl ReadModel {
                 return Err(address());
             }
             let model = Arc::new(sqlite::SqliteModel::open(path.as_ref()));
-            return Ok(Self { writer: model.clone(), reader: model });
+            return Ok(Self {
+                writer: model.clone(),
+                reader: model,
+            });
         }
         if url.starts_with("postgres://") || url.starts_with("postgresql://") {
             let model = Arc::new(postgres::PostgresModel::open(url).map_err(|_| address())?);
-            return Ok(Self { writer: model.clone(), reader: model });
+            return Ok(Self {
+                writer: model.clone(),
+                reader: model,
+            });
         }
         Err(address())
     }

@@ -14,17 +14,21 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::error::ReadModelError;
-use crate::export::{Export, ExportQuery, ExportTable, FACTS_A_PAGE, FromRow, REPORTS_A_PAGE, exporting, facts_sql, z_report};
+use crate::export::{
+    Export, ExportQuery, ExportTable, FACTS_A_PAGE, FromRow, REPORTS_A_PAGE, exporting, facts_sql,
+    z_report,
+};
 use crate::facts::EventPlace;
 use crate::figure::{Explained, FigureFact, FigureQuery};
 use crate::postgres_facts::write_facts;
 use crate::rows::{
-    Batch, DayRow, DayState, Fence, Generation, Heartbeat, OrderPage, OrderRow, Orders, Progress, ProjectionStatus, Quarantine, Seen,
-    StoreProgress, StoreRow, StreamRow,
+    Batch, DayRow, DayState, Fence, Generation, Heartbeat, OrderPage, OrderRow, Orders, Progress,
+    ProjectionStatus, Quarantine, Seen, StoreProgress, StoreRow, StreamRow,
 };
 use crate::settlement::{DifferingDay, Sales, SalesQuery, SalesStore, SalesSum, ZPage, settlement};
 use crate::shared::{
-    backend, corrupt, day_columns, hash, instant, json, live, signed, store_and_epoch, store_columns, stream_columns, unsigned,
+    backend, corrupt, day_columns, hash, instant, json, live, signed, store_and_epoch,
+    store_columns, stream_columns, unsigned,
 };
 use crate::traits::{ExportReader, ReadModelReader, ReadModelWriter, SettlementReader};
 
@@ -51,18 +55,36 @@ pub(crate) fn text(text: &str) -> String {
 
 impl PostgresModel {
     pub fn open(url: &str) -> Result<Self, sqlx::Error> {
-        let options = PgConnectOptions::from_str(url)?.application_name("doppio").options([("search_path", SCHEMA)]);
+        let options = PgConnectOptions::from_str(url)?
+            .application_name("doppio")
+            .options([("search_path", SCHEMA)]);
         // A writer that stopped in the middle of a transaction must not hold its row against its successor.
-        let writer = options.clone().options([("idle_in_transaction_session_timeout", "5000"), ("statement_timeout", "60000")]);
-        let reader = options.options([("statement_timeout", "15000"), ("default_transaction_read_only", "on")]);
+        let writer = options.clone().options([
+            ("idle_in_transaction_session_timeout", "5000"),
+            ("statement_timeout", "60000"),
+        ]);
+        let reader = options.options([
+            ("statement_timeout", "15000"),
+            ("default_transaction_read_only", "on"),
+        ]);
         let pool = |connections, options| {
-            PgPoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE_TIMEOUT).connect_lazy_with(options)
+            PgPoolOptions::new()
+                .max_connections(connections)
+                .acquire_timeout(ACQUIRE_TIMEOUT)
+                .connect_lazy_with(options)
         };
-        Ok(Self { reads: pool(READERS, reader), writes: pool(WRITERS, writer) })
+        Ok(Self {
+            reads: pool(READERS, reader),
+            writes: pool(WRITERS, writer),
+        })
     }
 
     fn newest_migration() -> i64 {
-        MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0)
+        MIGRATIONS
+            .iter()
+            .map(|migration| migration.version)
+            .max()
+            .unwrap_or(0)
     }
 
     async fn run_migrations(&self) -> Result<(), ReadModelError> {
@@ -71,18 +93,26 @@ impl PostgresModel {
         if sqlx::query(CREATE).execute(&self.writes).await.is_err() {
             sqlx::query(CREATE).execute(&self.writes).await?;
         }
-        MIGRATIONS.run(&self.writes).await.map_err(|error| match error {
-            sqlx::migrate::MigrateError::Execute(error) => error.into(),
-            other => ReadModelError::Schema(other.to_string()),
-        })
+        MIGRATIONS
+            .run(&self.writes)
+            .await
+            .map_err(|error| match error {
+                sqlx::migrate::MigrateError::Execute(error) => error.into(),
+                other => ReadModelError::Schema(other.to_string()),
+            })
     }
 
     async fn migrated_to(&self) -> Result<Option<i64>, ReadModelError> {
-        let known = sqlx::query("SELECT to_regclass('doppio_read._sqlx_migrations') IS NOT NULL AS known").fetch_one(&self.reads).await?;
+        let known =
+            sqlx::query("SELECT to_regclass('doppio_read._sqlx_migrations') IS NOT NULL AS known")
+                .fetch_one(&self.reads)
+                .await?;
         if !known.try_get::<bool, _>("known")? {
             return Ok(None);
         }
-        let row = sqlx::query("SELECT max(version) AS version FROM _sqlx_migrations WHERE success").fetch_one(&self.reads).await?;
+        let row = sqlx::query("SELECT max(version) AS version FROM _sqlx_migrations WHERE success")
+            .fetch_one(&self.reads)
+            .await?;
         Ok(row.try_get("version")?)
     }
 
@@ -101,18 +131,34 @@ impl PostgresModel {
     }
 
     async fn snapshot(&self) -> Result<Transaction<'static, Postgres>, ReadModelError> {
-        Ok(self.reads.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?)
+        Ok(self
+            .reads
+            .begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            .await?)
     }
 
-    async fn stored_orders(&self, generation: Generation, orders: &[(StoreId, OrderId)]) -> Result<Vec<PgRow>, ReadModelError> {
+    async fn stored_orders(
+        &self,
+        generation: Generation,
+        orders: &[(StoreId, OrderId)],
+    ) -> Result<Vec<PgRow>, ReadModelError> {
         let stores: Vec<&str> = orders.iter().map(|(store, _)| store.as_str()).collect();
         let ids: Vec<Uuid> = orders.iter().map(|(_, order)| order.uuid()).collect();
         let query = "SELECT o.store_id, o.order_id, o.body FROM UNNEST($2::text[], $3::uuid[]) k(store_id, order_id) JOIN orders o \
                      ON o.generation = $1 AND o.store_id = k.store_id AND o.order_id = k.order_id";
-        Ok(sqlx::query(query).bind(generation.0).bind(stores).bind(ids).fetch_all(&self.writes).await?)
+        Ok(sqlx::query(query)
+            .bind(generation.0)
+            .bind(stores)
+            .bind(ids)
+            .fetch_all(&self.writes)
+            .await?)
     }
 
-    async fn stored_days(&self, generation: Generation, days: &[(StoreId, BusinessDate)]) -> Result<Vec<PgRow>, ReadModelError> {
+    async fn stored_days(
+        &self,
+        generation: Generation,
+        days: &[(StoreId, BusinessDate)],
+    ) -> Result<Vec<PgRow>, ReadModelError> {
         let stores: Vec<&str> = days.iter().map(|(store, _)| store.as_str()).collect();
         let dates: Vec<String> = days.iter().map(|(_, date)| date.to_string()).collect();
         let query = sqlx::query(concat!(
@@ -121,7 +167,12 @@ impl PostgresModel {
             " FROM UNNEST($2::text[], $3::text[]) k(store_id, business_date) JOIN business_days d \
              ON d.generation = $1 AND d.store_id = k.store_id AND d.business_date = k.business_date"
         ));
-        Ok(query.bind(generation.0).bind(stores).bind(dates).fetch_all(&self.writes).await?)
+        Ok(query
+            .bind(generation.0)
+            .bind(stores)
+            .bind(dates)
+            .fetch_all(&self.writes)
+            .await?)
     }
 
     async fn commit_batch(&self, batch: &Batch) -> Result<(), ReadModelError> {
@@ -154,7 +205,11 @@ impl PostgresModel {
         write_orders(&mut transaction, fence.generation, &batch.orders).await?;
         write_days(&mut transaction, fence.generation, &batch.days).await?;
         write_facts(&mut transaction, fence.generation, &batch.facts).await?;
-        sqlx::query("SELECT pg_notify($1, $2)").bind(CHANNEL).bind(fence.stream.0.to_string()).execute(&mut *transaction).await?;
+        sqlx::query("SELECT pg_notify($1, $2)")
+            .bind(CHANNEL)
+            .bind(fence.stream.0.to_string())
+            .execute(&mut *transaction)
+            .await?;
         transaction.commit().await?;
         Ok(())
     }
@@ -173,7 +228,10 @@ async fn write_stores(
     if rows.is_empty() {
         return Ok(());
     }
-    let names = rows.iter().map(|row| Ok(text(&json(&row.name)?))).collect::<Result<Vec<String>, ReadModelError>>()?;
+    let names = rows
+        .iter()
+        .map(|row| Ok(text(&json(&row.name)?)))
+        .collect::<Result<Vec<String>, ReadModelError>>()?;
     sqlx::query(
         "INSERT INTO stores (generation, store_id, stream, ledger_id, revision, hash, recorded_at_us, currency, time_zone, name, latest_date, \
          day_open, z_number, z_hash, document_number, open_orders, completed_between, grand_total_sales, grand_total_returns, quarantine_reason, \
@@ -252,12 +310,22 @@ async fn write_orders(
     Ok(())
 }
 
-async fn write_days(transaction: &mut Transaction<'_, Postgres>, generation: Generation, rows: &[DayRow]) -> Result<(), ReadModelError> {
+async fn write_days(
+    transaction: &mut Transaction<'_, Postgres>,
+    generation: Generation,
+    rows: &[DayRow],
+) -> Result<(), ReadModelError> {
     if rows.is_empty() {
         return Ok(());
     }
-    let differences = rows.iter().map(|row| Ok(text(&json(&row.differences)?))).collect::<Result<Vec<String>, ReadModelError>>()?;
-    let figures = rows.iter().map(|row| Ok(text(&json(&row.figures)?))).collect::<Result<Vec<String>, ReadModelError>>()?;
+    let differences = rows
+        .iter()
+        .map(|row| Ok(text(&json(&row.differences)?)))
+        .collect::<Result<Vec<String>, ReadModelError>>()?;
+    let figures = rows
+        .iter()
+        .map(|row| Ok(text(&json(&row.figures)?)))
+        .collect::<Result<Vec<String>, ReadModelError>>()?;
     sqlx::query(
         "INSERT INTO business_days (generation, store_id, business_date, state, time_zone, start_at_us, end_at_us, closed_at_us, z_number, \
          revision, body, recorded, differences, figures) \
@@ -287,8 +355,18 @@ async fn write_days(transaction: &mut Transaction<'_, Postgres>, generation: Gen
     Ok(())
 }
 
-backend!(PostgresModel, PgRow, "(SELECT jsonb_array_elements_text($1::jsonb))", "(SELECT jsonb_array_elements_text($2::jsonb))");
+backend!(
+    PostgresModel,
+    PgRow,
+    "(SELECT jsonb_array_elements_text($1::jsonb))",
+    "(SELECT jsonb_array_elements_text($2::jsonb))"
+);
 
-settlement!(PostgresModel, PgRow, Postgres, "(SELECT jsonb_array_elements_text($1::jsonb))");
+settlement!(
+    PostgresModel,
+    PgRow,
+    Postgres,
+    "(SELECT jsonb_array_elements_text($1::jsonb))"
+);
 
 exporting!(PostgresModel, PgRow, Postgres);

@@ -58,7 +58,11 @@ async fn write_orders_facts(
     Ok(())
 }
 
-async fn write_lines(transaction: &mut Transaction<'_, Postgres>, generation: Generation, rows: &[LineRow]) -> Result<(), ReadModelError> {
+async fn write_lines(
+    transaction: &mut Transaction<'_, Postgres>,
+    generation: Generation,
+    rows: &[LineRow],
+) -> Result<(), ReadModelError> {
     if rows.is_empty() {
         return Ok(());
     }
@@ -169,7 +173,11 @@ async fn write_completions(
     Ok(())
 }
 
-async fn write_cash(transaction: &mut Transaction<'_, Postgres>, generation: Generation, rows: &[CashRow]) -> Result<(), ReadModelError> {
+async fn write_cash(
+    transaction: &mut Transaction<'_, Postgres>,
+    generation: Generation,
+    rows: &[CashRow],
+) -> Result<(), ReadModelError> {
     if rows.is_empty() {
         return Ok(());
     }

@@ -41,7 +41,11 @@ impl StreamRow {
     /// Where to subscribe; `None` before the first record.
     #[must_use]
     pub fn checkpoint(&self) -> Option<Checkpoint> {
-        (self.position > Position(0)).then_some(Checkpoint { epoch: self.epoch, position: self.position, hash: self.hash })
+        (self.position > Position(0)).then_some(Checkpoint {
+            epoch: self.epoch,
+            position: self.position,
+            hash: self.hash,
+        })
     }
 }
 
@@ -120,7 +124,8 @@ impl StoreRow {
     /// When the last record applied was recorded.
     #[must_use]
     pub fn recorded_at(&self) -> Option<Timestamp> {
-        self.chain.and_then(|chain| Timestamp::from_microsecond(chain.recorded_at_us).ok())
+        self.chain
+            .and_then(|chain| Timestamp::from_microsecond(chain.recorded_at_us).ok())
     }
 }
 

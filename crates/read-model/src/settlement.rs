@@ -19,8 +19,7 @@ pub(crate) const JOIN_TENDERS: &str = "JOIN fact_tenders t ON t.generation = f.g
                                        AND t.revision = f.revision AND t.event_index = f.event_index";
 pub(crate) const JOIN_DISCOUNTS: &str = "JOIN fact_discounts x ON x.generation = f.generation + 0 AND x.store_id = f.store_id || '' \
                                          AND x.revision = f.revision AND x.event_index = f.event_index";
-pub(crate) const JOIN_ORDERS: &str =
-    "JOIN orders o ON o.generation = f.generation + 0 AND o.store_id = f.store_id || '' AND o.order_id = f.order_id";
+pub(crate) const JOIN_ORDERS: &str = "JOIN orders o ON o.generation = f.generation + 0 AND o.store_id = f.store_id || '' AND o.order_id = f.order_id";
 
 /// Z reports of a store by number.
 #[derive(Debug, Clone)]
@@ -122,20 +121,47 @@ impl SalesQuery {
         let orders_placed = "SUM(CASE WHEN f.kind = 1 THEN 1 ELSE 0 END)";
         let (key, join, count, amounts) = match self.grouping {
             _ if total => ("''", "", orders_placed, "f"),
-            SalesGrouping::Day => {
-                (if date == "business_date" { "f.business_date" } else { "f.sale_business_date" }, "", orders_placed, "f")
-            }
+            SalesGrouping::Day => (
+                if date == "business_date" {
+                    "f.business_date"
+                } else {
+                    "f.sale_business_date"
+                },
+                "",
+                orders_placed,
+                "f",
+            ),
             SalesGrouping::Store => ("f.store_id", "", orders_placed, "f"),
             SalesGrouping::Hour => ("substr(f.hour, 12, 2)", "", orders_placed, "f"),
-            SalesGrouping::Item => ("l.sku", JOIN_LINES, "SUM(CASE WHEN f.kind = 1 THEN l.quantity ELSE 0 END)", "l"),
-            SalesGrouping::Category => ("l.category", JOIN_LINES, "SUM(CASE WHEN f.kind = 1 THEN l.quantity ELSE 0 END)", "l"),
-            SalesGrouping::Membership => ("CAST(o.membership AS TEXT)", JOIN_ORDERS, orders_placed, "f"),
+            SalesGrouping::Item => (
+                "l.sku",
+                JOIN_LINES,
+                "SUM(CASE WHEN f.kind = 1 THEN l.quantity ELSE 0 END)",
+                "l",
+            ),
+            SalesGrouping::Category => (
+                "l.category",
+                JOIN_LINES,
+                "SUM(CASE WHEN f.kind = 1 THEN l.quantity ELSE 0 END)",
+                "l",
+            ),
+            SalesGrouping::Membership => (
+                "CAST(o.membership AS TEXT)",
+                JOIN_ORDERS,
+                orders_placed,
+                "f",
+            ),
             // An order may be paid with two cards.
-            SalesGrouping::Tender => {
-                ("CAST(t.kind AS TEXT)", JOIN_TENDERS, "COUNT(DISTINCT CASE WHEN f.kind = 1 THEN f.order_id END)", "t")
-            }
+            SalesGrouping::Tender => (
+                "CAST(t.kind AS TEXT)",
+                JOIN_TENDERS,
+                "COUNT(DISTINCT CASE WHEN f.kind = 1 THEN f.order_id END)",
+                "t",
+            ),
         };
-        let mut sql = format!("SELECT s.currency AS currency, {key} AS sales_key, CAST({count} AS BIGINT) AS placed, ");
+        let mut sql = format!(
+            "SELECT s.currency AS currency, {key} AS sales_key, CAST({count} AS BIGINT) AS placed, "
+        );
         // Writing to a string does not fail.
         let _ = match amounts {
             "t" => write!(

@@ -14,11 +14,15 @@ pub(crate) fn unsigned(value: i64, column: &str) -> Result<u64, ReadModelError> 
 }
 
 pub(crate) fn hash(bytes: &[u8], column: &str) -> Result<RecordHash, ReadModelError> {
-    bytes.try_into().map(RecordHash).map_err(|_| ReadModelError::Corrupt(format!("{column} has {} bytes, not 32", bytes.len())))
+    bytes
+        .try_into()
+        .map(RecordHash)
+        .map_err(|_| ReadModelError::Corrupt(format!("{column} has {} bytes, not 32", bytes.len())))
 }
 
 pub(crate) fn instant(us: i64, column: &str) -> Result<Timestamp, ReadModelError> {
-    Timestamp::from_microsecond(us).map_err(|_| ReadModelError::Corrupt(format!("{column} is out of range")))
+    Timestamp::from_microsecond(us)
+        .map_err(|_| ReadModelError::Corrupt(format!("{column} is out of range")))
 }
 
 pub(crate) fn corrupt(column: &'static str) -> impl Fn(&dyn std::fmt::Display) -> ReadModelError {

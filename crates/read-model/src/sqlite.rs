@@ -12,22 +12,29 @@ use contract::{BusinessDate, Currency, Money, OrderId, StoreId};
 use event_log::{ChainState, LogEpoch, Position, RecordHash, Revision, StreamIndex};
 use jiff::Timestamp;
 use sqlx::migrate::{MigrateError, Migrator};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
+    SqliteSynchronous,
+};
 use sqlx::{AssertSqlSafe, Row as _, Sqlite, Transaction};
 use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::error::ReadModelError;
-use crate::export::{Export, ExportQuery, ExportTable, FACTS_A_PAGE, FromRow, REPORTS_A_PAGE, exporting, facts_sql, z_report};
+use crate::export::{
+    Export, ExportQuery, ExportTable, FACTS_A_PAGE, FromRow, REPORTS_A_PAGE, exporting, facts_sql,
+    z_report,
+};
 use crate::facts::EventPlace;
 use crate::figure::{Explained, FigureFact, FigureQuery};
 use crate::rows::{
-    Batch, DayRow, DayState, Fence, Generation, Heartbeat, OrderPage, OrderRow, Orders, Progress, ProjectionStatus, Quarantine, Seen,
-    StoreProgress, StoreRow, StreamRow,
+    Batch, DayRow, DayState, Fence, Generation, Heartbeat, OrderPage, OrderRow, Orders, Progress,
+    ProjectionStatus, Quarantine, Seen, StoreProgress, StoreRow, StreamRow,
 };
 use crate::settlement::{DifferingDay, Sales, SalesQuery, SalesStore, SalesSum, ZPage, settlement};
 use crate::shared::{
-    backend, corrupt, day_columns, hash, instant, json, live, signed, store_and_epoch, store_columns, stream_columns, unsigned,
+    backend, corrupt, day_columns, hash, instant, json, live, signed, store_and_epoch,
+    store_columns, stream_columns, unsigned,
 };
 use crate::sqlite_facts::write_facts;
 use crate::traits::{ExportReader, ReadModelReader, ReadModelWriter, SettlementReader};
@@ -72,13 +79,24 @@ impl SqliteModel {
             .foreign_keys(false)
             .pragma("cache_size", CACHE_KIB);
         let pool = |connections| {
-            SqlitePoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE_TIMEOUT).connect_lazy_with(options.clone())
+            SqlitePoolOptions::new()
+                .max_connections(connections)
+                .acquire_timeout(ACQUIRE_TIMEOUT)
+                .connect_lazy_with(options.clone())
         };
-        Self { reads: pool(READERS), writes: pool(1), commits: watch::Sender::new(0) }
+        Self {
+            reads: pool(READERS),
+            writes: pool(1),
+            commits: watch::Sender::new(0),
+        }
     }
 
     fn newest_migration() -> i64 {
-        MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0)
+        MIGRATIONS
+            .iter()
+            .map(|migration| migration.version)
+            .max()
+            .unwrap_or(0)
     }
 
     async fn run_migrations(&self) -> Result<(), ReadModelError> {
@@ -96,11 +114,15 @@ impl SqliteModel {
     }
 
     async fn migrated_to(&self) -> Result<Option<i64>, ReadModelError> {
-        let known = sqlx::query("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = '_sqlx_migrations'");
+        let known = sqlx::query(
+            "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = '_sqlx_migrations'",
+        );
         if known.fetch_optional(&self.reads).await?.is_none() {
             return Ok(None);
         }
-        let row = sqlx::query("SELECT max(version) AS version FROM _sqlx_migrations WHERE success").fetch_one(&self.reads).await?;
+        let row = sqlx::query("SELECT max(version) AS version FROM _sqlx_migrations WHERE success")
+            .fetch_one(&self.reads)
+            .await?;
         Ok(row.try_get("version")?)
     }
 
@@ -115,23 +137,45 @@ impl SqliteModel {
         Ok(self.reads.begin().await?)
     }
 
-    async fn stored_orders(&self, generation: Generation, orders: &[(StoreId, OrderId)]) -> Result<Vec<SqliteRow>, ReadModelError> {
-        let keys: Vec<_> = orders.iter().map(|(store, order)| (store.as_str(), order.uuid().simple().to_string())).collect();
+    async fn stored_orders(
+        &self,
+        generation: Generation,
+        orders: &[(StoreId, OrderId)],
+    ) -> Result<Vec<SqliteRow>, ReadModelError> {
+        let keys: Vec<_> = orders
+            .iter()
+            .map(|(store, order)| (store.as_str(), order.uuid().simple().to_string()))
+            .collect();
         // The cross join keeps the keys outside: one look into the index for each.
         let query = "SELECT o.store_id, o.order_id, o.body FROM json_each($2) k CROSS JOIN orders o \
                      ON o.generation = $1 AND o.store_id = k.value ->> 0 AND o.order_id = unhex(k.value ->> 1)";
-        Ok(sqlx::query(query).bind(generation.0).bind(json(&keys)?).fetch_all(&self.writes).await?)
+        Ok(sqlx::query(query)
+            .bind(generation.0)
+            .bind(json(&keys)?)
+            .fetch_all(&self.writes)
+            .await?)
     }
 
-    async fn stored_days(&self, generation: Generation, days: &[(StoreId, BusinessDate)]) -> Result<Vec<SqliteRow>, ReadModelError> {
-        let keys: Vec<_> = days.iter().map(|(store, date)| (store.as_str(), date.to_string())).collect();
+    async fn stored_days(
+        &self,
+        generation: Generation,
+        days: &[(StoreId, BusinessDate)],
+    ) -> Result<Vec<SqliteRow>, ReadModelError> {
+        let keys: Vec<_> = days
+            .iter()
+            .map(|(store, date)| (store.as_str(), date.to_string()))
+            .collect();
         let query = sqlx::query(concat!(
             "SELECT ",
             day_columns!(),
             " FROM json_each($2) k CROSS JOIN business_days d \
              ON d.generation = $1 AND d.store_id = k.value ->> 0 AND d.business_date = k.value ->> 1"
         ));
-        Ok(query.bind(generation.0).bind(json(&keys)?).fetch_all(&self.writes).await?)
+        Ok(query
+            .bind(generation.0)
+            .bind(json(&keys)?)
+            .fetch_all(&self.writes)
+            .await?)
     }
 
     async fn commit_batch(&self, batch: &Batch) -> Result<(), ReadModelError> {
@@ -165,7 +209,8 @@ impl SqliteModel {
         write_days(&mut transaction, fence.generation, &batch.days).await?;
         write_facts(&mut transaction, fence.generation, &batch.facts).await?;
         transaction.commit().await?;
-        self.commits.send_modify(|count| *count = count.wrapping_add(1));
+        self.commits
+            .send_modify(|count| *count = count.wrapping_add(1));
         Ok(())
     }
 }
@@ -212,7 +257,10 @@ impl<'a> StoreJson<'a> {
             time_zone: &row.time_zone,
             cutoff_minutes: row.cutoff_minutes,
             name: json(&row.name)?,
-            latest_date: row.latest_date.map(|date| date.to_string()).unwrap_or_default(),
+            latest_date: row
+                .latest_date
+                .map(|date| date.to_string())
+                .unwrap_or_default(),
             day_open: u8::from(row.day_open),
             z_number: row.z_number,
             z_hash: hex::encode(row.z_hash.0),
@@ -229,11 +277,18 @@ impl<'a> StoreJson<'a> {
     }
 }
 
-async fn write_stores(transaction: &mut Transaction<'_, Sqlite>, generation: Generation, rows: &[StoreRow]) -> Result<(), ReadModelError> {
+async fn write_stores(
+    transaction: &mut Transaction<'_, Sqlite>,
+    generation: Generation,
+    rows: &[StoreRow],
+) -> Result<(), ReadModelError> {
     if rows.is_empty() {
         return Ok(());
     }
-    let values = rows.iter().map(StoreJson::of).collect::<Result<Vec<_>, _>>()?;
+    let values = rows
+        .iter()
+        .map(StoreJson::of)
+        .collect::<Result<Vec<_>, _>>()?;
     sqlx::query(
         "INSERT OR REPLACE INTO stores (generation, store_id, stream, ledger_id, revision, hash, recorded_at_us, currency, time_zone, \
          name, latest_date, day_open, z_number, z_hash, document_number, open_orders, completed_between, grand_total_sales, grand_total_returns, \
@@ -253,7 +308,11 @@ async fn write_stores(transaction: &mut Transaction<'_, Sqlite>, generation: Gen
     Ok(())
 }
 
-async fn write_orders(transaction: &mut Transaction<'_, Sqlite>, generation: Generation, rows: &[OrderRow]) -> Result<(), ReadModelError> {
+async fn write_orders(
+    transaction: &mut Transaction<'_, Sqlite>,
+    generation: Generation,
+    rows: &[OrderRow],
+) -> Result<(), ReadModelError> {
     if rows.is_empty() {
         return Ok(());
     }
@@ -294,7 +353,11 @@ async fn write_orders(transaction: &mut Transaction<'_, Sqlite>, generation: Gen
     Ok(())
 }
 
-async fn write_days(transaction: &mut Transaction<'_, Sqlite>, generation: Generation, rows: &[DayRow]) -> Result<(), ReadModelError> {
+async fn write_days(
+    transaction: &mut Transaction<'_, Sqlite>,
+    generation: Generation,
+    rows: &[DayRow],
+) -> Result<(), ReadModelError> {
     if rows.is_empty() {
         return Ok(());
     }
@@ -334,8 +397,18 @@ async fn write_days(transaction: &mut Transaction<'_, Sqlite>, generation: Gener
     Ok(())
 }
 
-backend!(SqliteModel, SqliteRow, "(SELECT value FROM json_each($1))", "(SELECT value FROM json_each($2))");
+backend!(
+    SqliteModel,
+    SqliteRow,
+    "(SELECT value FROM json_each($1))",
+    "(SELECT value FROM json_each($2))"
+);
 
-settlement!(SqliteModel, SqliteRow, Sqlite, "(SELECT value FROM json_each($1))");
+settlement!(
+    SqliteModel,
+    SqliteRow,
+    Sqlite,
+    "(SELECT value FROM json_each($1))"
+);
 
 exporting!(SqliteModel, SqliteRow, Sqlite);

@@ -68,7 +68,11 @@ async fn write_orders_facts(
     Ok(())
 }
 
-async fn write_lines(transaction: &mut Transaction<'_, Sqlite>, generation: Generation, rows: &[LineRow]) -> Result<(), ReadModelError> {
+async fn write_lines(
+    transaction: &mut Transaction<'_, Sqlite>,
+    generation: Generation,
+    rows: &[LineRow],
+) -> Result<(), ReadModelError> {
     if rows.is_empty() {
         return Ok(());
     }
@@ -157,7 +161,15 @@ async fn write_discounts(
         .iter()
         .map(|row| {
             let (revision, index) = (row.place.revision.0, row.place.index);
-            (row.store.as_str(), revision, index, row.position, row.source, &row.discount_id, row.amount.minor())
+            (
+                row.store.as_str(),
+                revision,
+                index,
+                row.position,
+                row.source,
+                &row.discount_id,
+                row.amount.minor(),
+            )
         })
         .collect();
     sqlx::query(
@@ -185,7 +197,14 @@ async fn write_completions(
         .map(|row| {
             let (revision, index) = (row.place.revision.0, row.place.index);
             let order = blobs.push(row.order_id.uuid().as_bytes());
-            (row.store.as_str(), revision, index, row.z_number, order, row.recorded_at.as_microsecond())
+            (
+                row.store.as_str(),
+                revision,
+                index,
+                row.z_number,
+                order,
+                row.recorded_at.as_microsecond(),
+            )
         })
         .collect();
     sqlx::query(
@@ -200,7 +219,11 @@ async fn write_completions(
     Ok(())
 }
 
-async fn write_cash(transaction: &mut Transaction<'_, Sqlite>, generation: Generation, rows: &[CashRow]) -> Result<(), ReadModelError> {
+async fn write_cash(
+    transaction: &mut Transaction<'_, Sqlite>,
+    generation: Generation,
+    rows: &[CashRow],
+) -> Result<(), ReadModelError> {
     if rows.is_empty() {
         return Ok(());
     }

@@ -5,7 +5,10 @@ use tokio::sync::watch;
 use crate::error::ReadModelError;
 use crate::export::{Export, ExportQuery};
 use crate::figure::{Explained, FigureQuery};
-use crate::rows::{Batch, DayRow, Fence, Generation, Heartbeat, OrderPage, Orders, Progress, ProjectionStatus, Seen, StoreRow, StreamRow};
+use crate::rows::{
+    Batch, DayRow, Fence, Generation, Heartbeat, OrderPage, Orders, Progress, ProjectionStatus,
+    Seen, StoreRow, StreamRow,
+};
 use crate::settlement::{Sales, SalesQuery, ZPage};
 
 /// The projector's side of the read model.
@@ -27,18 +30,32 @@ pub trait ReadModelWriter: Send + Sync + 'static {
     async fn live_generation(&self) -> Result<Generation, ReadModelError>;
 
     /// The stream's row, made with position 0 and without an owner if there was none.
-    async fn stream(&self, generation: Generation, stream: StreamIndex, epoch: LogEpoch) -> Result<StreamRow, ReadModelError>;
+    async fn stream(
+        &self,
+        generation: Generation,
+        stream: StreamIndex,
+        epoch: LogEpoch,
+    ) -> Result<StreamRow, ReadModelError>;
 
     /// Takes the stream over from whoever had it, if nothing has happened to it since `seen` was read; `None` otherwise.
     /// A stream of which nothing has been projected yet changes to the log of `epoch`.
-    async fn claim(&self, seen: &StreamRow, owner: &str, epoch: LogEpoch) -> Result<Option<StreamRow>, ReadModelError>;
+    async fn claim(
+        &self,
+        seen: &StreamRow,
+        owner: &str,
+        epoch: LogEpoch,
+    ) -> Result<Option<StreamRow>, ReadModelError>;
 
     /// Lets go of the stream, so that a successor need not wait.
     async fn release(&self, fence: &Fence) -> Result<(), ReadModelError>;
 
     async fn beat(&self, heartbeat: &Heartbeat) -> Result<(), ReadModelError>;
 
-    async fn stores(&self, generation: Generation, stores: &[StoreId]) -> Result<Vec<StoreRow>, ReadModelError>;
+    async fn stores(
+        &self,
+        generation: Generation,
+        stores: &[StoreId],
+    ) -> Result<Vec<StoreRow>, ReadModelError>;
 
     /// The bodies of those orders that exist.
     async fn orders(
@@ -47,7 +64,11 @@ pub trait ReadModelWriter: Send + Sync + 'static {
         orders: &[(StoreId, OrderId)],
     ) -> Result<Vec<(StoreId, OrderId, Vec<u8>)>, ReadModelError>;
 
-    async fn days(&self, generation: Generation, days: &[(StoreId, BusinessDate)]) -> Result<Vec<DayRow>, ReadModelError>;
+    async fn days(
+        &self,
+        generation: Generation,
+        days: &[(StoreId, BusinessDate)],
+    ) -> Result<Vec<DayRow>, ReadModelError>;
 
     async fn commit(&self, batch: &Batch) -> Result<(), ReadModelError>;
 }
@@ -68,14 +89,26 @@ pub trait ReadModelReader: SettlementReader + ExportReader {
     async fn store(&self, store: &StoreId) -> Result<Option<Seen<()>>, ReadModelError>;
 
     /// Up to `limit` stores by id, after `after`.
-    async fn stores_after(&self, after: Option<&StoreId>, limit: u32) -> Result<Vec<StoreRow>, ReadModelError>;
+    async fn stores_after(
+        &self,
+        after: Option<&StoreId>,
+        limit: u32,
+    ) -> Result<Vec<StoreRow>, ReadModelError>;
 
-    async fn order(&self, store: &StoreId, order: OrderId) -> Result<Option<Seen<Option<Vec<u8>>>>, ReadModelError>;
+    async fn order(
+        &self,
+        store: &StoreId,
+        order: OrderId,
+    ) -> Result<Option<Seen<Option<Vec<u8>>>>, ReadModelError>;
 
     async fn orders_page(&self, page: &OrderPage) -> Result<Option<Seen<Orders>>, ReadModelError>;
 
     /// A day's figures; the store's latest date when none is named.
-    async fn day(&self, store: &StoreId, date: Option<BusinessDate>) -> Result<Option<Seen<Option<DayRow>>>, ReadModelError>;
+    async fn day(
+        &self,
+        store: &StoreId,
+        date: Option<BusinessDate>,
+    ) -> Result<Option<Seen<Option<DayRow>>>, ReadModelError>;
 
     async fn status(&self) -> Result<ProjectionStatus, ReadModelError>;
 }
@@ -84,7 +117,11 @@ pub trait ReadModelReader: SettlementReader + ExportReader {
 #[async_trait::async_trait]
 pub trait SettlementReader: Send + Sync + 'static {
     /// The closed day of a Z's number.
-    async fn z_report(&self, store: &StoreId, number: i64) -> Result<Option<Seen<Option<DayRow>>>, ReadModelError>;
+    async fn z_report(
+        &self,
+        store: &StoreId,
+        number: i64,
+    ) -> Result<Option<Seen<Option<DayRow>>>, ReadModelError>;
 
     /// Closed days by number.
     async fn z_reports(&self, page: &ZPage) -> Result<Option<Seen<Vec<DayRow>>>, ReadModelError>;
@@ -93,7 +130,8 @@ pub trait SettlementReader: Send + Sync + 'static {
     async fn sales(&self, query: &SalesQuery) -> Result<Sales, ReadModelError>;
 
     /// The facts behind a figure of a day.
-    async fn explain(&self, query: &FigureQuery) -> Result<Option<Seen<Explained>>, ReadModelError>;
+    async fn explain(&self, query: &FigureQuery)
+    -> Result<Option<Seen<Explained>>, ReadModelError>;
 }
 
 /// Whole tables.

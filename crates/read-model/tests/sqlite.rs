@@ -5,7 +5,10 @@ use read_model::{ReadModel, each_law};
 
 async fn fresh() -> Result<(ReadModel, ReadModel, tempfile::TempDir), Failure> {
     let directory = tempfile::tempdir()?;
-    let url = format!("sqlite:{}", directory.path().join("read-model.db").display());
+    let url = format!(
+        "sqlite:{}",
+        directory.path().join("read-model.db").display()
+    );
     Ok((ReadModel::open(&url)?, ReadModel::open(&url)?, directory))
 }
 

@@ -17,7 +17,10 @@ pub struct AddressError {
 
 /// A channel that connects when it is first used and again whenever it has to.
 pub fn connect_lazy(url: &str) -> Result<Channel, AddressError> {
-    let endpoint = Endpoint::from_shared(url.to_owned()).map_err(|error| AddressError { url: url.to_owned(), cause: error.to_string() })?;
+    let endpoint = Endpoint::from_shared(url.to_owned()).map_err(|error| AddressError {
+        url: url.to_owned(),
+        cause: error.to_string(),
+    })?;
     Ok(endpoint
         .tcp_nodelay(true)
         .connect_timeout(CONNECT_TIMEOUT)

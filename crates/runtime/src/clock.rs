@@ -27,7 +27,10 @@ impl Clock {
     #[must_use]
     pub fn now(&self) -> Timestamp {
         match &self.0 {
-            #[expect(clippy::disallowed_methods, reason = "the one place where the machine's clock is read")]
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "the one place where the machine's clock is read"
+            )]
             Source::System => Timestamp::now(),
             Source::Manual(now) => *now.lock().unwrap_or_else(PoisonError::into_inner),
         }

@@ -11,37 +11,89 @@ use serde::de::{DeserializeOwned, IntoDeserializer};
 /// Every key there is, with what it means. Environment: upper case, `DOPPIO_` in front, `__` for the dot
 /// (`ordering.listen` is `DOPPIO_ORDERING__LISTEN`).
 pub const KEYS: &[(&str, &str)] = &[
-    ("log", "the event log: nats://host:port[,host:port…], or sqlite:PATH"),
+    (
+        "log",
+        "the event log: nats://host:port[,host:port…], or sqlite:PATH",
+    ),
     ("log_streams", "streams that log init makes, 1 to 64"),
-    ("log_replicas", "copies that JetStream keeps of the log: 1, 3 or 5"),
+    (
+        "log_replicas",
+        "copies that JetStream keeps of the log: 1, 3 or 5",
+    ),
     ("log_credentials", "path of a NATS credentials file"),
-    ("log_prefix", "prefix of the JetStream streams' names and subjects, for several logs in one account"),
-    ("read_model", "the read model: postgres://user:password@host/database, or sqlite:PATH"),
-    ("member_db", "the members' database: postgres://…, or sqlite:PATH"),
+    (
+        "log_prefix",
+        "prefix of the JetStream streams' names and subjects, for several logs in one account",
+    ),
+    (
+        "read_model",
+        "the read model: postgres://user:password@host/database, or sqlite:PATH",
+    ),
+    (
+        "member_db",
+        "the members' database: postgres://…, or sqlite:PATH",
+    ),
     ("log_filter", "what is logged, as in RUST_LOG"),
-    ("shutdown_grace_ms", "how long calls under way may take after a stop signal"),
+    (
+        "shutdown_grace_ms",
+        "how long calls under way may take after a stop signal",
+    ),
     ("member.listen", "address of the member service"),
     ("ordering.listen", "address of the ordering service"),
-    ("ordering.member_url", "where ordering reaches the member service"),
-    ("ordering.member_deadline_ms", "how long a membership check may take"),
-    ("ordering.member_concurrency", "membership checks under way at once"),
-    ("ordering.catalog", "path of the TOML file with stores, menus and taxes; the built-in one when absent"),
-    ("ordering.index", "path of the local index of command ids (disposable)"),
-    ("ordering.quote_key", "secret of quote tokens, at least 32 characters, the same for all instances; by default each makes its own"),
+    (
+        "ordering.member_url",
+        "where ordering reaches the member service",
+    ),
+    (
+        "ordering.member_deadline_ms",
+        "how long a membership check may take",
+    ),
+    (
+        "ordering.member_concurrency",
+        "membership checks under way at once",
+    ),
+    (
+        "ordering.catalog",
+        "path of the TOML file with stores, menus and taxes; the built-in one when absent",
+    ),
+    (
+        "ordering.index",
+        "path of the local index of command ids (disposable)",
+    ),
+    (
+        "ordering.quote_key",
+        "secret of quote tokens, at least 32 characters, the same for all instances; by default each makes its own",
+    ),
     ("ordering.queue", "commands that may wait per store"),
     ("ordering.max_stores", "stores held in memory at once"),
-    ("ordering.idle_ms", "after how long without a command a store leaves memory"),
-    ("listen", "doppio up: address whose port is the base of all services': member +1, ordering +2, query +3, projector +4"),
+    (
+        "ordering.idle_ms",
+        "after how long without a command a store leaves memory",
+    ),
+    (
+        "listen",
+        "doppio up: address whose port is the base of all services': member +1, ordering +2, query +3, projector +4",
+    ),
     ("data", "doppio up: directory of the embedded engines"),
-    ("projector.listen", "address of the projector's health service"),
+    (
+        "projector.listen",
+        "address of the projector's health service",
+    ),
     ("projector.batch", "records per transaction"),
     ("projector.instance", "name of this projector instance"),
     ("query.listen", "address of the query service"),
 ];
 
 /// What `./test` and the tests read of the environment, without the prefix: no settings.
-const NO_SETTINGS: &[&str] =
-    &["NATS_SERVER", "POSTGRES_BIN", "POSTGRES_TEMPLATE", "TEST_PYTHONPATH", "SHARED_DATA", "BREAKING_AGAINST", "SERVER"];
+const NO_SETTINGS: &[&str] = &[
+    "NATS_SERVER",
+    "POSTGRES_BIN",
+    "POSTGRES_TEMPLATE",
+    "TEST_PYTHONPATH",
+    "SHARED_DATA",
+    "BREAKING_AGAINST",
+    "SERVER",
+];
 
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -63,7 +115,10 @@ impl Settings {
         let mut problems = Vec::new();
         let path = file.map_or_else(|| PathBuf::from("doppio.toml"), Path::to_path_buf);
         if file.is_some() && !path.is_file() {
-            problems.push(format!("the settings file {} does not exist", path.display()));
+            problems.push(format!(
+                "the settings file {} does not exist",
+                path.display()
+            ));
         }
         let environment = Env::prefixed("DOPPIO_").split("__").ignore(NO_SETTINGS);
         let mut figment = Figment::new().merge(Toml::file(&path)).merge(environment);
@@ -90,10 +145,18 @@ impl Settings {
         flatten("", &dict, &mut found);
         for key in found {
             if !known.contains(key.as_str()) {
-                let near =
-                    KEYS.iter().map(|(key, _)| *key).filter(|known| known.rsplit('.').next() == key.rsplit('.').next()).collect::<Vec<_>>();
-                let hint = if near.is_empty() { String::new() } else { format!("; did you mean {}?", near.join(" or ")) };
-                self.problems.push(format!("there is no setting {key}{hint}"));
+                let near = KEYS
+                    .iter()
+                    .map(|(key, _)| *key)
+                    .filter(|known| known.rsplit('.').next() == key.rsplit('.').next())
+                    .collect::<Vec<_>>();
+                let hint = if near.is_empty() {
+                    String::new()
+                } else {
+                    format!("; did you mean {}?", near.join(" or "))
+                };
+                self.problems
+                    .push(format!("there is no setting {key}{hint}"));
             }
         }
     }
@@ -125,20 +188,33 @@ impl Settings {
 
     /// All problems at once, if there are any.
     pub fn finish(self) -> Result<(), ConfigError> {
-        if self.problems.is_empty() { Ok(()) } else { Err(ConfigError::Bad(self.problems)) }
+        if self.problems.is_empty() {
+            Ok(())
+        } else {
+            Err(ConfigError::Bad(self.problems))
+        }
     }
 }
 
 /// The environment has no types: a `3` there is read as a number, also where text is wanted.
 fn number_as_text<T: DeserializeOwned>(value: &Value) -> Option<T> {
-    let Value::Num(_, number) = value else { return None };
-    let text = number.to_u128().map(|number| number.to_string()).or_else(|| Some(number.to_i128()?.to_string()))?;
+    let Value::Num(_, number) = value else {
+        return None;
+    };
+    let text = number
+        .to_u128()
+        .map(|number| number.to_string())
+        .or_else(|| Some(number.to_i128()?.to_string()))?;
     T::deserialize(IntoDeserializer::<serde::de::value::Error>::into_deserializer(text)).ok()
 }
 
 fn flatten(prefix: &str, dict: &Dict, found: &mut Vec<String>) {
     for (key, value) in dict {
-        let key = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+        let key = if prefix.is_empty() {
+            key.clone()
+        } else {
+            format!("{prefix}.{key}")
+        };
         match value {
             Value::Dict(_, inner) => flatten(&key, inner, found),
             _ => found.push(key),
@@ -155,31 +231,48 @@ mod tests {
     fn a_number_is_text_where_text_is_wanted() -> Result<(), Box<dyn std::error::Error>> {
         let dir = tempfile::tempdir()?;
         let file = dir.path().join("settings.toml");
-        std::fs::write(&file, "log_replicas = 3\nprojector.instance = -7\nordering.listen = true\n")?;
+        std::fs::write(
+            &file,
+            "log_replicas = 3\nprojector.instance = -7\nordering.listen = true\n",
+        )?;
         let mut settings = Settings::load(Some(&file), &[]);
-        assert_eq!(settings.find::<String>("log_replicas").as_deref(), Some("3"));
+        assert_eq!(
+            settings.find::<String>("log_replicas").as_deref(),
+            Some("3")
+        );
         assert_eq!(settings.find::<u8>("log_replicas"), Some(3));
-        assert_eq!(settings.find::<String>("projector.instance").as_deref(), Some("-7"));
+        assert_eq!(
+            settings.find::<String>("projector.instance").as_deref(),
+            Some("-7")
+        );
         assert_eq!(settings.find::<SocketAddr>("ordering.listen"), None);
-        let Err(ConfigError::Bad(problems)) = settings.finish() else { panic!("a bad key") };
+        let Err(ConfigError::Bad(problems)) = settings.finish() else {
+            panic!("a bad key")
+        };
         assert_eq!(problems.len(), 1, "{problems:?}");
         Ok(())
     }
 
     #[test]
-    fn flags_win_over_the_file_and_every_bad_key_is_reported() -> Result<(), Box<dyn std::error::Error>> {
+    fn flags_win_over_the_file_and_every_bad_key_is_reported()
+    -> Result<(), Box<dyn std::error::Error>> {
         let dir = tempfile::tempdir()?;
         let file = dir.path().join("settings.toml");
         std::fs::write(
             &file,
             "log = \"sqlite:a\"\nread_modell = 1\n[ordering]\nlisten = \"nonsense\"\nqueue = \"many\"\nmember_deadline_ms = 250\n",
         )?;
-        let mut settings = Settings::load(Some(&file), &[("log", Some("sqlite:b".into())), ("read_model", None)]);
+        let mut settings = Settings::load(
+            Some(&file),
+            &[("log", Some("sqlite:b".into())), ("read_model", None)],
+        );
         assert_eq!(settings.get("log", String::new()), "sqlite:b");
         assert_eq!(settings.get("ordering.member_deadline_ms", 300_u64), 250);
         assert_eq!(settings.find::<SocketAddr>("ordering.listen"), None);
         assert_eq!(settings.get("ordering.queue", 7_u32), 7);
-        let Err(ConfigError::Bad(problems)) = settings.finish() else { panic!("three bad keys") };
+        let Err(ConfigError::Bad(problems)) = settings.finish() else {
+            panic!("three bad keys")
+        };
         assert_eq!(problems.len(), 3, "{problems:?}");
         Ok(())
     }

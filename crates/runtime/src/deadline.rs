@@ -13,7 +13,10 @@ pub struct DeadlineLimits {
 /// Until when the caller waits, by its `grpc-timeout` header and the limits.
 #[must_use]
 pub fn deadline_of(metadata: &MetadataMap, limits: DeadlineLimits) -> Instant {
-    let named = metadata.get("grpc-timeout").and_then(|value| value.to_str().ok()).and_then(parse_timeout);
+    let named = metadata
+        .get("grpc-timeout")
+        .and_then(|value| value.to_str().ok())
+        .and_then(parse_timeout);
     Instant::now() + named.unwrap_or(limits.default).min(limits.longest)
 }
 
@@ -42,7 +45,10 @@ mod tests {
     #[test]
     fn timeouts_by_the_specification() {
         assert_eq!(parse_timeout("250m"), Some(Duration::from_millis(250)));
-        assert_eq!(parse_timeout("99999999H"), Some(Duration::from_secs(99_999_999 * 3600)));
+        assert_eq!(
+            parse_timeout("99999999H"),
+            Some(Duration::from_secs(99_999_999 * 3600))
+        );
         for malformed in ["", "m", "1", "1x", "-1S", "123456789m", "1é"] {
             assert_eq!(parse_timeout(malformed), None, "{malformed}");
         }

@@ -42,7 +42,8 @@ pub async fn serve(
     shutdown: &Shutdown,
 ) -> Result<(), ServeError> {
     let (reporter, health) = tonic_health::server::health_reporter();
-    let reflection = |error: tonic_reflection::server::Error| ServeError::Reflection(error.to_string());
+    let reflection =
+        |error: tonic_reflection::server::Error| ServeError::Reflection(error.to_string());
     let v1 = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(options.descriptors)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
@@ -54,13 +55,19 @@ pub async fn serve(
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1alpha()
         .map_err(reflection)?;
-    let routes = routes(reporter.clone()).add_service(health).add_service(v1).add_service(v1alpha);
+    let routes = routes(reporter.clone())
+        .add_service(health)
+        .add_service(v1)
+        .add_service(v1alpha);
     // tonic's own accept loop leaves Nagle's algorithm on, which costs a lone call 40 ms.
-    let incoming = TcpListenerStream::new(listener).map(|accepted| accepted.and_then(|stream| stream.set_nodelay(true).map(|()| stream)));
+    let incoming = TcpListenerStream::new(listener)
+        .map(|accepted| accepted.and_then(|stream| stream.set_nodelay(true).map(|()| stream)));
     let soft = shutdown.soft();
     let stopping = async move {
         soft.cancelled().await;
-        reporter.set_service_status("", tonic_health::ServingStatus::NotServing).await;
+        reporter
+            .set_service_status("", tonic_health::ServingStatus::NotServing)
+            .await;
     };
     let server = Server::builder()
         .accept_http1(options.http1)
@@ -68,7 +75,10 @@ pub async fn serve(
         .max_concurrent_streams(STREAMS_PER_CONNECTION)
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_INTERVAL))
-        .layer(CallLayer { describe: options.describe, limit: options.call_timeout })
+        .layer(CallLayer {
+            describe: options.describe,
+            limit: options.call_timeout,
+        })
         .add_routes(routes)
         .serve_with_incoming_shutdown(incoming, stopping);
     let hard = shutdown.hard();

@@ -68,7 +68,11 @@ impl Shutdown {
     }
 
     /// Runs a service to its end. After the soft stop it has `grace`, then everything is let go.
-    pub async fn host<E>(&self, grace: Duration, serving: impl Future<Output = Result<(), E>>) -> Result<(), E> {
+    pub async fn host<E>(
+        &self,
+        grace: Duration,
+        serving: impl Future<Output = Result<(), E>>,
+    ) -> Result<(), E> {
         tokio::pin!(serving);
         let soft = self.soft.clone();
         tokio::select! {

@@ -13,9 +13,14 @@ pub fn start(filter: Option<&str>) {
         Ok(filter) => (filter, None),
         Err(error) => (EnvFilter::new(DEFAULT_FILTER), Some(error)),
     };
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let started =
-        if std::io::stderr().is_terminal() { builder.compact().try_init() } else { builder.json().flatten_event(true).try_init() };
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    let started = if std::io::stderr().is_terminal() {
+        builder.compact().try_init()
+    } else {
+        builder.json().flatten_event(true).try_init()
+    };
     if let (Ok(()), Some(error)) = (started, problem) {
         tracing::warn!(%error, "the log filter is not legal; using the default");
     }

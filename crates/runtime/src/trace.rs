@@ -24,23 +24,40 @@ impl TraceContext {
     /// A new trace.
     #[must_use]
     pub fn new_trace() -> Self {
-        Self { trace_id: rand::random::<u128>() | 1, span_id: rand::random::<u64>() | 1, flags: 1 }
+        Self {
+            trace_id: rand::random::<u128>() | 1,
+            span_id: rand::random::<u64>() | 1,
+            flags: 1,
+        }
     }
 
     /// The same trace, another span.
     #[must_use]
     pub fn child(self) -> Self {
-        Self { span_id: rand::random::<u64>() | 1, ..self }
+        Self {
+            span_id: rand::random::<u64>() | 1,
+            ..self
+        }
     }
 
     /// Reads a `traceparent` of version 00; anything else is no context.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let mut parts = text.split('-');
-        let (version, trace, span, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-        let lower_hex =
-            |part: &str, length: usize| part.len() == length && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-        if version != "00" || parts.next().is_some() || !lower_hex(trace, 32) || !lower_hex(span, 16) || !lower_hex(flags, 2) {
+        let (version, trace, span, flags) =
+            (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+        let lower_hex = |part: &str, length: usize| {
+            part.len() == length
+                && part
+                    .bytes()
+                    .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+        };
+        if version != "00"
+            || parts.next().is_some()
+            || !lower_hex(trace, 32)
+            || !lower_hex(span, 16)
+            || !lower_hex(flags, 2)
+        {
             return None;
         }
         let context = Self {
@@ -61,13 +78,21 @@ impl TraceContext {
     /// The context of an incoming call; the serving layer has made one where the caller sent none.
     #[must_use]
     pub fn of<T>(request: &tonic::Request<T>) -> Self {
-        request.extensions().get::<Self>().copied().unwrap_or_else(Self::new_trace)
+        request
+            .extensions()
+            .get::<Self>()
+            .copied()
+            .unwrap_or_else(Self::new_trace)
     }
 }
 
 impl fmt::Display for TraceContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "00-{:032x}-{:016x}-{:02x}", self.trace_id, self.span_id, self.flags)
+        write!(
+            f,
+            "00-{:032x}-{:016x}-{:02x}",
+            self.trace_id, self.span_id, self.flags
+        )
     }
 }
 
@@ -84,7 +109,11 @@ impl<S> Layer<S> for CallLayer {
     type Service = CallService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        CallService { inner, describe: self.describe, limit: self.limit }
+        CallService {
+            inner,
+            describe: self.describe,
+            limit: self.limit,
+        }
     }
 }
 
@@ -125,7 +154,9 @@ where
                 return Ok(describe(&late).unwrap_or(late).into_http());
             };
             let response = answered?;
-            let Some(status) = Status::from_header_map(response.headers()) else { return Ok(response) };
+            let Some(status) = Status::from_header_map(response.headers()) else {
+                return Ok(response);
+            };
             tracing::debug!(code = ?status.code(), message = status.message(), "refused");
             match describe(&status) {
                 Some(described) if status.details().is_empty() => Ok(described.into_http()),
@@ -143,7 +174,12 @@ mod tests {
     #[test]
     fn a_traceparent_is_read_as_it_is_written_and_nothing_else_is() {
         let text = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-        assert_eq!(TraceContext::parse(text).map(|context| context.to_string()).as_deref(), Some(text));
+        assert_eq!(
+            TraceContext::parse(text)
+                .map(|context| context.to_string())
+                .as_deref(),
+            Some(text)
+        );
         for malformed in [
             "",
             "00",

@@ -36,7 +36,11 @@ impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         match &error {
             sqlx::Error::Database(cause) if cause.is_unique_violation() => Self::Conflict,
-            sqlx::Error::Database(cause) if cause.code().is_some_and(|code| is_unavailable(&code)) => Self::Unavailable(error.to_string()),
+            sqlx::Error::Database(cause)
+                if cause.code().is_some_and(|code| is_unavailable(&code)) =>
+            {
+                Self::Unavailable(error.to_string())
+            }
             sqlx::Error::Io(_)
             | sqlx::Error::Tls(_)
             | sqlx::Error::Protocol(_)
@@ -51,19 +55,34 @@ impl From<sqlx::Error> for StoreError {
 /// SQLSTATEs have five characters; SQLite's extended codes are numbers whose low byte is the primary code.
 fn is_unavailable(code: &str) -> bool {
     if code.len() == 5 {
-        return code == POSTGRES_READ_ONLY || POSTGRES_UNAVAILABLE.iter().any(|class| code.starts_with(class));
+        return code == POSTGRES_READ_ONLY
+            || POSTGRES_UNAVAILABLE
+                .iter()
+                .any(|class| code.starts_with(class));
     }
-    code.parse::<u32>().is_ok_and(|code| SQLITE_UNAVAILABLE.contains(&(code & 0xff)))
+    code.parse::<u32>()
+        .is_ok_and(|code| SQLITE_UNAVAILABLE.contains(&(code & 0xff)))
 }
 
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     #[error("the members' database {database} cannot be opened: {cause}")]
-    Unreachable { database: Database, cause: sqlx::Error },
-    #[error("the members' database file {path} cannot be created: {cause}. Its directory must exist and be writable")]
-    File { path: std::path::PathBuf, cause: std::io::Error },
+    Unreachable {
+        database: Database,
+        cause: sqlx::Error,
+    },
+    #[error(
+        "the members' database file {path} cannot be created: {cause}. Its directory must exist and be writable"
+    )]
+    File {
+        path: std::path::PathBuf,
+        cause: std::io::Error,
+    },
     #[error("the members' database {database} cannot be brought to this version's schema: {cause}")]
-    Migration { database: Database, cause: sqlx::migrate::MigrateError },
+    Migration {
+        database: Database,
+        cause: sqlx::migrate::MigrateError,
+    },
 }
 
 #[cfg(test)]
@@ -72,7 +91,10 @@ mod tests {
 
     #[test]
     fn codes_of_a_database_that_cannot_serve_now() {
-        for code in ["5", "261", "10", "266", "13", "14", "57P01", "57014", "08006", "53300", "40001", "25006"] {
+        for code in [
+            "5", "261", "10", "266", "13", "14", "57P01", "57014", "08006", "53300", "40001",
+            "25006",
+        ] {
             assert!(is_unavailable(code), "{code}");
         }
         for code in ["1", "19", "2067", "23505", "42P01", "XX000", ""] {

@@ -65,10 +65,18 @@ impl Members {
     }
 
     /// Registers a member, or answers again as it did to this request before. Refused with `ID_REUSED`, `PHONE_IN_USE`, `CARD_IN_USE`.
-    pub async fn register(&self, registration: &Registration, now: Timestamp) -> Result<Registered, StoreError> {
+    pub async fn register(
+        &self,
+        registration: &Registration,
+        now: Timestamp,
+    ) -> Result<Registered, StoreError> {
         for _ in 0..ATTEMPTS {
             let mut lease = self.0.pool.lease(Purpose::Write).await?;
-            let outcome = timeout(OPERATION_DEADLINE, register(lease.session(), registration, now)).await;
+            let outcome = timeout(
+                OPERATION_DEADLINE,
+                register(lease.session(), registration, now),
+            )
+            .await;
             match lease.settle(outcome) {
                 Err(StoreError::Conflict) => {}
                 outcome => return outcome,
@@ -155,9 +163,15 @@ impl Drop for SetOnDrop<'_> {
     }
 }
 
-async fn register(session: Session<'_>, registration: &Registration, now: Timestamp) -> Result<Registered, StoreError> {
+async fn register(
+    session: Session<'_>,
+    registration: &Registration,
+    now: Timestamp,
+) -> Result<Registered, StoreError> {
     let mut transaction = Transaction::begin(session).await?;
-    if let Some(earlier) = sql::registration(transaction.session(), registration.request_id.uuid()).await? {
+    if let Some(earlier) =
+        sql::registration(transaction.session(), registration.request_id.uuid()).await?
+    {
         let id = MemberId::from_uuid(earlier.member_id);
         let member = sql::find(transaction.session(), &Key::Id(id)).await?;
         let member = member.ok_or(StoreError::Corrupt("a registration without its member"))?;
@@ -167,19 +181,33 @@ async fn register(session: Session<'_>, registration: &Registration, now: Timest
                 Err(Rejection::field(Reason::IdReused, "request_id", message).into())
             }
             // After a withdrawal nothing is left to compare with.
-            _ => Ok(Registered { member, replayed: true }),
+            _ => Ok(Registered {
+                member,
+                replayed: true,
+            }),
         };
     }
-    let contact = Contact { display_name: registration.display_name.clone(), phone_number: registration.phone_number.clone() };
+    let contact = Contact {
+        display_name: registration.display_name.clone(),
+        phone_number: registration.phone_number.clone(),
+    };
     let id = MemberId::new(now);
     let free = match refuse_taken_phone(&mut transaction, &contact, id).await {
-        Ok(()) => cards_to_add(&mut transaction, &registration.cards, id, "card_tokens").await.map(drop),
+        Ok(()) => cards_to_add(&mut transaction, &registration.cards, id, "card_tokens")
+            .await
+            .map(drop),
         taken => taken,
     };
     if let Err(taken) = free {
         // Taken, perhaps, by this very registration, whose repeat was committed since it was looked for: then it has its first answer.
-        let repeated = sql::registration(transaction.session(), registration.request_id.uuid()).await?.is_some();
-        return Err(if repeated { StoreError::Conflict } else { taken });
+        let repeated = sql::registration(transaction.session(), registration.request_id.uuid())
+            .await?
+            .is_some();
+        return Err(if repeated {
+            StoreError::Conflict
+        } else {
+            taken
+        });
     }
     let salt: [u8; SALT_BYTES] = rand::random();
     let hash = registration.content_hash(&salt);
@@ -187,39 +215,89 @@ async fn register(session: Session<'_>, registration: &Registration, now: Timest
     for card in &registration.cards {
         sql::insert_card(transaction.session(), card, id).await?;
     }
-    sql::insert_registration(transaction.session(), registration.request_id.uuid(), id, &salt, &hash).await?;
+    sql::insert_registration(
+        transaction.session(),
+        registration.request_id.uuid(),
+        id,
+        &salt,
+        &hash,
+    )
+    .await?;
     let member = reread(&mut transaction, id).await?;
     transaction.commit().await?;
-    Ok(Registered { member, replayed: false })
+    Ok(Registered {
+        member,
+        replayed: false,
+    })
 }
 
-async fn update(session: Session<'_>, change: &Change, now: Timestamp) -> Result<Member, StoreError> {
+async fn update(
+    session: Session<'_>,
+    change: &Change,
+    now: Timestamp,
+) -> Result<Member, StoreError> {
     let mut transaction = Transaction::begin(session).await?;
-    let member = sql::find(transaction.session(), &Key::Id(change.id)).await?.ok_or_else(|| unknown(change.id))?;
+    let member = sql::find(transaction.session(), &Key::Id(change.id))
+        .await?
+        .ok_or_else(|| unknown(change.id))?;
     let Some(contact) = &member.contact else {
-        return Err(Rejection::new(Reason::MemberWithdrawn, format!("member {} has withdrawn", change.id)).into());
+        return Err(Rejection::new(
+            Reason::MemberWithdrawn,
+            format!("member {} has withdrawn", change.id),
+        )
+        .into());
     };
-    if change.etag.as_ref().is_some_and(|etag| *etag != member.etag()) {
-        let rejection = Rejection::new(Reason::MemberChanged, "the member was changed since its etag was read");
+    if change
+        .etag
+        .as_ref()
+        .is_some_and(|etag| *etag != member.etag())
+    {
+        let rejection = Rejection::new(
+            Reason::MemberChanged,
+            "the member was changed since its etag was read",
+        );
         return Err(rejection.with("etag", member.etag()).into());
     }
     let changed = Contact {
-        display_name: change.display_name.clone().unwrap_or_else(|| contact.display_name.clone()),
-        phone_number: change.phone_number.clone().unwrap_or_else(|| contact.phone_number.clone()),
+        display_name: change
+            .display_name
+            .clone()
+            .unwrap_or_else(|| contact.display_name.clone()),
+        phone_number: change
+            .phone_number
+            .clone()
+            .unwrap_or_else(|| contact.phone_number.clone()),
     };
     let tier = change.tier.unwrap_or(member.tier);
-    let new_cards = cards_to_add(&mut transaction, &change.add_cards, change.id, "add_card_tokens").await?;
+    let new_cards = cards_to_add(
+        &mut transaction,
+        &change.add_cards,
+        change.id,
+        "add_card_tokens",
+    )
+    .await?;
     if changed == *contact && tier == member.tier && new_cards.is_empty() {
         return Ok(member);
     }
     refuse_taken_phone(&mut transaction, &changed, change.id).await?;
     // Takes the row's lock, so that counting and adding cards below is not disturbed.
-    if !sql::update_member(transaction.session(), change.id, member.version, &changed, tier, now).await? {
+    if !sql::update_member(
+        transaction.session(),
+        change.id,
+        member.version,
+        &changed,
+        tier,
+        now,
+    )
+    .await?
+    {
         return Err(StoreError::Conflict);
     }
-    let cards = usize::try_from(sql::card_count(transaction.session(), change.id).await?).unwrap_or(usize::MAX);
+    let cards = usize::try_from(sql::card_count(transaction.session(), change.id).await?)
+        .unwrap_or(usize::MAX);
     if cards.saturating_add(new_cards.len()) > CARDS_PER_MEMBER {
-        let message = format!("a member has at most {CARDS_PER_MEMBER} cards, and this one has {cards}");
+        let message =
+            format!("a member has at most {CARDS_PER_MEMBER} cards, and this one has {cards}");
         return Err(Rejection::field(Reason::InvalidArgument, "add_card_tokens", message).into());
     }
     for card in &new_cards {
@@ -230,23 +308,44 @@ async fn update(session: Session<'_>, change: &Change, now: Timestamp) -> Result
     Ok(member)
 }
 
-async fn withdraw(session: Session<'_>, id: MemberId, now: Timestamp) -> Result<Member, StoreError> {
+async fn withdraw(
+    session: Session<'_>,
+    id: MemberId,
+    now: Timestamp,
+) -> Result<Member, StoreError> {
     let mut transaction = Transaction::begin(session).await?;
     sql::erase_member(transaction.session(), id, now).await?;
-    let member = sql::find(transaction.session(), &Key::Id(id)).await?.ok_or_else(|| unknown(id))?;
+    let member = sql::find(transaction.session(), &Key::Id(id))
+        .await?
+        .ok_or_else(|| unknown(id))?;
     transaction.commit().await?;
     Ok(member)
 }
 
 /// As the database keeps it, with its times rounded to microseconds.
 async fn reread(transaction: &mut Transaction<'_>, id: MemberId) -> Result<Member, StoreError> {
-    sql::find(transaction.session(), &Key::Id(id)).await?.ok_or(StoreError::Corrupt("no member where one was just written"))
+    sql::find(transaction.session(), &Key::Id(id))
+        .await?
+        .ok_or(StoreError::Corrupt("no member where one was just written"))
 }
 
-async fn refuse_taken_phone(transaction: &mut Transaction<'_>, contact: &Contact, member: MemberId) -> Result<(), StoreError> {
-    let owner = sql::find(transaction.session(), &Key::Phone(contact.phone_number.clone())).await?;
+async fn refuse_taken_phone(
+    transaction: &mut Transaction<'_>,
+    contact: &Contact,
+    member: MemberId,
+) -> Result<(), StoreError> {
+    let owner = sql::find(
+        transaction.session(),
+        &Key::Phone(contact.phone_number.clone()),
+    )
+    .await?;
     if owner.is_some_and(|owner| owner.id != member) {
-        return Err(Rejection::field(Reason::PhoneInUse, "phone_number", "another member has this phone number").into());
+        return Err(Rejection::field(
+            Reason::PhoneInUse,
+            "phone_number",
+            "another member has this phone number",
+        )
+        .into());
     }
     Ok(())
 }
@@ -264,7 +363,12 @@ async fn cards_to_add(
             None => new.push(*card),
             Some(owner) if owner == member => {}
             Some(_) => {
-                return Err(Rejection::field(Reason::CardInUse, format!("{field}[{index}]"), "another member has this card").into());
+                return Err(Rejection::field(
+                    Reason::CardInUse,
+                    format!("{field}[{index}]"),
+                    "another member has this card",
+                )
+                .into());
             }
         }
     }

@@ -78,12 +78,26 @@ impl Pool {
             };
             match opened {
                 Ok(engine) => break engine,
-                Err(StartError::Database(cause)) if is_worth_waiting(&cause) && Instant::now() < patience => sleep(START_INTERVAL).await,
-                Err(StartError::Database(cause)) => return Err(OpenError::Unreachable { database: database.clone(), cause }),
+                Err(StartError::Database(cause))
+                    if is_worth_waiting(&cause) && Instant::now() < patience =>
+                {
+                    sleep(START_INTERVAL).await
+                }
+                Err(StartError::Database(cause)) => {
+                    return Err(OpenError::Unreachable {
+                        database: database.clone(),
+                        cause,
+                    });
+                }
                 Err(StartError::File(path, cause)) => return Err(OpenError::File { path, cause }),
             }
         };
-        migrate(&engine, database).await.map_err(|cause| OpenError::Migration { database: database.clone(), cause })?;
+        migrate(&engine, database)
+            .await
+            .map_err(|cause| OpenError::Migration {
+                database: database.clone(),
+                cause,
+            })?;
         let (connections, writers) = match &engine {
             Engine::Sqlite(_) => (SQLITE_CONNECTIONS, 1),
             Engine::Postgres(_) => (POSTGRES_CONNECTIONS, POSTGRES_CONNECTIONS),
@@ -98,9 +112,16 @@ impl Pool {
 
     pub async fn lease(&self, purpose: Purpose) -> Result<Lease<'_>, StoreError> {
         let permits = {
-            let _place = self.waiting.try_acquire().map_err(|_| StoreError::Overloaded)?;
+            let _place = self
+                .waiting
+                .try_acquire()
+                .map_err(|_| StoreError::Overloaded)?;
             timeout(CONNECTION_WAIT, async {
-                let writer = if purpose == Purpose::Write { Some(self.writers.acquire().await) } else { None };
+                let writer = if purpose == Purpose::Write {
+                    Some(self.writers.acquire().await)
+                } else {
+                    None
+                };
                 (self.connections.acquire().await, writer)
             })
             .await
@@ -116,7 +137,11 @@ impl Pool {
             Engine::Sqlite(pool) => Connection::Sqlite(pool.acquire().await?),
             Engine::Postgres(pool) => Connection::Postgres(pool.acquire().await?),
         };
-        Ok(Lease { connection: leased, settled: false, _permits: (connection, writer) })
+        Ok(Lease {
+            connection: leased,
+            settled: false,
+            _permits: (connection, writer),
+        })
     }
 
     pub fn is_sqlite(&self) -> bool {
@@ -141,9 +166,16 @@ impl Lease<'_> {
     }
 
     /// Takes the outcome of an operation that ran within [`OPERATION_DEADLINE`].
-    pub fn settle<T>(mut self, outcome: Result<Result<T, StoreError>, Elapsed>) -> Result<T, StoreError> {
-        let outcome =
-            outcome.unwrap_or_else(|_| Err(StoreError::Unavailable(format!("no answer in {} ms", OPERATION_DEADLINE.as_millis()))));
+    pub fn settle<T>(
+        mut self,
+        outcome: Result<Result<T, StoreError>, Elapsed>,
+    ) -> Result<T, StoreError> {
+        let outcome = outcome.unwrap_or_else(|_| {
+            Err(StoreError::Unavailable(format!(
+                "no answer in {} ms",
+                OPERATION_DEADLINE.as_millis()
+            )))
+        });
         self.settled = !matches!(outcome, Err(StoreError::Unavailable(_)));
         outcome
     }
@@ -188,7 +220,9 @@ impl<'a> Transaction<'a> {
     pub async fn begin(session: Session<'a>) -> Result<Self, StoreError> {
         Ok(match session {
             // The lock is taken at once: one that is taken after a read can fail for good.
-            Session::Sqlite(connection) => Self::Sqlite(connection.begin_with("BEGIN IMMEDIATE").await?),
+            Session::Sqlite(connection) => {
+                Self::Sqlite(connection.begin_with("BEGIN IMMEDIATE").await?)
+            }
             Session::Postgres(connection) => Self::Postgres(connection.begin().await?),
         })
     }
@@ -261,11 +295,19 @@ async fn open_sqlite(path: &Path) -> Result<SqlitePool, StartError> {
 }
 
 async fn open_postgres(options: &PgConnectOptions) -> Result<PgPool, StartError> {
-    let limits = [("statement_timeout", POSTGRES_STATEMENT_TIMEOUT_MS), ("lock_timeout", POSTGRES_STATEMENT_TIMEOUT_MS)];
+    let limits = [
+        ("statement_timeout", POSTGRES_STATEMENT_TIMEOUT_MS),
+        ("lock_timeout", POSTGRES_STATEMENT_TIMEOUT_MS),
+    ];
     let pool = PgPoolOptions::new()
         .max_connections(POSTGRES_CONNECTIONS)
         .acquire_timeout(CONNECT_DEADLINE)
-        .connect_with(options.clone().application_name("doppio member").options(limits))
+        .connect_with(
+            options
+                .clone()
+                .application_name("doppio member")
+                .options(limits),
+        )
         .await?;
     Ok(pool)
 }
@@ -274,7 +316,9 @@ async fn open_postgres(options: &PgConnectOptions) -> Result<PgPool, StartError>
 fn is_worth_waiting(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut => true,
-        sqlx::Error::Database(cause) => cause.code().is_some_and(|code| code.starts_with("57P") || code == "5"),
+        sqlx::Error::Database(cause) => cause
+            .code()
+            .is_some_and(|code| code.starts_with("57P") || code == "5"),
         _ => false,
     }
 }

@@ -15,18 +15,21 @@ const MEMBER_BY_PHONE: &str = "SELECT member_id, display_name, phone_number, tie
      FROM members WHERE phone_number = $1";
 const MEMBER_BY_CARD: &str = "SELECT m.member_id, display_name, phone_number, tier, register_time_us, update_time_us, version \
      FROM cards c JOIN members m ON m.member_id = c.member_id WHERE c.token_sha256 = $1";
-const REGISTRATION: &str = "SELECT member_id, salt, content_hash FROM registrations WHERE request_id = $1";
+const REGISTRATION: &str =
+    "SELECT member_id, salt, content_hash FROM registrations WHERE request_id = $1";
 const INSERT_MEMBER: &str = "INSERT INTO members \
      (member_id, display_name, phone_number, tier, state, register_time_us, update_time_us, version) \
      VALUES ($1, $2, $3, $4, 'active', $5, $5, 1)";
 const INSERT_CARD: &str = "INSERT INTO cards (token_sha256, member_id) VALUES ($1, $2)";
-const INSERT_REGISTRATION: &str = "INSERT INTO registrations (request_id, member_id, salt, content_hash) VALUES ($1, $2, $3, $4)";
+const INSERT_REGISTRATION: &str =
+    "INSERT INTO registrations (request_id, member_id, salt, content_hash) VALUES ($1, $2, $3, $4)";
 const UPDATE_MEMBER: &str = "UPDATE members SET display_name = $3, phone_number = $4, tier = $5, update_time_us = $6, version = version + 1 \
      WHERE member_id = $1 AND version = $2 AND state = 'active'";
 const ERASE_MEMBER: &str = "UPDATE members SET display_name = NULL, phone_number = NULL, state = 'withdrawn', update_time_us = $2, \
      version = version + 1 WHERE member_id = $1 AND state = 'active'";
 const ERASE_CARDS: &str = "DELETE FROM cards WHERE member_id = $1";
-const ERASE_REGISTRATIONS: &str = "UPDATE registrations SET salt = NULL, content_hash = NULL WHERE member_id = $1";
+const ERASE_REGISTRATIONS: &str =
+    "UPDATE registrations SET salt = NULL, content_hash = NULL WHERE member_id = $1";
 const CARD_OWNER: &str = "SELECT member_id FROM cards WHERE token_sha256 = $1";
 const CARD_COUNT: &str = "SELECT COUNT(*) FROM cards WHERE member_id = $1";
 
@@ -44,16 +47,22 @@ struct MemberRow {
 impl MemberRow {
     fn into_member(self) -> Result<Member, StoreError> {
         let contact = match (self.display_name, self.phone_number) {
-            (Some(name), Some(phone)) => {
-                Some(Contact { display_name: DisplayName::stored(name), phone_number: PhoneNumber::stored(phone) })
-            }
+            (Some(name), Some(phone)) => Some(Contact {
+                display_name: DisplayName::stored(name),
+                phone_number: PhoneNumber::stored(phone),
+            }),
             _ => None,
         };
-        let time = |micros| Timestamp::from_microsecond(micros).map_err(|_| StoreError::Corrupt("a time that is out of range"));
+        let time = |micros| {
+            Timestamp::from_microsecond(micros)
+                .map_err(|_| StoreError::Corrupt("a time that is out of range"))
+        };
         Ok(Member {
             id: MemberId::from_uuid(self.member_id),
             contact,
-            tier: Tier::from_stored(&self.tier).ok_or(StoreError::Corrupt("a tier that this version does not know"))?,
+            tier: Tier::from_stored(&self.tier).ok_or(StoreError::Corrupt(
+                "a tier that this version does not know",
+            ))?,
             register_time: time(self.register_time_us)?,
             update_time: time(self.update_time_us)?,
             version: self.version,
@@ -70,7 +79,10 @@ pub(super) struct RegistrationRow {
     pub content_hash: Option<Vec<u8>>,
 }
 
-pub(super) async fn find(mut session: Session<'_>, key: &Key) -> Result<Option<Member>, StoreError> {
+pub(super) async fn find(
+    mut session: Session<'_>,
+    key: &Key,
+) -> Result<Option<Member>, StoreError> {
     let row: Option<MemberRow> = on_either!(&mut session, connection => match key {
         Key::Id(id) => sqlx::query_as(MEMBER_BY_ID).bind(id.uuid()).fetch_optional(&mut **connection).await?,
         Key::Phone(phone) => sqlx::query_as(MEMBER_BY_PHONE).bind(phone.as_str()).fetch_optional(&mut **connection).await?,
@@ -79,18 +91,27 @@ pub(super) async fn find(mut session: Session<'_>, key: &Key) -> Result<Option<M
     row.map(MemberRow::into_member).transpose()
 }
 
-pub(super) async fn registration(session: Session<'_>, request: Uuid) -> Result<Option<RegistrationRow>, StoreError> {
-    Ok(on_either!(session, connection => sqlx::query_as(REGISTRATION).bind(request).fetch_optional(&mut *connection).await?))
+pub(super) async fn registration(
+    session: Session<'_>,
+    request: Uuid,
+) -> Result<Option<RegistrationRow>, StoreError> {
+    Ok(
+        on_either!(session, connection => sqlx::query_as(REGISTRATION).bind(request).fetch_optional(&mut *connection).await?),
+    )
 }
 
-pub(super) async fn card_owner(session: Session<'_>, card: &CardHash) -> Result<Option<MemberId>, StoreError> {
-    let owner: Option<Uuid> =
-        on_either!(session, connection => sqlx::query_scalar(CARD_OWNER).bind(card.as_bytes()).fetch_optional(&mut *connection).await?);
+pub(super) async fn card_owner(
+    session: Session<'_>,
+    card: &CardHash,
+) -> Result<Option<MemberId>, StoreError> {
+    let owner: Option<Uuid> = on_either!(session, connection => sqlx::query_scalar(CARD_OWNER).bind(card.as_bytes()).fetch_optional(&mut *connection).await?);
     Ok(owner.map(MemberId::from_uuid))
 }
 
 pub(super) async fn card_count(session: Session<'_>, member: MemberId) -> Result<i64, StoreError> {
-    Ok(on_either!(session, connection => sqlx::query_scalar(CARD_COUNT).bind(member.uuid()).fetch_one(&mut *connection).await?))
+    Ok(
+        on_either!(session, connection => sqlx::query_scalar(CARD_COUNT).bind(member.uuid()).fetch_one(&mut *connection).await?),
+    )
 }
 
 pub(super) async fn insert_member(
@@ -108,7 +129,11 @@ pub(super) async fn insert_member(
     Ok(())
 }
 
-pub(super) async fn insert_card(session: Session<'_>, card: &CardHash, member: MemberId) -> Result<(), StoreError> {
+pub(super) async fn insert_card(
+    session: Session<'_>,
+    card: &CardHash,
+    member: MemberId,
+) -> Result<(), StoreError> {
     on_either!(session, connection => {
         sqlx::query(INSERT_CARD).bind(card.as_bytes()).bind(member.uuid()).execute(&mut *connection).await?;
     });
@@ -147,7 +172,11 @@ pub(super) async fn update_member(
 }
 
 /// Erases name, phone, cards and what could confirm a guess of them; false when the member has withdrawn before.
-pub(super) async fn erase_member(mut session: Session<'_>, id: MemberId, now: Timestamp) -> Result<bool, StoreError> {
+pub(super) async fn erase_member(
+    mut session: Session<'_>,
+    id: MemberId,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
     on_either!(&mut session, connection => {
         // First, since the row's lock keeps cards from being added meanwhile.
         let erased = sqlx::query(ERASE_MEMBER).bind(id.uuid()).bind(now.as_microsecond()).execute(&mut **connection).await?;
@@ -162,8 +191,12 @@ pub(super) async fn erase_member(mut session: Session<'_>, id: MemberId, now: Ti
 
 /// Moves SQLite's write-ahead log into the database and empties it. False when readers were in the way.
 pub(super) async fn empty_wal(session: Session<'_>) -> Result<bool, StoreError> {
-    let Session::Sqlite(connection) = session else { return Ok(true) };
-    let (busy, _, _): (i64, i64, i64) = sqlx::query_as("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(connection).await?;
+    let Session::Sqlite(connection) = session else {
+        return Ok(true);
+    };
+    let (busy, _, _): (i64, i64, i64) = sqlx::query_as("PRAGMA wal_checkpoint(TRUNCATE)")
+        .fetch_one(connection)
+        .await?;
     Ok(busy == 0)
 }
 
@@ -171,9 +204,16 @@ pub(super) async fn empty_wal(session: Session<'_>) -> Result<bool, StoreError> 
 pub(super) async fn inspect(session: Session<'_>) -> Result<ServerFacts, StoreError> {
     let (version, durable, now_us) = match session {
         Session::Sqlite(connection) => {
-            let version: String = sqlx::query_scalar("SELECT 'SQLite ' || sqlite_version()").fetch_one(&mut *connection).await?;
-            let synchronous: i64 = sqlx::query_scalar("PRAGMA synchronous").fetch_one(&mut *connection).await?;
-            let now_us: i64 = sqlx::query_scalar("SELECT CAST(unixepoch('subsec') * 1000000 AS INTEGER)").fetch_one(connection).await?;
+            let version: String = sqlx::query_scalar("SELECT 'SQLite ' || sqlite_version()")
+                .fetch_one(&mut *connection)
+                .await?;
+            let synchronous: i64 = sqlx::query_scalar("PRAGMA synchronous")
+                .fetch_one(&mut *connection)
+                .await?;
+            let now_us: i64 =
+                sqlx::query_scalar("SELECT CAST(unixepoch('subsec') * 1000000 AS INTEGER)")
+                    .fetch_one(connection)
+                    .await?;
             // 2 is FULL, 3 is EXTRA.
             (version, synchronous >= 2, now_us)
         }
@@ -187,7 +227,11 @@ pub(super) async fn inspect(session: Session<'_>) -> Result<ServerFacts, StoreEr
             (version, fsync == "on" && commit != "off", now_us)
         }
     };
-    Ok(ServerFacts { version, durable, now: Timestamp::from_microsecond(now_us).unwrap_or_default() })
+    Ok(ServerFacts {
+        version,
+        durable,
+        now: Timestamp::from_microsecond(now_us).unwrap_or_default(),
+    })
 }
 
 pub(super) async fn probe(session: Session<'_>) -> Result<(), StoreError> {

@@ -8,7 +8,10 @@ use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{Catalog, Category, DiscountValue, Item, Menu, MenuOption, Promotion, PromotionKind, Store, TaxClass, Text};
+use super::{
+    Catalog, Category, DiscountValue, Item, Menu, MenuOption, Promotion, PromotionKind, Store,
+    TaxClass, Text,
+};
 
 /// Largest price of one unit with its options, in minor units.
 pub const MAX_UNIT_PRICE_MINOR: i64 = 1_000_000_000_000;
@@ -180,22 +183,36 @@ pub fn default_catalog() -> Result<Catalog, CatalogError> {
 
 /// Reads a catalog and lists every mistake in it.
 pub fn parse(text: &str) -> Result<Catalog, CatalogError> {
-    let file: CatalogFile = toml::from_str(text).map_err(|error| CatalogError::Malformed(error.to_string()))?;
+    let file: CatalogFile =
+        toml::from_str(text).map_err(|error| CatalogError::Malformed(error.to_string()))?;
     let mut check = Check::default();
     let tax_classes = check.tax_classes(&file.tax_classes);
     let menus: BTreeMap<String, Arc<Menu>> = file
         .menus
         .iter()
-        .filter_map(|menu| Some((menu.id.clone(), Arc::new(check.menu(menu, &file.tax_classes, &tax_classes)?))))
+        .filter_map(|menu| {
+            Some((
+                menu.id.clone(),
+                Arc::new(check.menu(menu, &file.tax_classes, &tax_classes)?),
+            ))
+        })
         .collect();
     check.unique("menu", file.menus.iter().map(|menu| &menu.id));
     check.unique("store", file.stores.iter().map(|store| &store.id));
-    let stores =
-        file.stores.iter().filter_map(|store| check.store(store, &menus)).map(|store| (store.id.clone(), Arc::new(store))).collect();
+    let stores = file
+        .stores
+        .iter()
+        .filter_map(|store| check.store(store, &menus))
+        .map(|store| (store.id.clone(), Arc::new(store)))
+        .collect();
     if file.stores.is_empty() {
         check.mistakes.push("there is no store".to_owned());
     }
-    if check.mistakes.is_empty() { Ok(Catalog { stores }) } else { Err(CatalogError::Mistakes(check.mistakes)) }
+    if check.mistakes.is_empty() {
+        Ok(Catalog { stores })
+    } else {
+        Err(CatalogError::Mistakes(check.mistakes))
+    }
 }
 
 #[derive(Default)]
@@ -209,7 +226,9 @@ impl Check {
     }
 
     fn slug(&mut self, place: &str, text: &str) -> Option<Slug> {
-        Slug::new(text).map_err(|error| self.note(place, format_args!("the id {text:?} {error}"))).ok()
+        Slug::new(text)
+            .map_err(|error| self.note(place, format_args!("the id {text:?} {error}")))
+            .ok()
     }
 
     fn unique<'a>(&mut self, what: &str, ids: impl Iterator<Item = &'a String>) {
@@ -222,8 +241,15 @@ impl Check {
     }
 
     fn text(&mut self, place: &str, text: &Text) {
-        if text.is_empty() || text.iter().any(|(language, name)| language.is_empty() || name.trim().is_empty() || name.len() > 200) {
-            self.note(place, "a name is needed in at least one language, of 1 to 200 bytes");
+        if text.is_empty()
+            || text.iter().any(|(language, name)| {
+                language.is_empty() || name.trim().is_empty() || name.len() > 200
+            })
+        {
+            self.note(
+                place,
+                "a name is needed in at least one language, of 1 to 200 bytes",
+            );
         }
     }
 
@@ -232,13 +258,18 @@ impl Check {
         let mut classes = BTreeMap::new();
         for file in files {
             let place = format!("tax class {}", file.id);
-            let Some(id) = self.slug(&place, &file.id) else { continue };
+            let Some(id) = self.slug(&place, &file.id) else {
+                continue;
+            };
             let mut rates = Vec::new();
             for rate in &file.rates {
                 match rate.from.parse::<Date>() {
                     Ok(from) if rate.rate_bp <= 10_000 => rates.push((from, rate.rate_bp)),
                     Ok(_) => self.note(&place, "a rate is at most 10000 basis points"),
-                    Err(_) => self.note(&place, format_args!("{:?} is not a date YYYY-MM-DD", rate.from)),
+                    Err(_) => self.note(
+                        &place,
+                        format_args!("{:?} is not a date YYYY-MM-DD", rate.from),
+                    ),
                 }
             }
             rates.sort_unstable();
@@ -261,26 +292,51 @@ impl Check {
         classes
     }
 
-    fn menu(&mut self, file: &MenuFile, tax_files: &[TaxClassFile], tax_classes: &BTreeMap<Slug, TaxClass>) -> Option<Menu> {
+    fn menu(
+        &mut self,
+        file: &MenuFile,
+        tax_files: &[TaxClassFile],
+        tax_classes: &BTreeMap<Slug, TaxClass>,
+    ) -> Option<Menu> {
         let place = format!("menu {}", file.id);
         self.slug(&place, &file.id);
-        let currency = Currency::new(&file.currency).map_err(|error| self.note(&place, error)).ok();
-        self.unique(&format!("{place}, category"), file.categories.iter().map(|category| &category.id));
-        self.unique(&format!("{place}, option"), file.options.iter().map(|option| &option.id));
-        self.unique(&format!("{place}, item"), file.items.iter().map(|item| &item.sku));
-        self.unique(&format!("{place}, promotion"), file.promotions.iter().map(|promotion| &promotion.id));
+        let currency = Currency::new(&file.currency)
+            .map_err(|error| self.note(&place, error))
+            .ok();
+        self.unique(
+            &format!("{place}, category"),
+            file.categories.iter().map(|category| &category.id),
+        );
+        self.unique(
+            &format!("{place}, option"),
+            file.options.iter().map(|option| &option.id),
+        );
+        self.unique(
+            &format!("{place}, item"),
+            file.items.iter().map(|item| &item.sku),
+        );
+        self.unique(
+            &format!("{place}, promotion"),
+            file.promotions.iter().map(|promotion| &promotion.id),
+        );
         let mut categories = Vec::new();
         for category in &file.categories {
             let place = format!("{place}, category {}", category.id);
             self.text(&place, &category.name);
-            categories.extend(self.slug(&place, &category.id).map(|id| Category { id, name: category.name.clone() }));
+            categories.extend(self.slug(&place, &category.id).map(|id| Category {
+                id,
+                name: category.name.clone(),
+            }));
         }
         let mut options = BTreeMap::new();
         for option in &file.options {
             let place = format!("{place}, option {}", option.id);
             self.text(&place, &option.name);
             if !(1..=MAX_OPTION_QUANTITY).contains(&option.max_quantity) {
-                self.note(&place, format_args!("max_quantity is 1 to {MAX_OPTION_QUANTITY}"));
+                self.note(
+                    &place,
+                    format_args!("max_quantity is 1 to {MAX_OPTION_QUANTITY}"),
+                );
             }
             if option.price_delta.unsigned_abs() > MAX_UNIT_PRICE_MINOR.unsigned_abs() {
                 self.note(&place, "price_delta is out of range");
@@ -301,12 +357,18 @@ impl Check {
             .filter_map(|item| self.item(&place, item, &categories, &options, tax_classes))
             .map(|item| (item.sku.clone(), item))
             .collect();
-        let promotions = file.promotions.iter().filter_map(|promotion| self.promotion(&place, promotion, &items, &categories)).collect();
+        let promotions = file
+            .promotions
+            .iter()
+            .filter_map(|promotion| self.promotion(&place, promotion, &items, &categories))
+            .collect();
         if items.is_empty() {
             self.note(&place, "there is no item");
         }
         // The hash covers what the file says, taxes included, in the order of the file.
-        let canonical = serde_json::to_vec(&(file, tax_files)).map_err(|error| self.note(&place, error)).ok()?;
+        let canonical = serde_json::to_vec(&(file, tax_files))
+            .map_err(|error| self.note(&place, error))
+            .ok()?;
         let hash: [u8; 32] = Sha256::digest(&canonical).into();
         Some(Menu {
             version: hex::encode(&hash[..6]),
@@ -331,8 +393,14 @@ impl Check {
         self.text(&place, &file.name);
         let sku = self.slug(&place, &file.sku);
         let category = self.slug(&place, &file.category);
-        if !categories.iter().any(|category| category.id.as_str() == file.category) {
-            self.note(&place, format_args!("there is no category {:?}", file.category));
+        if !categories
+            .iter()
+            .any(|category| category.id.as_str() == file.category)
+        {
+            self.note(
+                &place,
+                format_args!("there is no category {:?}", file.category),
+            );
         }
         self.unique(&format!("{place}, option"), file.options.iter());
         let mut own = Vec::new();
@@ -343,7 +411,13 @@ impl Check {
             }
         }
         if !(0..=MAX_UNIT_PRICE_MINOR).contains(&file.price) {
-            self.note(&place, format_args!("the price {} is not between 0 and {MAX_UNIT_PRICE_MINOR}", file.price));
+            self.note(
+                &place,
+                format_args!(
+                    "the price {} is not between 0 and {MAX_UNIT_PRICE_MINOR}",
+                    file.price
+                ),
+            );
         }
         let rebate: i128 = own
             .iter()
@@ -374,15 +448,28 @@ impl Check {
         })
     }
 
-    fn promotion(&mut self, menu: &str, file: &PromotionFile, items: &BTreeMap<Slug, Item>, categories: &[Category]) -> Option<Promotion> {
+    fn promotion(
+        &mut self,
+        menu: &str,
+        file: &PromotionFile,
+        items: &BTreeMap<Slug, Item>,
+        categories: &[Category],
+    ) -> Option<Promotion> {
         let place = format!("{menu}, promotion {}", file.id);
         self.text(&place, &file.name);
         let id = self.slug(&place, &file.id);
         let value = match (file.percent_bp, file.amount) {
-            (Some(percent), None) if (1..=10_000).contains(&percent) => Some(DiscountValue::Percent(percent)),
-            (None, Some(amount)) if (1..=MAX_UNIT_PRICE_MINOR).contains(&amount) => Some(DiscountValue::Fixed(Money::new(amount))),
+            (Some(percent), None) if (1..=10_000).contains(&percent) => {
+                Some(DiscountValue::Percent(percent))
+            }
+            (None, Some(amount)) if (1..=MAX_UNIT_PRICE_MINOR).contains(&amount) => {
+                Some(DiscountValue::Fixed(Money::new(amount)))
+            }
             _ => {
-                self.note(&place, "give either percent_bp (1 to 10000) or amount (1 or more)");
+                self.note(
+                    &place,
+                    "give either percent_bp (1 to 10000) or amount (1 or more)",
+                );
                 None
             }
         };
@@ -410,8 +497,16 @@ impl Check {
             },
             value: value?,
             members_only: file.members_only,
-            items: file.items.iter().filter_map(|sku| Slug::new(sku).ok()).collect(),
-            categories: file.categories.iter().filter_map(|category| Slug::new(category).ok()).collect(),
+            items: file
+                .items
+                .iter()
+                .filter_map(|sku| Slug::new(sku).ok())
+                .collect(),
+            categories: file
+                .categories
+                .iter()
+                .filter_map(|category| Slug::new(category).ok())
+                .collect(),
             min_gross: Money::new(file.min_gross),
         })
     }
@@ -419,25 +514,48 @@ impl Check {
     fn store(&mut self, file: &StoreFile, menus: &BTreeMap<String, Arc<Menu>>) -> Option<Store> {
         let place = format!("store {}", file.id);
         self.text(&place, &file.name);
-        let id = StoreId::new(&file.id).map_err(|error| self.note(&place, format_args!("the id {error}"))).ok();
+        let id = StoreId::new(&file.id)
+            .map_err(|error| self.note(&place, format_args!("the id {error}")))
+            .ok();
         let menu = menus.get(&file.menu).cloned();
         if menu.is_none() {
-            self.note(&place, format_args!("there is no legal menu {:?}", file.menu));
+            self.note(
+                &place,
+                format_args!("there is no legal menu {:?}", file.menu),
+            );
         }
         let zone = TimeZone::get(&file.time_zone)
-            .map_err(|_| self.note(&place, format_args!("{:?} is not an IANA time zone", file.time_zone)))
+            .map_err(|_| {
+                self.note(
+                    &place,
+                    format_args!("{:?} is not an IANA time zone", file.time_zone),
+                )
+            })
             .ok();
         let cutoff_minutes = parse_cutoff(&file.cutoff);
         if cutoff_minutes.is_none() {
-            self.note(&place, format_args!("the cutoff {:?} is not a local time HH:MM", file.cutoff));
+            self.note(
+                &place,
+                format_args!("the cutoff {:?} is not a local time HH:MM", file.cutoff),
+            );
         }
-        let currency = Currency::new(&file.currency).map_err(|error| self.note(&place, error)).ok();
+        let currency = Currency::new(&file.currency)
+            .map_err(|error| self.note(&place, error))
+            .ok();
         if let (Some(currency), Some(menu)) = (currency, &menu)
             && currency != menu.currency
         {
-            self.note(&place, format_args!("the store sells in {currency}, its menu is in {}", menu.currency));
+            self.note(
+                &place,
+                format_args!(
+                    "the store sells in {currency}, its menu is in {}",
+                    menu.currency
+                ),
+            );
         }
-        let discount_step = file.discount_step.unwrap_or_else(|| if file.currency == "KRW" { 10 } else { 1 });
+        let discount_step = file
+            .discount_step
+            .unwrap_or_else(|| if file.currency == "KRW" { 10 } else { 1 });
         if discount_step < 1 {
             self.note(&place, "discount_step is at least 1");
         }
@@ -445,7 +563,10 @@ impl Check {
             self.note(&place, "ticket_modulus is at least 1");
         }
         if file.legal_entity.len() > 200 || file.tax_id.len() > 64 {
-            self.note(&place, "legal_entity has at most 200 bytes, tax_id at most 64");
+            self.note(
+                &place,
+                "legal_entity has at most 200 bytes, tax_id at most 64",
+            );
         }
         Some(Store {
             id: id?,
@@ -504,7 +625,9 @@ mod tests {
             cutoff = "4"
             currency = "KRW"
         "#;
-        let Err(CatalogError::Mistakes(mistakes)) = parse(text) else { panic!("mistakes expected") };
+        let Err(CatalogError::Mistakes(mistakes)) = parse(text) else {
+            panic!("mistakes expected")
+        };
         insta::assert_snapshot!(mistakes.join("\n"));
     }
 }

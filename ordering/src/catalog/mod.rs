@@ -127,7 +127,9 @@ pub struct Promotion {
 impl Promotion {
     #[must_use]
     pub fn covers(&self, item: &Item) -> bool {
-        (self.items.is_empty() && self.categories.is_empty()) || self.items.contains(&item.sku) || self.categories.contains(&item.category)
+        (self.items.is_empty() && self.categories.is_empty())
+            || self.items.contains(&item.sku)
+            || self.categories.contains(&item.category)
     }
 }
 
@@ -142,6 +144,10 @@ pub struct TaxClass {
 impl TaxClass {
     #[must_use]
     pub fn rate_bp(&self, on: Date) -> u32 {
-        self.rates.iter().rev().find(|(from, _)| *from <= on).map_or(0, |(_, rate)| *rate)
+        self.rates
+            .iter()
+            .rev()
+            .find(|(from, _)| *from <= on)
+            .map_or(0, |(_, rate)| *rate)
     }
 }

@@ -28,7 +28,9 @@ impl CatalogSource {
 
 /// Opens a catalog file, or the default catalog when there is none. The future that comes with it follows the file for ever; a
 /// version with mistakes is reported and the one before stays in force.
-pub fn open(path: Option<&Path>) -> Result<(CatalogSource, impl Future<Output = ()> + Send + 'static), CatalogError> {
+pub fn open(
+    path: Option<&Path>,
+) -> Result<(CatalogSource, impl Future<Output = ()> + Send + 'static), CatalogError> {
     let text = path.map(read).transpose()?;
     let catalog = text.as_deref().map_or_else(default_catalog, parse)?;
     let (sender, receiver) = watch::channel(Arc::new(catalog));
@@ -37,15 +39,24 @@ pub fn open(path: Option<&Path>) -> Result<(CatalogSource, impl Future<Output = 
 }
 
 fn read(path: &Path) -> Result<String, CatalogError> {
-    std::fs::read_to_string(path).map_err(|error| CatalogError::Unreadable { path: path.display().to_string(), cause: error.to_string() })
+    std::fs::read_to_string(path).map_err(|error| CatalogError::Unreadable {
+        path: path.display().to_string(),
+        cause: error.to_string(),
+    })
 }
 
-async fn follow(path: Option<PathBuf>, mut seen: Option<String>, sender: watch::Sender<Arc<Catalog>>) {
+async fn follow(
+    path: Option<PathBuf>,
+    mut seen: Option<String>,
+    sender: watch::Sender<Arc<Catalog>>,
+) {
     let Some(path) = path else { return };
     loop {
         tokio::time::sleep(LOOK_INTERVAL).await;
         // A file that is missing for a moment is being replaced.
-        let Ok(text) = tokio::fs::read_to_string(&path).await else { continue };
+        let Ok(text) = tokio::fs::read_to_string(&path).await else {
+            continue;
+        };
         if seen.as_ref() == Some(&text) {
             continue;
         }
@@ -54,7 +65,9 @@ async fn follow(path: Option<PathBuf>, mut seen: Option<String>, sender: watch::
                 tracing::info!(path = %path.display(), stores = catalog.stores.len(), "catalog reloaded");
                 sender.send_replace(Arc::new(catalog));
             }
-            Err(error) => tracing::error!(path = %path.display(), %error, "the changed catalog is not used"),
+            Err(error) => {
+                tracing::error!(path = %path.display(), %error, "the changed catalog is not used")
+            }
         }
         seen = Some(text);
     }

@@ -12,7 +12,10 @@ pub fn decide(order: &OrderState, command: &AttachMember) -> Result<Vec<Event>, 
         return Err(illegal(order, "AttachMember"));
     }
     if order.has_member {
-        return Err(Rejection::new(Reason::AlreadyHasMember, "the order has a member already"));
+        return Err(Rejection::new(
+            Reason::AlreadyHasMember,
+            "the order has a member already",
+        ));
     }
     Ok(vec![Event::MemberAttached(e::MemberAttached {
         order_id: command.order_id.to_bytes(),

@@ -36,16 +36,26 @@ pub struct Moment {
 }
 
 fn impossible(error: impl std::fmt::Display) -> Rejection {
-    Rejection::new(Reason::Internal, format!("the business day cannot be computed: {error}"))
+    Rejection::new(
+        Reason::Internal,
+        format!("the business day cannot be computed: {error}"),
+    )
 }
 
 /// The events that come before a money command so that it falls into an open business day: opening the ledger, closing an overdue day,
 /// taking up changed settings, opening the day. None when the day is open.
-pub fn prepare(state: &StoreState, store: &Store, moment: &Moment) -> Result<Vec<Event>, Rejection> {
+pub fn prepare(
+    state: &StoreState,
+    store: &Store,
+    moment: &Moment,
+) -> Result<Vec<Event>, Rejection> {
     if let Some(identity) = &state.identity
         && identity.currency != store.currency
     {
-        let message = format!("the store's ledger is in {} for ever, its configuration says {}", identity.currency, store.currency);
+        let message = format!(
+            "the store's ledger is in {} for ever, its configuration says {}",
+            identity.currency, store.currency
+        );
         return Err(Rejection::new(Reason::WrongCurrency, message));
     }
     if state.day.as_ref().is_some_and(|day| moment.at < day.end) {
@@ -69,7 +79,10 @@ pub fn prepare(state: &StoreState, store: &Store, moment: &Moment) -> Result<Vec
     let mut floats = state.floats.clone();
     if let Some(day) = &state.day {
         last_closed = Some(day.date);
-        floats = day.figures.closing_floats().map_err(|_| impossible("its drawers overflow"))?;
+        floats = day
+            .figures
+            .closing_floats()
+            .map_err(|_| impossible("its drawers overflow"))?;
         events.push(close(state, day, &day.figures, moment, true)?);
     }
     let settings = settings_of(store);
@@ -81,18 +94,28 @@ pub fn prepare(state: &StoreState, store: &Store, moment: &Moment) -> Result<Vec
 }
 
 /// Closes a day: by hand at any time once it has begun, otherwise past its cutoff and uncounted.
-pub fn decide_close(state: &StoreState, command: &CloseBusinessDay, moment: &Moment) -> Result<Vec<Event>, Rejection> {
+pub fn decide_close(
+    state: &StoreState,
+    command: &CloseBusinessDay,
+    moment: &Moment,
+) -> Result<Vec<Event>, Rejection> {
     match &state.day {
         Some(day) if day.date == command.business_date => {
             let Some(manual) = &command.manual else {
                 if moment.at < day.end {
-                    return Err(Rejection::new(Reason::DayNotBegun, format!("business day {} lasts until {}", day.date, day.end)));
+                    return Err(Rejection::new(
+                        Reason::DayNotBegun,
+                        format!("business day {} lasts until {}", day.date, day.end),
+                    ));
                 }
                 return Ok(vec![close(state, day, &day.figures, moment, true)?]);
             };
             // A day that was opened early, after the one before was closed by hand, cannot be closed before its time.
             if moment.at < day.start {
-                return Err(Rejection::new(Reason::DayNotBegun, format!("business day {} begins at {}", day.date, day.start)));
+                return Err(Rejection::new(
+                    Reason::DayNotBegun,
+                    format!("business day {} begins at {}", day.date, day.start),
+                ));
             }
             check_open_orders(state, &manual.carry_over)?;
             let mut figures = day.figures.clone();
@@ -101,37 +124,66 @@ pub fn decide_close(state: &StoreState, command: &CloseBusinessDay, moment: &Mom
             }
             Ok(vec![close(state, day, &figures, moment, false)?])
         }
-        _ if state.last_closed.is_some_and(|last| command.business_date <= last) => {
-            Err(Rejection::new(Reason::DayClosed, format!("business day {} is closed", command.business_date)))
+        _ if state
+            .last_closed
+            .is_some_and(|last| command.business_date <= last) =>
+        {
+            Err(Rejection::new(
+                Reason::DayClosed,
+                format!("business day {} is closed", command.business_date),
+            ))
         }
-        _ => Err(Rejection::new(Reason::DayNotBegun, format!("business day {} is not open", command.business_date))),
+        _ => Err(Rejection::new(
+            Reason::DayNotBegun,
+            format!("business day {} is not open", command.business_date),
+        )),
     }
 }
 
 /// Open orders block a manual close unless they are carried over explicitly.
 fn check_open_orders(state: &StoreState, carry_over: &CarryOver) -> Result<(), Rejection> {
     const NAMED: usize = 50;
-    let CarryOver::Named(named) = carry_over else { return Ok(()) };
-    let left: Vec<String> = state.open_orders.keys().filter(|order| !named.contains(order)).map(ToString::to_string).collect();
+    let CarryOver::Named(named) = carry_over else {
+        return Ok(());
+    };
+    let left: Vec<String> = state
+        .open_orders
+        .keys()
+        .filter(|order| !named.contains(order))
+        .map(ToString::to_string)
+        .collect();
     let known = i64::try_from(state.open_orders.len()).unwrap_or(i64::MAX);
     if left.is_empty() && known == state.open_count {
         return Ok(());
     }
-    let message = format!("{} orders are open; complete, cancel or carry them over", state.open_count);
+    let message = format!(
+        "{} orders are open; complete, cancel or carry them over",
+        state.open_count
+    );
     Err(Rejection::new(Reason::OpenOrders, message)
         .with("open_orders", state.open_count)
         .with("order_ids", left[..left.len().min(NAMED)].join(",")))
 }
 
 fn check_clocks(moment: &Moment) -> Result<(), Rejection> {
-    let agree = moment.client_time.is_some_and(|client| client.duration_since(moment.at).abs() <= CLOCK_TOLERANCE);
+    let agree = moment
+        .client_time
+        .is_some_and(|client| client.duration_since(moment.at).abs() <= CLOCK_TOLERANCE);
     if agree {
         return Ok(());
     }
-    let client = moment.client_time.map_or_else(|| "none".to_owned(), |client| client.to_string());
-    Err(Rejection::new(Reason::ClockSuspect, format!("the server's clock says {}, the terminal's {client}", moment.at))
-        .with("server_time", moment.at)
-        .with("client_time", client))
+    let client = moment
+        .client_time
+        .map_or_else(|| "none".to_owned(), |client| client.to_string());
+    Err(Rejection::new(
+        Reason::ClockSuspect,
+        format!(
+            "the server's clock says {}, the terminal's {client}",
+            moment.at
+        ),
+    )
+    .with("server_time", moment.at)
+    .with("client_time", client))
 }
 
 fn settings_of(store: &Store) -> Settings {
@@ -146,7 +198,13 @@ fn settings_of(store: &Store) -> Settings {
 }
 
 fn drawer_floats(floats: &std::collections::BTreeMap<String, i64>) -> Vec<e::DrawerFloat> {
-    floats.iter().map(|(drawer_id, amount)| e::DrawerFloat { drawer_id: drawer_id.clone(), amount: *amount }).collect()
+    floats
+        .iter()
+        .map(|(drawer_id, amount)| e::DrawerFloat {
+            drawer_id: drawer_id.clone(),
+            amount: *amount,
+        })
+        .collect()
 }
 
 fn open(
@@ -155,7 +213,9 @@ fn open(
     floats: &std::collections::BTreeMap<String, i64>,
     moment: &Moment,
 ) -> Result<Event, Rejection> {
-    let rule = store.day_rule().ok_or_else(|| impossible("the store's cutoff is not legal"))?;
+    let rule = store
+        .day_rule()
+        .ok_or_else(|| impossible("the store's cutoff is not legal"))?;
     let mut date = rule.date_of(moment.at).map_err(impossible)?;
     if let Some(last) = last_closed {
         date = date.max(last.next().map_err(impossible)?);
@@ -171,10 +231,21 @@ fn open(
     }))
 }
 
-fn close(state: &StoreState, day: &OpenDay, figures: &DayFigures, moment: &Moment, automatic: bool) -> Result<Event, Rejection> {
+fn close(
+    state: &StoreState,
+    day: &OpenDay,
+    figures: &DayFigures,
+    moment: &Moment,
+    automatic: bool,
+) -> Result<Event, Rejection> {
     let overflow = |_| impossible("its figures overflow");
-    let identity = state.identity.as_ref().ok_or_else(|| impossible("the ledger is not open"))?;
-    let report = figures.report(state.grand_total_sales, state.grand_total_returns).map_err(overflow)?;
+    let identity = state
+        .identity
+        .as_ref()
+        .ok_or_else(|| impossible("the ledger is not open"))?;
+    let report = figures
+        .report(state.grand_total_sales, state.grand_total_returns)
+        .map_err(overflow)?;
     let floats = figures.closing_floats().map_err(overflow)?;
     let room = CLOSE_BYTES.saturating_sub(report.encoded_len()) / CARRIED_ORDER_BYTES;
     let open = state.open_orders.len().min(CARRIED_ORDERS).min(room);
@@ -207,7 +278,10 @@ fn close(state: &StoreState, day: &OpenDay, figures: &DayFigures, moment: &Momen
         business_date: day.date.to_string(),
         z_number: state.z_number + 1,
         report_version: REPORT_VERSION,
-        previous_z_hash: state.previous_z_hash.map(|hash| Bytes::copy_from_slice(&hash)).unwrap_or_default(),
+        previous_z_hash: state
+            .previous_z_hash
+            .map(|hash| Bytes::copy_from_slice(&hash))
+            .unwrap_or_default(),
         last_revision: i64::try_from(moment.last_revision).unwrap_or(i64::MAX),
         last_hash: Bytes::copy_from_slice(&moment.last_hash),
         automatic,

@@ -9,14 +9,26 @@ use super::order::OrderState;
 use super::state::{OpenDay, StoreState};
 use super::tenders::MAIN_DRAWER;
 
-pub fn decide(state: &StoreState, order: &OrderState, command: &CancelOrder) -> Result<Vec<Event>, Rejection> {
+pub fn decide(
+    state: &StoreState,
+    order: &OrderState,
+    command: &CancelOrder,
+) -> Result<Vec<Event>, Rejection> {
     if !order.status.is_open() {
         return Err(illegal(order, "CancelOrder"));
     }
     let Some(day) = &state.day else {
-        return Err(Rejection::new(Reason::Internal, "an order is cancelled while no business day is open"));
+        return Err(Rejection::new(
+            Reason::Internal,
+            "an order is cancelled while no business day is open",
+        ));
     };
-    let rest = order.rest().map_err(|_| Rejection::new(Reason::AmountOutOfRange, "what remains of the order does not fit into 64 bits"))?;
+    let rest = order.rest().map_err(|_| {
+        Rejection::new(
+            Reason::AmountOutOfRange,
+            "what remains of the order does not fit into 64 bits",
+        )
+    })?;
     let tenders = returned_tenders(order, rest.net, &command.tenders)?;
     check_room(day, &tenders)?;
     Ok(vec![Event::OrderCancelled(e::OrderCancelled {
@@ -25,7 +37,11 @@ pub fn decide(state: &StoreState, order: &OrderState, command: &CancelOrder) -> 
         sale_business_date: order.placed.business_date.clone(),
         document_number: state.document_number + 1,
         reason_code: command.reason_code.to_string(),
-        approver_id: command.approver_id.as_ref().map(ToString::to_string).unwrap_or_default(),
+        approver_id: command
+            .approver_id
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
         lines: rest.lines,
         gross: rest.gross.minor(),
         discount: rest.discount.minor(),
@@ -37,21 +53,36 @@ pub fn decide(state: &StoreState, order: &OrderState, command: &CancelOrder) -> 
 
 /// The Z has a bounded number of drawers.
 pub fn check_room(day: &OpenDay, tenders: &[ReturnedTender]) -> Result<(), Rejection> {
-    if day.figures.has_room_for(tenders.iter().map(|tender| tender.drawer_id.as_str()), std::iter::empty()) {
+    if day.figures.has_room_for(
+        tenders.iter().map(|tender| tender.drawer_id.as_str()),
+        std::iter::empty(),
+    ) {
         return Ok(());
     }
-    Err(Rejection::new(Reason::TooManyKinds, Reason::TooManyKinds.meaning()))
+    Err(Rejection::new(
+        Reason::TooManyKinds,
+        Reason::TooManyKinds.meaning(),
+    ))
 }
 
 /// How `amount` goes back: as wished, each tender up to its unreturned rest; or other than cash first, cash last.
-pub fn returned_tenders(order: &OrderState, amount: Money, wished: &[RequestedReturn]) -> Result<Vec<ReturnedTender>, Rejection> {
-    let overflow = |_| Rejection::new(Reason::AmountOutOfRange, "the returned amounts do not fit into 64 bits");
+pub fn returned_tenders(
+    order: &OrderState,
+    amount: Money,
+    wished: &[RequestedReturn],
+) -> Result<Vec<ReturnedTender>, Rejection> {
+    let overflow = |_| {
+        Rejection::new(
+            Reason::AmountOutOfRange,
+            "the returned amounts do not fit into 64 bits",
+        )
+    };
     let rest_of = |index: usize| order.placed.tenders[index].amount - order.returned[index];
     let mut returned = Vec::new();
     if wished.is_empty() {
         let mut left = amount.minor();
-        let (cash, other): (Vec<usize>, Vec<usize>) =
-            (0..order.placed.tenders.len()).partition(|&index| order.placed.tenders[index].kind() == TenderKind::Cash);
+        let (cash, other): (Vec<usize>, Vec<usize>) = (0..order.placed.tenders.len())
+            .partition(|&index| order.placed.tenders[index].kind() == TenderKind::Cash);
         for index in other.into_iter().chain(cash) {
             let part = left.min(rest_of(index));
             if part > 0 {
@@ -60,39 +91,80 @@ pub fn returned_tenders(order: &OrderState, amount: Money, wished: &[RequestedRe
             }
         }
         if left > 0 {
-            return Err(Rejection::new(Reason::ReturnExceedsTender, "the order's tenders do not hold what is to be given back"));
+            return Err(Rejection::new(
+                Reason::ReturnExceedsTender,
+                "the order's tenders do not hold what is to be given back",
+            ));
         }
         return Ok(returned);
     }
     let sum = Money::sum(wished.iter().map(|wish| wish.amount)).map_err(overflow)?;
     if sum != amount {
-        return Err(Rejection::field(Reason::ReturnsDoNotSum, "tenders", format!("{amount} is given back, the tenders sum to {sum}"))
-            .with("amount_minor", amount)
-            .with("tenders_minor", sum));
+        return Err(Rejection::field(
+            Reason::ReturnsDoNotSum,
+            "tenders",
+            format!("{amount} is given back, the tenders sum to {sum}"),
+        )
+        .with("amount_minor", amount)
+        .with("tenders_minor", sum));
     }
     for (position, wish) in wished.iter().enumerate() {
         let field = format!("tenders[{position}]");
-        let index = order.placed.tenders.iter().position(|tender| tender.tender_id == wish.tender_id.as_str()).ok_or_else(|| {
-            Rejection::field(
-                Reason::ReturnExceedsTender,
-                format!("{field}.tender_id"),
-                format!("the order has no tender {}", wish.tender_id),
-            )
-        })?;
-        if wished[..position].iter().any(|earlier| earlier.tender_id == wish.tender_id) || wish.amount.minor() > rest_of(index) {
+        let index = order
+            .placed
+            .tenders
+            .iter()
+            .position(|tender| tender.tender_id == wish.tender_id.as_str())
+            .ok_or_else(|| {
+                Rejection::field(
+                    Reason::ReturnExceedsTender,
+                    format!("{field}.tender_id"),
+                    format!("the order has no tender {}", wish.tender_id),
+                )
+            })?;
+        if wished[..position]
+            .iter()
+            .any(|earlier| earlier.tender_id == wish.tender_id)
+            || wish.amount.minor() > rest_of(index)
+        {
             let description = format!("{} is left on tender {}", rest_of(index), wish.tender_id);
-            return Err(Rejection::field(Reason::ReturnExceedsTender, format!("{field}.amount"), description));
+            return Err(Rejection::field(
+                Reason::ReturnExceedsTender,
+                format!("{field}.amount"),
+                description,
+            ));
         }
-        returned.push(returned_tender(order, index, wish.amount.minor(), wish.drawer_id.as_ref(), &wish.external_reference));
+        returned.push(returned_tender(
+            order,
+            index,
+            wish.amount.minor(),
+            wish.drawer_id.as_ref(),
+            &wish.external_reference,
+        ));
     }
     Ok(returned)
 }
 
-fn returned_tender(order: &OrderState, index: usize, amount: i64, drawer: Option<&Slug>, external_reference: &str) -> ReturnedTender {
+fn returned_tender(
+    order: &OrderState,
+    index: usize,
+    amount: i64,
+    drawer: Option<&Slug>,
+    external_reference: &str,
+) -> ReturnedTender {
     let tender = &order.placed.tenders[index];
     let drawer_id = match tender.kind() {
         TenderKind::Cash => drawer
-            .map_or_else(|| if tender.drawer_id.is_empty() { MAIN_DRAWER } else { &tender.drawer_id }, |drawer| drawer.as_str())
+            .map_or_else(
+                || {
+                    if tender.drawer_id.is_empty() {
+                        MAIN_DRAWER
+                    } else {
+                        &tender.drawer_id
+                    }
+                },
+                |drawer| drawer.as_str(),
+            )
             .to_owned(),
         _ => String::new(),
     };

@@ -9,9 +9,13 @@ use super::order::{OrderState, Status};
 pub fn decide(order: &OrderState, command: &ChangeStatus) -> Result<Vec<Event>, Rejection> {
     let order_id = command.order_id.to_bytes();
     let event = match (command.to, order.status) {
-        (NewStatus::Preparing, Status::Placed) => Event::PreparationStarted(e::PreparationStarted { order_id }),
+        (NewStatus::Preparing, Status::Placed) => {
+            Event::PreparationStarted(e::PreparationStarted { order_id })
+        }
         (NewStatus::Ready, Status::Preparing) => Event::OrderReady(e::OrderReady { order_id }),
-        (NewStatus::Completed, Status::Ready) => Event::OrderCompleted(e::OrderCompleted { order_id }),
+        (NewStatus::Completed, Status::Ready) => {
+            Event::OrderCompleted(e::OrderCompleted { order_id })
+        }
         (to, _) => return Err(illegal(order, name(to))),
     };
     Ok(vec![event])
@@ -28,9 +32,15 @@ fn name(to: NewStatus) -> &'static str {
 /// Refuses a command that the order's state does not allow, naming both.
 #[must_use]
 pub fn illegal(order: &OrderState, command: &str) -> Rejection {
-    Rejection::new(Reason::IllegalTransition, format!("{command} is not possible while the order is {}", order.status.as_str()))
-        .with("state", order.status.as_str())
-        .with("command", command)
+    Rejection::new(
+        Reason::IllegalTransition,
+        format!(
+            "{command} is not possible while the order is {}",
+            order.status.as_str()
+        ),
+    )
+    .with("state", order.status.as_str())
+    .with("command", command)
 }
 
 #[cfg(test)]
@@ -51,16 +61,31 @@ mod tests {
             staff_id: String::new(),
             request_id: String::new(),
         };
-        OrderState { status, ..OrderState::place(event).unwrap() }
+        OrderState {
+            status,
+            ..OrderState::place(event).unwrap()
+        }
     }
 
     #[test]
     fn only_the_next_step_is_legal() {
-        let all = [Status::Placed, Status::Preparing, Status::Ready, Status::Completed, Status::Cancelled];
-        for (to, from) in
-            [(NewStatus::Preparing, Status::Placed), (NewStatus::Ready, Status::Preparing), (NewStatus::Completed, Status::Ready)]
-        {
-            let command = ChangeStatus { order_id: OrderId::from_uuid(Uuid::nil()), request_id: RequestId::from_uuid(Uuid::nil()), to };
+        let all = [
+            Status::Placed,
+            Status::Preparing,
+            Status::Ready,
+            Status::Completed,
+            Status::Cancelled,
+        ];
+        for (to, from) in [
+            (NewStatus::Preparing, Status::Placed),
+            (NewStatus::Ready, Status::Preparing),
+            (NewStatus::Completed, Status::Ready),
+        ] {
+            let command = ChangeStatus {
+                order_id: OrderId::from_uuid(Uuid::nil()),
+                request_id: RequestId::from_uuid(Uuid::nil()),
+                to,
+            };
             for status in all {
                 let decided = decide(&order(status), &command);
                 assert_eq!(decided.is_ok(), status == from, "{to:?} from {status:?}");

@@ -51,7 +51,13 @@ impl Command {
     /// Commands that take or give money open a business day and are tied to it; kitchen and membership commands never are.
     #[must_use]
     pub fn moves_money(&self) -> bool {
-        matches!(self, Self::PlaceOrder(_) | Self::CancelOrder(_) | Self::RefundOrder(_) | Self::RecordCashMovement(_))
+        matches!(
+            self,
+            Self::PlaceOrder(_)
+                | Self::CancelOrder(_)
+                | Self::RefundOrder(_)
+                | Self::RecordCashMovement(_)
+        )
     }
 
     /// The order that the command makes.
@@ -67,7 +73,10 @@ impl Command {
     #[must_use]
     pub fn existing_order(&self) -> Option<OrderId> {
         match self {
-            Self::PlaceOrder(_) | Self::RecordCashMovement(_) | Self::CloseBusinessDay(_) | Self::CountDrawer(_) => None,
+            Self::PlaceOrder(_)
+            | Self::RecordCashMovement(_)
+            | Self::CloseBusinessDay(_)
+            | Self::CountDrawer(_) => None,
             Self::RefundOrder(command) => Some(command.order_id),
             Self::ChangeStatus(command) => Some(command.order_id),
             Self::CancelOrder(command) => Some(command.order_id),
@@ -86,7 +95,10 @@ impl Command {
             Self::AttachMember(command) => Some(command.request_id.into()),
             Self::RefundOrder(command) => Some(command.request_id.into()),
             Self::RecordCashMovement(command) => Some(command.request_id.into()),
-            Self::CloseBusinessDay(command) => command.manual.as_ref().map(|manual| manual.request_id.into()),
+            Self::CloseBusinessDay(command) => command
+                .manual
+                .as_ref()
+                .map(|manual| manual.request_id.into()),
             Self::CountDrawer(command) => Some(command.request_id.into()),
             Self::ResolveMembership(_) => None,
         }

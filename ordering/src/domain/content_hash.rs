@@ -2,8 +2,9 @@ use contract::BusinessDate;
 use sha2::{Digest, Sha256};
 
 use super::command::{
-    AttachMember, CancelOrder, CarryOver, ChangeStatus, CloseBusinessDay, Command, CountDrawer, Draft, ManualClose, ManualDiscount,
-    MemberKey, NewStatus, PlaceOrder, RecordCashMovement, RefundOrder, RequestedReturn,
+    AttachMember, CancelOrder, CarryOver, ChangeStatus, CloseBusinessDay, Command, CountDrawer,
+    Draft, ManualClose, ManualDiscount, MemberKey, NewStatus, PlaceOrder, RecordCashMovement,
+    RefundOrder, RequestedReturn,
 };
 use crate::catalog::DiscountValue;
 
@@ -27,7 +28,10 @@ impl ContentHash {
             Command::AttachMember(command) => canonical.attach_member(command),
             Command::RefundOrder(command) => canonical.refund_order(command),
             Command::RecordCashMovement(command) => canonical.cash_movement(command),
-            Command::CloseBusinessDay(CloseBusinessDay { business_date, manual: Some(manual) }) => canonical.close(*business_date, manual),
+            Command::CloseBusinessDay(CloseBusinessDay {
+                business_date,
+                manual: Some(manual),
+            }) => canonical.close(*business_date, manual),
             Command::CountDrawer(command) => canonical.count_drawer(command),
             Command::ResolveMembership(_) | Command::CloseBusinessDay(_) => return None,
         }
@@ -49,7 +53,8 @@ struct Canonical(Sha256);
 
 impl Canonical {
     fn bytes(&mut self, bytes: &[u8]) {
-        self.0.update(u64::try_from(bytes.len()).unwrap_or(u64::MAX).to_be_bytes());
+        self.0
+            .update(u64::try_from(bytes.len()).unwrap_or(u64::MAX).to_be_bytes());
         self.0.update(bytes);
     }
 
@@ -95,7 +100,9 @@ impl Canonical {
                 this.optional(amount, |this, amount| this.number(amount.minor()));
             }
             this.text(&tender.external_reference);
-            this.optional(tender.drawer_id.as_ref(), |this, drawer| this.text(drawer.as_str()));
+            this.optional(tender.drawer_id.as_ref(), |this, drawer| {
+                this.text(drawer.as_str())
+            });
         });
     }
 
@@ -103,7 +110,9 @@ impl Canonical {
         self.text(draft.store_id.as_str());
         self.text(draft.terminal_id.as_str());
         self.number(draft.terminal_seq);
-        self.optional(draft.staff_id.as_ref(), |this, staff| this.text(staff.as_str()));
+        self.optional(draft.staff_id.as_ref(), |this, staff| {
+            this.text(staff.as_str())
+        });
         self.code(draft.channel);
         self.code(draft.service_mode);
         self.list(&draft.lines, |this, line| {
@@ -116,10 +125,14 @@ impl Canonical {
             });
             this.optional(line.service_mode, Canonical::code);
             this.list(&line.discounts, Self::manual_discount);
-            this.optional(line.till_unit_price, |this, price| this.number(price.minor()));
+            this.optional(line.till_unit_price, |this, price| {
+                this.number(price.minor())
+            });
         });
         self.list(&draft.order_discounts, Self::manual_discount);
-        self.list(&draft.promotion_codes, |this, code| this.text(code.as_str()));
+        self.list(&draft.promotion_codes, |this, code| {
+            this.text(code.as_str())
+        });
         self.optional(draft.member.as_ref(), Self::member);
         self.code(draft.pricing);
     }
@@ -165,7 +178,9 @@ impl Canonical {
     fn cancel_order(&mut self, command: &CancelOrder) {
         self.text("cancel-order");
         self.bytes(command.order_id.uuid().as_bytes());
-        self.optional(command.approver_id.as_ref(), |this, approver| this.text(approver.as_str()));
+        self.optional(command.approver_id.as_ref(), |this, approver| {
+            this.text(approver.as_str())
+        });
         self.text(command.reason_code.as_str());
         self.returns(&command.tenders);
     }
@@ -174,7 +189,9 @@ impl Canonical {
         self.list(tenders, |this, tender| {
             this.text(tender.tender_id.as_str());
             this.number(tender.amount.minor());
-            this.optional(tender.drawer_id.as_ref(), |this, drawer| this.text(drawer.as_str()));
+            this.optional(tender.drawer_id.as_ref(), |this, drawer| {
+                this.text(drawer.as_str())
+            });
             this.text(&tender.external_reference);
         });
     }
@@ -182,7 +199,9 @@ impl Canonical {
     fn refund_order(&mut self, command: &RefundOrder) {
         self.text("refund-order");
         self.bytes(command.order_id.uuid().as_bytes());
-        self.optional(command.approver_id.as_ref(), |this, approver| this.text(approver.as_str()));
+        self.optional(command.approver_id.as_ref(), |this, approver| {
+            this.text(approver.as_str())
+        });
         self.text(command.reason_code.as_str());
         self.list(&command.lines, |this, (line, units)| {
             this.text(line.as_str());
@@ -198,7 +217,9 @@ impl Canonical {
         self.code(command.kind);
         self.number(command.amount.minor());
         self.text(command.reason_code.as_str());
-        self.optional(command.approver_id.as_ref(), |this, approver| this.text(approver.as_str()));
+        self.optional(command.approver_id.as_ref(), |this, approver| {
+            this.text(approver.as_str())
+        });
     }
 
     fn close(&mut self, date: BusinessDate, manual: &ManualClose) {

@@ -1,8 +1,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use contract::event::{
-    self as e, Block, CategoryFigures, DayReport, DiscountFigures, DrawerFigures, HourFigures, ItemFigures, OrderLine, OrderPlaced,
-    ReturnedTender, TaxAmount, TenderFigures,
+    self as e, Block, CategoryFigures, DayReport, DiscountFigures, DrawerFigures, HourFigures,
+    ItemFigures, OrderLine, OrderPlaced, ReturnedTender, TaxAmount, TenderFigures,
 };
 
 use super::{MAX_DISCOUNTS_PER_DAY, MAX_DRAWERS_PER_DAY};
@@ -17,7 +17,10 @@ fn add(total: &mut i64, amount: i64) -> Result<(), Overflow> {
 }
 
 fn difference(whole: i64, parts: [i64; 3]) -> Result<i64, Overflow> {
-    parts.into_iter().try_fold(whole, i64::checked_sub).ok_or(Overflow)
+    parts
+        .into_iter()
+        .try_fold(whole, i64::checked_sub)
+        .ok_or(Overflow)
 }
 
 #[derive(Debug, Clone, Default)]
@@ -31,13 +34,22 @@ struct Sums {
 }
 
 impl Sums {
-    fn add(&mut self, gross: i64, discount: i64, net: i64, taxes: &[TaxAmount]) -> Result<(), Overflow> {
+    fn add(
+        &mut self,
+        gross: i64,
+        discount: i64,
+        net: i64,
+        taxes: &[TaxAmount],
+    ) -> Result<(), Overflow> {
         add(&mut self.count, 1)?;
         add(&mut self.gross, gross)?;
         add(&mut self.discount, discount)?;
         add(&mut self.net, net)?;
         for tax in taxes {
-            let (_, sums) = self.taxes.entry((tax.tax_class.clone(), tax.rate_bp)).or_insert((tax.kind, [0; 3]));
+            let (_, sums) = self
+                .taxes
+                .entry((tax.tax_class.clone(), tax.rate_bp))
+                .or_insert((tax.kind, [0; 3]));
             add(&mut sums[0], tax.net)?;
             add(&mut sums[1], tax.supply)?;
             add(&mut sums[2], tax.vat)?;
@@ -46,7 +58,13 @@ impl Sums {
     }
 
     fn block(&self) -> Result<Block, Overflow> {
-        let mut block = Block { count: self.count, gross: self.gross, discount: self.discount, net: self.net, ..Block::default() };
+        let mut block = Block {
+            count: self.count,
+            gross: self.gross,
+            discount: self.discount,
+            net: self.net,
+            ..Block::default()
+        };
         for ((tax_class, rate_bp), (kind, [net, supply, vat])) in &self.taxes {
             add(&mut block.supply, *supply)?;
             add(&mut block.vat, *vat)?;
@@ -113,10 +131,16 @@ struct Drawer {
 
 impl Drawer {
     fn expected(&self) -> Result<i64, Overflow> {
-        [self.tendered, -self.change, -self.returned, self.paid_in, -self.paid_out]
-            .into_iter()
-            .try_fold(self.float, i64::checked_add)
-            .ok_or(Overflow)
+        [
+            self.tendered,
+            -self.change,
+            -self.returned,
+            self.paid_in,
+            -self.paid_out,
+        ]
+        .into_iter()
+        .try_fold(self.float, i64::checked_add)
+        .ok_or(Overflow)
     }
 }
 
@@ -146,8 +170,24 @@ impl DayFigures {
     /// A day that begins with open orders of earlier days, some of which were completed since the last close, and floats in the drawers.
     #[must_use]
     pub fn begin(carried_in: i64, completed: i64, floats: &BTreeMap<String, i64>) -> Self {
-        let drawers = floats.iter().map(|(drawer, float)| (drawer.clone(), Drawer { float: *float, ..Drawer::default() })).collect();
-        Self { carried_in, completed, drawers, ..Self::default() }
+        let drawers = floats
+            .iter()
+            .map(|(drawer, float)| {
+                (
+                    drawer.clone(),
+                    Drawer {
+                        float: *float,
+                        ..Drawer::default()
+                    },
+                )
+            })
+            .collect();
+        Self {
+            carried_in,
+            completed,
+            drawers,
+            ..Self::default()
+        }
     }
 
     #[must_use]
@@ -164,10 +204,14 @@ impl DayFigures {
 
     /// `hour`: start of the local hour with its offset.
     pub fn placed(&mut self, placed: &OrderPlaced, hour: String) -> Result<(), Overflow> {
-        self.sales.add(placed.gross, placed.discount, placed.net, &placed.taxes)?;
+        self.sales
+            .add(placed.gross, placed.discount, placed.net, &placed.taxes)?;
         self.document(placed.document_number);
         for tender in &placed.tenders {
-            add(&mut self.tenders.entry(tender.kind).or_default().0, tender.amount)?;
+            add(
+                &mut self.tenders.entry(tender.kind).or_default().0,
+                tender.amount,
+            )?;
             if tender.kind() == e::TenderKind::Cash {
                 let drawer = self.drawers.entry(tender.drawer_id.clone()).or_default();
                 add(&mut drawer.tendered, tender.tendered)?;
@@ -179,7 +223,10 @@ impl DayFigures {
             item.name.clone_from(&line.name);
             item.category.clone_from(&line.category);
             item.add(line)?;
-            self.categories.entry(line.category.clone()).or_default().add(line)?;
+            self.categories
+                .entry(line.category.clone())
+                .or_default()
+                .add(line)?;
         }
         let (orders, gross, discount, net) = self.hours.entry(hour).or_default();
         add(orders, 1)?;
@@ -187,7 +234,10 @@ impl DayFigures {
         add(discount, placed.discount)?;
         add(net, placed.net)?;
         for applied in &placed.discounts {
-            let (count, amount) = self.discounts.entry((applied.source, applied.discount_id.clone())).or_default();
+            let (count, amount) = self
+                .discounts
+                .entry((applied.source, applied.discount_id.clone()))
+                .or_default();
             add(count, 1)?;
             add(amount, applied.amount)?;
         }
@@ -200,8 +250,17 @@ impl DayFigures {
 
     pub fn cancelled(&mut self, cancelled: &e::OrderCancelled) -> Result<(), Overflow> {
         let same_day = cancelled.sale_business_date == cancelled.business_date;
-        let block = if same_day { &mut self.voids } else { &mut self.refunds_prior_days };
-        block.add(cancelled.gross, cancelled.discount, cancelled.net, &cancelled.taxes)?;
+        let block = if same_day {
+            &mut self.voids
+        } else {
+            &mut self.refunds_prior_days
+        };
+        block.add(
+            cancelled.gross,
+            cancelled.discount,
+            cancelled.net,
+            &cancelled.taxes,
+        )?;
         self.document(cancelled.document_number);
         add(&mut self.cancelled, 1)?;
         self.returned(&cancelled.tenders)
@@ -209,17 +268,36 @@ impl DayFigures {
 
     pub fn refunded(&mut self, refunded: &e::OrderRefunded) -> Result<(), Overflow> {
         let same_day = refunded.sale_business_date == refunded.business_date;
-        let block = if same_day { &mut self.refunds_same_day } else { &mut self.refunds_prior_days };
-        block.add(refunded.gross, refunded.discount, refunded.net, &refunded.taxes)?;
+        let block = if same_day {
+            &mut self.refunds_same_day
+        } else {
+            &mut self.refunds_prior_days
+        };
+        block.add(
+            refunded.gross,
+            refunded.discount,
+            refunded.net,
+            &refunded.taxes,
+        )?;
         self.document(refunded.document_number);
         self.returned(&refunded.tenders)
     }
 
     fn returned(&mut self, tenders: &[ReturnedTender]) -> Result<(), Overflow> {
         for tender in tenders {
-            add(&mut self.tenders.entry(tender.kind).or_default().1, tender.amount)?;
+            add(
+                &mut self.tenders.entry(tender.kind).or_default().1,
+                tender.amount,
+            )?;
             if tender.kind() == e::TenderKind::Cash {
-                add(&mut self.drawers.entry(tender.drawer_id.clone()).or_default().returned, tender.amount)?;
+                add(
+                    &mut self
+                        .drawers
+                        .entry(tender.drawer_id.clone())
+                        .or_default()
+                        .returned,
+                    tender.amount,
+                )?;
             }
         }
         Ok(())
@@ -241,22 +319,37 @@ impl DayFigures {
 
     /// Whether the day's report has room for what an order brings: its drawers and discounts.
     #[must_use]
-    pub fn has_room_for<'a>(&self, drawers: impl Iterator<Item = &'a str>, discounts: impl Iterator<Item = (i32, &'a str)>) -> bool {
-        let new_drawers = drawers.filter(|drawer| !drawer.is_empty() && !self.drawers.contains_key(*drawer)).collect::<BTreeSet<_>>().len();
-        let new_discounts =
-            discounts.filter(|(source, id)| !self.discounts.contains_key(&(*source, (*id).to_owned()))).collect::<BTreeSet<_>>().len();
+    pub fn has_room_for<'a>(
+        &self,
+        drawers: impl Iterator<Item = &'a str>,
+        discounts: impl Iterator<Item = (i32, &'a str)>,
+    ) -> bool {
+        let new_drawers = drawers
+            .filter(|drawer| !drawer.is_empty() && !self.drawers.contains_key(*drawer))
+            .collect::<BTreeSet<_>>()
+            .len();
+        let new_discounts = discounts
+            .filter(|(source, id)| !self.discounts.contains_key(&(*source, (*id).to_owned())))
+            .collect::<BTreeSet<_>>()
+            .len();
         (new_drawers == 0 || self.drawers.len() + new_drawers <= MAX_DRAWERS_PER_DAY)
             && (new_discounts == 0 || self.discounts.len() + new_discounts <= MAX_DISCOUNTS_PER_DAY)
     }
 
     /// What a drawer was counted to hold at the close.
     pub fn counted(&mut self, drawer_id: &str, counted: i64) {
-        self.drawers.entry(drawer_id.to_owned()).or_default().counted = Some(counted);
+        self.drawers
+            .entry(drawer_id.to_owned())
+            .or_default()
+            .counted = Some(counted);
     }
 
     /// What goes back to customers, for the grand total of returns.
     pub fn returns_net(&self) -> Result<i64, Overflow> {
-        [self.refunds_same_day.net, self.refunds_prior_days.net].into_iter().try_fold(self.voids.net, i64::checked_add).ok_or(Overflow)
+        [self.refunds_same_day.net, self.refunds_prior_days.net]
+            .into_iter()
+            .try_fold(self.voids.net, i64::checked_add)
+            .ok_or(Overflow)
     }
 
     #[must_use]
@@ -266,12 +359,28 @@ impl DayFigures {
 
     /// What each drawer should hold, or was counted to hold: the next day's floats.
     pub fn closing_floats(&self) -> Result<BTreeMap<String, i64>, Overflow> {
-        self.drawers.iter().map(|(id, drawer)| Ok((id.clone(), drawer.counted.map_or_else(|| drawer.expected(), Ok)?))).collect()
+        self.drawers
+            .iter()
+            .map(|(id, drawer)| {
+                Ok((
+                    id.clone(),
+                    drawer.counted.map_or_else(|| drawer.expected(), Ok)?,
+                ))
+            })
+            .collect()
     }
 
     /// The body of the report. Grand totals are those before this day.
-    pub fn report(&self, grand_total_sales: i64, grand_total_returns: i64) -> Result<DayReport, Overflow> {
-        let turnover = self.sales.less([&self.voids, &self.refunds_same_day, &self.refunds_prior_days])?;
+    pub fn report(
+        &self,
+        grand_total_sales: i64,
+        grand_total_returns: i64,
+    ) -> Result<DayReport, Overflow> {
+        let turnover = self.sales.less([
+            &self.voids,
+            &self.refunds_same_day,
+            &self.refunds_prior_days,
+        ])?;
         let mut report = DayReport {
             sales: Some(self.sales.block()?),
             voids: Some(self.voids.block()?),
@@ -291,13 +400,22 @@ impl DayFigures {
             last_ticket: self.sales.count,
             first_document: self.first_document,
             last_document: self.last_document,
-            grand_total_sales: grand_total_sales.checked_add(self.sales.net).ok_or(Overflow)?,
-            grand_total_returns: grand_total_returns.checked_add(self.returns_net()?).ok_or(Overflow)?,
+            grand_total_sales: grand_total_sales
+                .checked_add(self.sales.net)
+                .ok_or(Overflow)?,
+            grand_total_returns: grand_total_returns
+                .checked_add(self.returns_net()?)
+                .ok_or(Overflow)?,
             ..DayReport::default()
         };
         for (kind, (taken, returned)) in &self.tenders {
             let net = taken.checked_sub(*returned).ok_or(Overflow)?;
-            report.tenders.push(TenderFigures { kind: *kind, taken: *taken, returned: *returned, net });
+            report.tenders.push(TenderFigures {
+                kind: *kind,
+                taken: *taken,
+                returned: *returned,
+                net,
+            });
         }
         for (drawer_id, drawer) in &self.drawers {
             let expected = drawer.expected()?;
@@ -311,7 +429,10 @@ impl DayFigures {
                 paid_out: drawer.paid_out,
                 expected,
                 counted: drawer.counted,
-                over_short: drawer.counted.map(|counted| counted.checked_sub(expected).ok_or(Overflow)).transpose()?,
+                over_short: drawer
+                    .counted
+                    .map(|counted| counted.checked_sub(expected).ok_or(Overflow))
+                    .transpose()?,
             });
         }
         for (sku, item) in &self.items {
@@ -335,10 +456,21 @@ impl DayFigures {
             });
         }
         for (hour, (orders, gross, discount, net)) in &self.hours {
-            report.hours.push(HourFigures { hour: hour.clone(), orders: *orders, gross: *gross, discount: *discount, net: *net });
+            report.hours.push(HourFigures {
+                hour: hour.clone(),
+                orders: *orders,
+                gross: *gross,
+                discount: *discount,
+                net: *net,
+            });
         }
         for ((source, discount_id), (count, amount)) in &self.discounts {
-            report.discounts.push(DiscountFigures { source: *source, discount_id: discount_id.clone(), count: *count, amount: *amount });
+            report.discounts.push(DiscountFigures {
+                source: *source,
+                discount_id: discount_id.clone(),
+                count: *count,
+                amount: *amount,
+            });
         }
         Ok(report)
     }

@@ -28,8 +28,9 @@ pub const MAX_DRAWERS_PER_DAY: usize = 50;
 pub const MAX_DISCOUNTS_PER_DAY: usize = 300;
 
 pub use command::{
-    Actor, AttachMember, CancelOrder, CarryOver, ChangeStatus, CloseBusinessDay, Command, CommandId, CountDrawer, Draft, DraftLine,
-    DraftOption, DraftTender, ManualClose, ManualDiscount, MemberKey, MemberStanding, NewStatus, PlaceOrder, RecordCashMovement,
+    Actor, AttachMember, CancelOrder, CarryOver, ChangeStatus, CloseBusinessDay, Command,
+    CommandId, CountDrawer, Draft, DraftLine, DraftOption, DraftTender, ManualClose,
+    ManualDiscount, MemberKey, MemberStanding, NewStatus, PlaceOrder, RecordCashMovement,
     RefundOrder, RequestedReturn, ResolveMembership,
 };
 pub use content_hash::{CONTENT_HASH_VERSION, ContentHash};

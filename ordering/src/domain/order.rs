@@ -77,8 +77,13 @@ impl OrderState {
     #[must_use]
     pub fn place(event: OrderEvent) -> Option<Self> {
         use contract::event::MembershipOutcome;
-        let Event::OrderPlaced(placed) = event.event.clone() else { return None };
-        let outcome = placed.membership.as_ref().map(contract::event::Membership::outcome);
+        let Event::OrderPlaced(placed) = event.event.clone() else {
+            return None;
+        };
+        let outcome = placed
+            .membership
+            .as_ref()
+            .map(contract::event::Membership::outcome);
         Some(Self {
             status: Status::Placed,
             refunded: vec![0; placed.lines.len()],
@@ -133,16 +138,32 @@ impl OrderState {
         Ok(())
     }
 
-    fn give_back(&mut self, lines: &[ReturnedLine], tenders: &[contract::event::ReturnedTender]) -> Result<(), &'static str> {
+    fn give_back(
+        &mut self,
+        lines: &[ReturnedLine],
+        tenders: &[contract::event::ReturnedTender],
+    ) -> Result<(), &'static str> {
         for line in lines {
-            let refunded = self.refunded.get_mut(line.line_index as usize).ok_or("an event names a line that the order does not have")?;
-            *refunded = refunded.checked_add(line.quantity).ok_or("units overflow")?;
+            let refunded = self
+                .refunded
+                .get_mut(line.line_index as usize)
+                .ok_or("an event names a line that the order does not have")?;
+            *refunded = refunded
+                .checked_add(line.quantity)
+                .ok_or("units overflow")?;
         }
         for tender in tenders {
-            let index = self.placed.tenders.iter().position(|own| own.tender_id == tender.tender_id);
-            let returned =
-                index.and_then(|index| self.returned.get_mut(index)).ok_or("an event names a tender that the order does not have")?;
-            *returned = returned.checked_add(tender.amount).ok_or("amounts overflow")?;
+            let index = self
+                .placed
+                .tenders
+                .iter()
+                .position(|own| own.tender_id == tender.tender_id);
+            let returned = index
+                .and_then(|index| self.returned.get_mut(index))
+                .ok_or("an event names a tender that the order does not have")?;
+            *returned = returned
+                .checked_add(tender.amount)
+                .ok_or("amounts overflow")?;
         }
         Ok(())
     }
@@ -163,15 +184,22 @@ impl OrderState {
     pub fn part(&self, units: &[i32]) -> Result<Remainder, MoneyError> {
         let mut part = Remainder::default();
         // Per class of the sale: rate, net before, net after.
-        let mut classes: Vec<(Money, Money)> = vec![(Money::ZERO, Money::ZERO); self.placed.taxes.len()];
+        let mut classes: Vec<(Money, Money)> =
+            vec![(Money::ZERO, Money::ZERO); self.placed.taxes.len()];
         for (index, line) in self.placed.lines.iter().enumerate() {
             let left = self.units_left(index);
             let back = units.get(index).copied().unwrap_or(0);
             let before = self.line_value(index, left)?;
             let after = self.line_value(index, left - back)?;
-            if let Some(class) = self.placed.taxes.iter().position(|tax| tax.tax_class == line.tax_class && tax.rate_bp == line.tax_rate_bp)
+            if let Some(class) =
+                self.placed.taxes.iter().position(|tax| {
+                    tax.tax_class == line.tax_class && tax.rate_bp == line.tax_rate_bp
+                })
             {
-                classes[class] = (classes[class].0.plus(before)?, classes[class].1.plus(after)?);
+                classes[class] = (
+                    classes[class].0.plus(before)?,
+                    classes[class].1.plus(after)?,
+                );
             }
             if back == 0 {
                 continue;
@@ -196,31 +224,46 @@ impl OrderState {
             if net == Money::ZERO && vat == Money::ZERO {
                 continue;
             }
-            part.taxes.push(TaxAmount { net: net.minor(), supply: net.minus(vat)?.minor(), vat: vat.minor(), ..tax.clone() });
+            part.taxes.push(TaxAmount {
+                net: net.minor(),
+                supply: net.minus(vat)?.minor(),
+                vat: vat.minor(),
+                ..tax.clone()
+            });
         }
         Ok(part)
     }
 
     /// All that remains.
     pub fn rest(&self) -> Result<Remainder, MoneyError> {
-        let units: Vec<i32> = (0..self.placed.lines.len()).map(|index| self.units_left(index)).collect();
+        let units: Vec<i32> = (0..self.placed.lines.len())
+            .map(|index| self.units_left(index))
+            .collect();
         self.part(&units)
     }
 
     /// The order as the API shows it after its events up to and including the one at `up_to` (revision, index).
     #[must_use]
-    pub fn view(&self, store_id: &StoreId, currency: Currency, up_to: (u64, u32)) -> Option<api::ordering::Order> {
-        self.events.iter().take_while(|event| (event.revision, event.index) <= up_to).fold(None, |order, event| {
-            let context = EventContext {
-                store_id: store_id.as_str(),
-                currency,
-                recorded_at: event.recorded_at,
-                revision: event.revision,
-                terminal_id: &event.terminal_id,
-                staff_id: &event.staff_id,
-                request_id: &event.request_id,
-            };
-            order_view::fold(order, &event.event, &context)
-        })
+    pub fn view(
+        &self,
+        store_id: &StoreId,
+        currency: Currency,
+        up_to: (u64, u32),
+    ) -> Option<api::ordering::Order> {
+        self.events
+            .iter()
+            .take_while(|event| (event.revision, event.index) <= up_to)
+            .fold(None, |order, event| {
+                let context = EventContext {
+                    store_id: store_id.as_str(),
+                    currency,
+                    recorded_at: event.recorded_at,
+                    revision: event.revision,
+                    terminal_id: &event.terminal_id,
+                    staff_id: &event.staff_id,
+                    request_id: &event.request_id,
+                };
+                order_view::fold(order, &event.event, &context)
+            })
     }
 }

@@ -11,14 +11,30 @@ pub fn decide(state: &StoreState, command: &RecordCashMovement) -> Result<Vec<Ev
     let date = command.business_date;
     match &state.day {
         Some(day) if day.date == date => {
-            if !day.figures.has_room_for(std::iter::once(command.drawer_id.as_str()), std::iter::empty()) {
-                return Err(Rejection::new(Reason::TooManyKinds, Reason::TooManyKinds.meaning()));
+            if !day.figures.has_room_for(
+                std::iter::once(command.drawer_id.as_str()),
+                std::iter::empty(),
+            ) {
+                return Err(Rejection::new(
+                    Reason::TooManyKinds,
+                    Reason::TooManyKinds.meaning(),
+                ));
             }
         }
         _ if state.last_closed.is_some_and(|last| date <= last) => {
-            return Err(Rejection::new(Reason::DayClosed, format!("business day {date} is closed")).with("business_date", date));
+            return Err(Rejection::new(
+                Reason::DayClosed,
+                format!("business day {date} is closed"),
+            )
+            .with("business_date", date));
         }
-        _ => return Err(Rejection::new(Reason::DayNotBegun, format!("business day {date} is not open")).with("business_date", date)),
+        _ => {
+            return Err(Rejection::new(
+                Reason::DayNotBegun,
+                format!("business day {date} is not open"),
+            )
+            .with("business_date", date));
+        }
     }
     Ok(vec![Event::CashMoved(e::CashMoved {
         business_date: date.to_string(),
@@ -26,6 +42,10 @@ pub fn decide(state: &StoreState, command: &RecordCashMovement) -> Result<Vec<Ev
         kind: command.kind.into(),
         amount: command.amount.minor(),
         reason_code: command.reason_code.to_string(),
-        approver_id: command.approver_id.as_ref().map(ToString::to_string).unwrap_or_default(),
+        approver_id: command
+            .approver_id
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
     })])
 }

@@ -9,19 +9,37 @@ use super::command::RefundOrder;
 use super::order::{OrderState, Status};
 use super::state::StoreState;
 
-pub fn decide(state: &StoreState, order: &OrderState, command: &RefundOrder) -> Result<Vec<Event>, Rejection> {
+pub fn decide(
+    state: &StoreState,
+    order: &OrderState,
+    command: &RefundOrder,
+) -> Result<Vec<Event>, Rejection> {
     if order.status == Status::Cancelled {
         return Err(illegal(order, "RefundOrder"));
     }
     let Some(day) = &state.day else {
-        return Err(Rejection::new(Reason::Internal, "an order is refunded while no business day is open"));
+        return Err(Rejection::new(
+            Reason::Internal,
+            "an order is refunded while no business day is open",
+        ));
     };
     let units = units(order, command)?;
-    let takes_all = units.iter().enumerate().all(|(index, units)| *units == order.units_left(index));
+    let takes_all = units
+        .iter()
+        .enumerate()
+        .all(|(index, units)| *units == order.units_left(index));
     if takes_all && order.status != Status::Completed {
-        return Err(Rejection::new(Reason::CancelInstead, Reason::CancelInstead.meaning()).with("state", order.status.as_str()));
+        return Err(
+            Rejection::new(Reason::CancelInstead, Reason::CancelInstead.meaning())
+                .with("state", order.status.as_str()),
+        );
     }
-    let part = order.part(&units).map_err(|_| Rejection::new(Reason::AmountOutOfRange, "what is refunded does not fit into 64 bits"))?;
+    let part = order.part(&units).map_err(|_| {
+        Rejection::new(
+            Reason::AmountOutOfRange,
+            "what is refunded does not fit into 64 bits",
+        )
+    })?;
     let tenders = returned_tenders(order, part.net, &command.tenders)?;
     check_room(day, &tenders)?;
     Ok(vec![Event::OrderRefunded(e::OrderRefunded {
@@ -30,7 +48,11 @@ pub fn decide(state: &StoreState, order: &OrderState, command: &RefundOrder) -> 
         sale_business_date: order.placed.business_date.clone(),
         document_number: state.document_number + 1,
         reason_code: command.reason_code.to_string(),
-        approver_id: command.approver_id.as_ref().map(ToString::to_string).unwrap_or_default(),
+        approver_id: command
+            .approver_id
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
         lines: part.lines,
         gross: part.gross.minor(),
         discount: part.discount.minor(),
@@ -45,15 +67,28 @@ fn units(order: &OrderState, command: &RefundOrder) -> Result<Vec<i32>, Rejectio
     let mut units = vec![0; order.placed.lines.len()];
     for (position, (line_id, quantity)) in command.lines.iter().enumerate() {
         let field = format!("lines[{position}]");
-        let index = order.placed.lines.iter().position(|line| line.line_id == line_id.as_str()).ok_or_else(|| {
-            Rejection::field(Reason::InvalidArgument, format!("{field}.line_id"), format!("the order has no line {line_id}"))
-        })?;
+        let index = order
+            .placed
+            .lines
+            .iter()
+            .position(|line| line.line_id == line_id.as_str())
+            .ok_or_else(|| {
+                Rejection::field(
+                    Reason::InvalidArgument,
+                    format!("{field}.line_id"),
+                    format!("the order has no line {line_id}"),
+                )
+            })?;
         let left = order.units_left(index);
         if *quantity > left {
             let description = format!("{left} units of line {line_id} remain, not {quantity}");
-            return Err(Rejection::field(Reason::NothingLeftToRefund, format!("{field}.quantity"), description)
-                .with("line_id", line_id)
-                .with("remaining", left));
+            return Err(Rejection::field(
+                Reason::NothingLeftToRefund,
+                format!("{field}.quantity"),
+                description,
+            )
+            .with("line_id", line_id)
+            .with("remaining", left));
         }
         units[index] = *quantity;
     }

@@ -90,7 +90,11 @@ type Detail = String;
 impl StoreState {
     /// The state after an event.
     pub fn evolve(&mut self, event: &Event, meta: &EventMeta<'_>) -> Result<(), Corrupt> {
-        self.apply(event, meta).map_err(|detail| Corrupt { revision: meta.revision, index: meta.index, detail })
+        self.apply(event, meta).map_err(|detail| Corrupt {
+            revision: meta.revision,
+            index: meta.index,
+            detail,
+        })
     }
 
     /// To be called after the last event of a record, with the hash of the record's bytes.
@@ -103,7 +107,8 @@ impl StoreState {
     /// Forgets orders that are no longer open: the log and the index have them.
     pub fn forget_closed_orders(&mut self) {
         let open = &self.open_orders;
-        self.orders.retain(|id, order| order.status.is_open() && open.contains_key(id));
+        self.orders
+            .retain(|id, order| order.status.is_open() && open.contains_key(id));
     }
 
     fn apply(&mut self, event: &Event, meta: &EventMeta<'_>) -> Result<(), Detail> {
@@ -128,12 +133,18 @@ impl StoreState {
             }
             Event::OrderCancelled(cancelled) => {
                 self.leave_open(event);
-                self.open_day_of(&cancelled.business_date)?.figures.cancelled(cancelled).map_err(overflow)?;
+                self.open_day_of(&cancelled.business_date)?
+                    .figures
+                    .cancelled(cancelled)
+                    .map_err(overflow)?;
                 self.next_document(cancelled.document_number)?;
                 self.order_event(event, meta)?;
             }
             Event::OrderRefunded(refunded) => {
-                self.open_day_of(&refunded.business_date)?.figures.refunded(refunded).map_err(overflow)?;
+                self.open_day_of(&refunded.business_date)?
+                    .figures
+                    .refunded(refunded)
+                    .map_err(overflow)?;
                 self.next_document(refunded.document_number)?;
                 self.order_event(event, meta)?;
             }
@@ -143,10 +154,15 @@ impl StoreState {
                 }
                 self.order_event(event, meta)?;
             }
-            Event::CashMoved(moved) => self.open_day_of(&moved.business_date)?.figures.cash_moved(moved).map_err(overflow)?,
+            Event::CashMoved(moved) => self
+                .open_day_of(&moved.business_date)?
+                .figures
+                .cash_moved(moved)
+                .map_err(overflow)?,
             Event::DrawerCounted(counted) => {
                 // The next day begins with what was counted; one that is open already keeps the float that it began with.
-                self.floats.insert(counted.drawer_id.clone(), counted.counted);
+                self.floats
+                    .insert(counted.drawer_id.clone(), counted.counted);
                 self.uncounted.remove(&counted.drawer_id);
             }
             Event::BusinessDayClosed(closed) => self.close_day(closed)?,
@@ -170,19 +186,41 @@ impl StoreState {
         let zone = TimeZone::get(&opened.time_zone).map_err(|error| error.to_string())?;
         let rule = DayRule::new(zone, opened.cutoff_minutes).map_err(|error| error.to_string())?;
         let instant = |timestamp: &Option<prost_types::Timestamp>| {
-            timestamp.as_ref().and_then(timestamp_from_proto).ok_or("a business day without bounds")
+            timestamp
+                .as_ref()
+                .and_then(timestamp_from_proto)
+                .ok_or("a business day without bounds")
         };
-        let floats = opened.floats.iter().map(|float| (float.drawer_id.clone(), float.amount)).collect();
+        let floats = opened
+            .floats
+            .iter()
+            .map(|float| (float.drawer_id.clone(), float.amount))
+            .collect();
         let completed = std::mem::take(&mut self.completed_between);
         let figures = DayFigures::begin(self.open_count + completed, completed, &floats);
-        self.day = Some(OpenDay { date, start: instant(&opened.start_time)?, end: instant(&opened.end_time)?, rule, figures });
+        self.day = Some(OpenDay {
+            date,
+            start: instant(&opened.start_time)?,
+            end: instant(&opened.end_time)?,
+            rule,
+            figures,
+        });
         Ok(())
     }
 
-    fn place(&mut self, event: &Event, placed: &e::OrderPlaced, meta: &EventMeta<'_>) -> Result<(), Detail> {
+    fn place(
+        &mut self,
+        event: &Event,
+        placed: &e::OrderPlaced,
+        meta: &EventMeta<'_>,
+    ) -> Result<(), Detail> {
         let day = self.open_day_of(&placed.business_date)?;
         if placed.ticket_number != day.figures.last_ticket() + 1 {
-            return Err(format!("ticket {} follows ticket {}", placed.ticket_number, day.figures.last_ticket()));
+            return Err(format!(
+                "ticket {} follows ticket {}",
+                placed.ticket_number,
+                day.figures.last_ticket()
+            ));
         }
         let hour = local_hour(&day.rule, meta.recorded_at);
         day.figures.placed(placed, hour).map_err(overflow)?;
@@ -200,7 +238,10 @@ impl StoreState {
 
     fn next_document(&mut self, number: i64) -> Result<(), Detail> {
         if number != self.document_number + 1 {
-            return Err(format!("document {number} follows document {}", self.document_number));
+            return Err(format!(
+                "document {number} follows document {}",
+                self.document_number
+            ));
         }
         self.document_number = number;
         Ok(())
@@ -215,7 +256,9 @@ impl StoreState {
 
     /// An order that is not in memory is folded from the log when a command needs it; its events count all the same.
     fn order_event(&mut self, event: &Event, meta: &EventMeta<'_>) -> Result<(), Detail> {
-        let Some(id) = order_of(event) else { return Err("an event names no order".into()) };
+        let Some(id) = order_of(event) else {
+            return Err("an event names no order".into());
+        };
         if let Some(order) = self.orders.get_mut(&id) {
             Arc::make_mut(order).apply(order_event(event, meta))?;
         }
@@ -223,22 +266,36 @@ impl StoreState {
     }
 
     fn open_day_of(&mut self, date: &str) -> Result<&mut OpenDay, Detail> {
-        let day = self.day.as_mut().ok_or_else(|| format!("an event of business day {date} while no day is open"))?;
+        let day = self
+            .day
+            .as_mut()
+            .ok_or_else(|| format!("an event of business day {date} while no day is open"))?;
         if day.date.to_string() != date {
-            return Err(format!("an event of business day {date} while {} is open", day.date));
+            return Err(format!(
+                "an event of business day {date} while {} is open",
+                day.date
+            ));
         }
         Ok(day)
     }
 
     fn close_day(&mut self, closed: &e::BusinessDayClosed) -> Result<(), Detail> {
         let date = BusinessDate::parse(&closed.business_date).map_err(|error| error.to_string())?;
-        let carry_over = closed.carry_over.as_ref().ok_or("a close carries nothing over")?;
+        let carry_over = closed
+            .carry_over
+            .as_ref()
+            .ok_or("a close carries nothing over")?;
         let report: &DayReport = closed.report.as_ref().ok_or("a close without a report")?;
         // A fold that starts here knows nothing of before; one that comes from before goes on with the same, and no more.
         let carried = |orders: &[e::CarriedOrder]| -> BTreeMap<OrderId, u64> {
             orders
                 .iter()
-                .filter_map(|order| Some((OrderId::from_slice(&order.order_id).ok()?, u64::try_from(order.placed_revision).ok()?)))
+                .filter_map(|order| {
+                    Some((
+                        OrderId::from_slice(&order.order_id).ok()?,
+                        u64::try_from(order.placed_revision).ok()?,
+                    ))
+                })
                 .collect()
         };
         self.open_orders = carried(&carry_over.open_orders);
@@ -250,7 +307,9 @@ impl StoreState {
             self.menu_version.clone_from(&carry_over.menu_version);
             self.menu_hash = carry_over.menu_hash.to_vec();
             self.settings = carry_over.settings.clone().map(Settings);
-        } else if self.day.as_ref().map(|day| day.date) != Some(date) || self.document_number != carry_over.document_number {
+        } else if self.day.as_ref().map(|day| day.date) != Some(date)
+            || self.document_number != carry_over.document_number
+        {
             return Err(format!("the close of {date} does not close what is open"));
         } else if self.z_number + 1 != closed.z_number {
             return Err(format!("Z {} follows Z {}", closed.z_number, self.z_number));
@@ -261,7 +320,11 @@ impl StoreState {
         self.grand_total_sales = report.grand_total_sales;
         self.grand_total_returns = report.grand_total_returns;
         self.document_number = carry_over.document_number;
-        self.floats = carry_over.floats.iter().map(|float| (float.drawer_id.clone(), float.amount)).collect();
+        self.floats = carry_over
+            .floats
+            .iter()
+            .map(|float| (float.drawer_id.clone(), float.amount))
+            .collect();
         self.uncounted = report
             .drawers
             .iter()
@@ -299,6 +362,12 @@ fn order_event(event: &Event, meta: &EventMeta<'_>) -> OrderEvent {
 /// Start of the local hour with its offset from UTC: "2016-10-30T01:00+01:00".
 fn local_hour(rule: &DayRule, instant: Timestamp) -> String {
     let local = instant.to_zoned(rule.zone().clone());
-    let hour = local.round(jiff::ZonedRound::new().smallest(Unit::Hour).mode(jiff::RoundMode::Floor)).unwrap_or(local);
+    let hour = local
+        .round(
+            jiff::ZonedRound::new()
+                .smallest(Unit::Hour)
+                .mode(jiff::RoundMode::Floor),
+        )
+        .unwrap_or(local);
     hour.strftime("%Y-%m-%dT%H:%M%:z").to_string()
 }

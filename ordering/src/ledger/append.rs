@@ -44,7 +44,11 @@ impl Ledger {
     /// recorded is durable. May take as long as an append's outcome is unknown; callers with a deadline do not wait for it.
     ///
     /// `Err`: the ledger is of no use any more and has to be opened again; the verdicts say what to tell.
-    pub async fn execute(&mut self, works: &[Work], clock: &Clock) -> (Vec<Verdict>, Result<(), LedgerError>) {
+    pub async fn execute(
+        &mut self,
+        works: &[Work],
+        clock: &Clock,
+    ) -> (Vec<Verdict>, Result<(), LedgerError>) {
         let mut progress: Vec<Progress> = works.iter().map(|_| Progress::Waiting).collect();
         let mut conflicts = 0;
         let ended = loop {
@@ -54,7 +58,13 @@ impl Ledger {
                 Ok(Round::Conflict) => {
                     conflicts += 1;
                     if conflicts >= MAX_CONFLICTS {
-                        settle(&mut progress, &Rejection::new(Reason::TooManyConflicts, Reason::TooManyConflicts.meaning()));
+                        settle(
+                            &mut progress,
+                            &Rejection::new(
+                                Reason::TooManyConflicts,
+                                Reason::TooManyConflicts.meaning(),
+                            ),
+                        );
                         break Ok(());
                     }
                     let spread = rand::random_range(0..CONFLICT_PAUSE_MS << conflicts);
@@ -71,24 +81,43 @@ impl Ledger {
             .into_iter()
             .map(|progress| match progress {
                 Progress::Done(verdict) => *verdict,
-                Progress::Waiting | Progress::Recorded { .. } => Err(Rejection::new(Reason::Internal, "a command was left undecided")),
+                Progress::Waiting | Progress::Recorded { .. } => Err(Rejection::new(
+                    Reason::Internal,
+                    "a command was left undecided",
+                )),
             })
             .collect();
         (verdicts, ended)
     }
 
     /// One record: repeats answered, orders fetched, the rest decided and appended.
-    async fn round(&mut self, works: &[Work], progress: &mut [Progress], clock: &Clock) -> Result<Round, (Rejection, LedgerError)> {
+    async fn round(
+        &mut self,
+        works: &[Work],
+        progress: &mut [Progress],
+        clock: &Clock,
+    ) -> Result<Round, (Rejection, LedgerError)> {
         let refuse = |error: LedgerError| (error.rejection(), error);
-        let waiting: Vec<usize> = (0..works.len()).filter(|&index| matches!(progress[index], Progress::Waiting)).collect();
-        let ids: Vec<CommandId> = waiting.iter().filter_map(|&index| works[index].command.id()).collect();
+        let waiting: Vec<usize> = (0..works.len())
+            .filter(|&index| matches!(progress[index], Progress::Waiting))
+            .collect();
+        let ids: Vec<CommandId> = waiting
+            .iter()
+            .filter_map(|&index| works[index].command.id())
+            .collect();
         let found = self.find(&ids).await.map_err(refuse)?;
-        let placed: HashSet<OrderId> =
-            waiting.iter().filter_map(|&index| works[index].command.new_order()).filter(|id| !found.contains_key(&(*id).into())).collect();
+        let placed: HashSet<OrderId> = waiting
+            .iter()
+            .filter_map(|&index| works[index].command.new_order())
+            .filter(|id| !found.contains_key(&(*id).into()))
+            .collect();
         for index in waiting {
             let command = &works[index].command;
             if let Some((id, entry)) = command.id().and_then(|id| Some((id, *found.get(&id)?))) {
-                let verdict = self.first_answer(id, ContentHash::of(command), entry).await.map_err(refuse)?;
+                let verdict = self
+                    .first_answer(id, ContentHash::of(command), entry)
+                    .await
+                    .map_err(refuse)?;
                 progress[index] = done(verdict);
                 continue;
             }
@@ -100,13 +129,18 @@ impl Ledger {
                 self.state.orders.insert(id, order);
             }
         }
-        if progress.iter().all(|progress| matches!(progress, Progress::Done(_))) {
+        if progress
+            .iter()
+            .all(|progress| matches!(progress, Progress::Done(_)))
+        {
             return Ok(Round::Done);
         }
         let mut batch = Batch::begin(self.state.clone(), self.tip, &self.name, clock.now());
         // While a day is overdue, a money command has to come first: its record begins with the close.
         let overdue = batch.is_overdue();
-        let mut order: Vec<usize> = (0..works.len()).filter(|&index| matches!(progress[index], Progress::Waiting)).collect();
+        let mut order: Vec<usize> = (0..works.len())
+            .filter(|&index| matches!(progress[index], Progress::Waiting))
+            .collect();
         if overdue {
             order.sort_by_key(|&index| match &works[index].command {
                 // A close by hand, with its counts, goes before the one that a sale would cause.
@@ -120,9 +154,16 @@ impl Ledger {
         let mut refusals = Vec::new();
         for index in order {
             match batch.decide(&works[index]) {
-                Decided::Recorded { last_event } => progress[index] = Progress::Recorded { last_event },
+                Decided::Recorded { last_event } => {
+                    progress[index] = Progress::Recorded { last_event }
+                }
                 Decided::Nothing => {
-                    progress[index] = done(Ok(Answer { order: None, fact: None, revision: self.revision(), replayed: false }));
+                    progress[index] = done(Ok(Answer {
+                        order: None,
+                        fact: None,
+                        revision: self.revision(),
+                        replayed: false,
+                    }));
                 }
                 Decided::Rejected(rejection) => refusals.push((index, rejection)),
                 Decided::Poisoned(rejection) => {
@@ -133,7 +174,9 @@ impl Ledger {
                 Decided::Later => {}
             }
         }
-        let sealed = batch.seal().map_err(|rejection| (rejection.clone(), self.corrupt(&rejection)))?;
+        let sealed = batch
+            .seal()
+            .map_err(|rejection| (rejection.clone(), self.corrupt(&rejection)))?;
         let Some((record, payload, state)) = sealed else {
             if !refusals.is_empty() {
                 if !self.is_current().await.map_err(refuse)? {
@@ -142,10 +185,15 @@ impl Ledger {
                 }
                 refuse_all(progress, refusals);
             }
-            let waiting = progress.iter().any(|progress| matches!(progress, Progress::Waiting));
+            let waiting = progress
+                .iter()
+                .any(|progress| matches!(progress, Progress::Waiting));
             // Nothing was decided and nothing is in the way of what waits: that would go on for ever.
             return if waiting {
-                Err((Rejection::new(Reason::Internal, "nothing could be decided"), self.corrupt(&"a round without progress")))
+                Err((
+                    Rejection::new(Reason::Internal, "nothing could be decided"),
+                    self.corrupt(&"a round without progress"),
+                ))
             } else {
                 Ok(Round::Done)
             };
@@ -163,12 +211,18 @@ impl Ledger {
                 Ok(Round::Conflict)
             }
             Landed::Unreachable(error) => Err(refuse(error)),
-            Landed::Unclear(error) => Err((Rejection::new(Reason::OutcomeUnknown, Reason::OutcomeUnknown.meaning()), error)),
+            Landed::Unclear(error) => Err((
+                Rejection::new(Reason::OutcomeUnknown, Reason::OutcomeUnknown.meaning()),
+                error,
+            )),
         }
     }
 
     fn corrupt(&self, detail: &dyn std::fmt::Display) -> LedgerError {
-        LedgerError::Corrupt { ledger: self.name.clone(), detail: detail.to_string() }
+        LedgerError::Corrupt {
+            ledger: self.name.clone(),
+            detail: detail.to_string(),
+        }
     }
 
     /// Appends a frozen record until it is known what became of it.
@@ -177,7 +231,11 @@ impl Ledger {
         let began = Instant::now();
         let mut sent = false;
         loop {
-            match self.log.append(record, &expectation, Instant::now() + ATTEMPT).await {
+            match self
+                .log
+                .append(record, &expectation, Instant::now() + ATTEMPT)
+                .await
+            {
                 Ok(Outcome::Stored(appended)) => return Landed::Stored(appended.tip),
                 Ok(Outcome::Conflict) => return Landed::Lost,
                 Ok(Outcome::Unknown(cause)) => {
@@ -196,7 +254,13 @@ impl Ledger {
         }
     }
 
-    async fn stored(&mut self, record: &Record, payload: &RecordPayload, state: StoreState, tip: Tip) {
+    async fn stored(
+        &mut self,
+        record: &Record,
+        payload: &RecordPayload,
+        state: StoreState,
+        tip: Tip,
+    ) {
         let before = self.tip.map(|tip| tip.chain);
         self.state = state;
         self.tip = Some(tip);
@@ -208,14 +272,36 @@ impl Ledger {
         }
     }
 
-    fn answer(&self, works: &[Work], progress: &mut [Progress], record: &Record, payload: &RecordPayload) {
+    fn answer(
+        &self,
+        works: &[Work],
+        progress: &mut [Progress],
+        record: &Record,
+        payload: &RecordPayload,
+    ) {
         let revision = record.revision().0;
         for (work, progress) in works.iter().zip(progress.iter_mut()) {
-            let Progress::Recorded { last_event } = *progress else { continue };
-            let id = work.command.new_order().or_else(|| work.command.existing_order());
-            let order = id.and_then(|id| self.state.orders.get(&id)).and_then(|order| self.view(order, (revision, last_event)));
-            let fact = if id.is_none() { fold::event_at(payload, last_event) } else { None };
-            *progress = done(Ok(Answer { order, fact, revision, replayed: false }));
+            let Progress::Recorded { last_event } = *progress else {
+                continue;
+            };
+            let id = work
+                .command
+                .new_order()
+                .or_else(|| work.command.existing_order());
+            let order = id
+                .and_then(|id| self.state.orders.get(&id))
+                .and_then(|order| self.view(order, (revision, last_event)));
+            let fact = if id.is_none() {
+                fold::event_at(payload, last_event)
+            } else {
+                None
+            };
+            *progress = done(Ok(Answer {
+                order,
+                fact,
+                revision,
+                replayed: false,
+            }));
         }
     }
 
@@ -228,7 +314,11 @@ impl Ledger {
             }
             tokio::time::sleep(PAUSE_BETWEEN_ATTEMPTS).await;
         }
-        Err(LogError::Unavailable(format!("the record that stands at the end of ledger {} cannot be read", self.name)).into())
+        Err(LogError::Unavailable(format!(
+            "the record that stands at the end of ledger {} cannot be read",
+            self.name
+        ))
+        .into())
     }
 }
 
@@ -246,7 +336,10 @@ fn refuse_all(progress: &mut [Progress], refusals: Vec<(usize, Rejection)>) {
 
 /// What was decided for a record that did not land has to be decided again.
 fn wait_again(progress: &mut [Progress]) {
-    for progress in progress.iter_mut().filter(|progress| matches!(progress, Progress::Recorded { .. })) {
+    for progress in progress
+        .iter_mut()
+        .filter(|progress| matches!(progress, Progress::Recorded { .. }))
+    {
         *progress = Progress::Waiting;
     }
 }
@@ -256,7 +349,10 @@ fn done(verdict: Verdict) -> Progress {
 }
 
 fn settle(progress: &mut [Progress], rejection: &Rejection) {
-    for progress in progress.iter_mut().filter(|progress| !matches!(progress, Progress::Done(_))) {
+    for progress in progress
+        .iter_mut()
+        .filter(|progress| !matches!(progress, Progress::Done(_)))
+    {
         *progress = done(Err(rejection.clone()));
     }
 }

@@ -3,7 +3,9 @@ use std::collections::HashSet;
 use bytes::Bytes;
 use contract::event::{self as e, Event, RecordPayload, RecordedCommand, event::Event as Fact};
 use contract::{BusinessDate, Reason, Rejection, encode_payload, timestamp_to_proto};
-use event_log::{Header, LedgerName, MAX_PAYLOAD_BYTES, READER_VERSION, Record, RecordHash, Revision, Tip};
+use event_log::{
+    Header, LedgerName, MAX_PAYLOAD_BYTES, READER_VERSION, Record, RecordHash, Revision, Tip,
+};
 use jiff::Timestamp;
 use prost::Message as _;
 use uuid::Uuid;
@@ -11,8 +13,9 @@ use uuid::Uuid;
 use super::{MAX_COMMANDS_PER_RECORD, Work};
 use crate::domain::business_day::{self, Moment};
 use crate::domain::{
-    Actor, CONTENT_HASH_VERSION, CloseBusinessDay, Command, ContentHash, EventMeta, StoreState, attach_member, cancel_order, change_status,
-    count_drawer, place_order, record_cash_movement, refund_order, resolve_membership,
+    Actor, CONTENT_HASH_VERSION, CloseBusinessDay, Command, ContentHash, EventMeta, StoreState,
+    attach_member, cancel_order, change_status, count_drawer, place_order, record_cash_movement,
+    refund_order, resolve_membership,
 };
 
 /// The lowest reader that understands the events of this build.
@@ -51,7 +54,12 @@ pub(super) enum Decided {
 
 impl<'a> Batch<'a> {
     /// `at`: the server's time; never before that of the ledger's last record.
-    pub fn begin(state: StoreState, tip: Option<Tip>, name: &'a LedgerName, now: Timestamp) -> Self {
+    pub fn begin(
+        state: StoreState,
+        tip: Option<Tip>,
+        name: &'a LedgerName,
+        now: Timestamp,
+    ) -> Self {
         let last = tip.and_then(|tip| Timestamp::from_microsecond(tip.chain.recorded_at_us).ok());
         let now = Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now);
         Self {
@@ -60,7 +68,10 @@ impl<'a> Batch<'a> {
             name,
             at: last.map_or(now, |last| last.max(now)),
             new_ledger_id: Uuid::new_v4(),
-            payload: RecordPayload { software_version: env!("CARGO_PKG_VERSION").to_owned(), commands: Vec::new() },
+            payload: RecordPayload {
+                software_version: env!("CARGO_PKG_VERSION").to_owned(),
+                commands: Vec::new(),
+            },
             payload_bytes: PAYLOAD_OVERHEAD_BYTES,
             events: 0,
             closes_day: false,
@@ -70,7 +81,10 @@ impl<'a> Batch<'a> {
 
     /// Whether the open day is past its end, so that the next money command closes it first.
     pub fn is_overdue(&self) -> bool {
-        self.state.day.as_ref().is_some_and(|day| self.at >= day.end)
+        self.state
+            .day
+            .as_ref()
+            .is_some_and(|day| self.at >= day.end)
     }
 
     pub fn decide(&mut self, work: &Work) -> Decided {
@@ -124,14 +138,19 @@ impl<'a> Batch<'a> {
     }
 
     fn add(&mut self, work: &Work, events: &[Fact]) -> Decided {
-        let closes = events.iter().position(|event| matches!(event, Fact::BusinessDayClosed(_)));
+        let closes = events
+            .iter()
+            .position(|event| matches!(event, Fact::BusinessDayClosed(_)));
         if closes.is_some() && self.events > 0 {
             // A close is the first event of its record.
             return Decided::Later;
         }
         let moment = self.moment(&work.actor);
         let commands = recorded(work, events, closes.is_some(), &self.state, moment.at);
-        let bytes: usize = commands.iter().map(|command| command.encoded_len() + 8).sum();
+        let bytes: usize = commands
+            .iter()
+            .map(|command| command.encoded_len() + 8)
+            .sum();
         if self.payload_bytes + bytes > MAX_PAYLOAD_BYTES {
             if self.payload.commands.is_empty() {
                 if let [close @ Fact::BusinessDayClosed(_), _, ..] = events
@@ -139,14 +158,23 @@ impl<'a> Batch<'a> {
                 {
                     return self.add_close(work, day.date, close);
                 }
-                let message = format!("the command's events take {bytes} bytes, a record holds {MAX_PAYLOAD_BYTES}");
+                let message = format!(
+                    "the command's events take {bytes} bytes, a record holds {MAX_PAYLOAD_BYTES}"
+                );
                 return Decided::Rejected(Rejection::new(Reason::OrderTooLarge, message));
             }
             return Decided::Later;
         }
-        let request_id = work.command.id().map(|id| id.0.to_string()).unwrap_or_default();
+        let request_id = work
+            .command
+            .id()
+            .map(|id| id.0.to_string())
+            .unwrap_or_default();
         for event in events {
-            if let Err(corrupt) = self.state.evolve(event, &meta(&moment, self.events, &work.actor, &request_id)) {
+            if let Err(corrupt) = self
+                .state
+                .evolve(event, &meta(&moment, self.events, &work.actor, &request_id))
+            {
                 // A day's sum that no longer fits: rare enough to decide the others again.
                 return Decided::Poisoned(Rejection::new(Reason::AmountOutOfRange, corrupt.detail));
             }
@@ -156,13 +184,24 @@ impl<'a> Batch<'a> {
         self.payload_bytes += bytes;
         self.ids.extend(work.command.id().map(|id| id.0));
         self.payload.commands.extend(commands);
-        Decided::Recorded { last_event: self.events - 1 }
+        Decided::Recorded {
+            last_event: self.events - 1,
+        }
     }
 
     /// The close of an overdue day, without the command that caused it: they do not fit into one record. The command waits for the next.
     fn add_close(&mut self, cause: &Work, business_date: BusinessDate, close: &Fact) -> Decided {
-        let command = Command::CloseBusinessDay(CloseBusinessDay { business_date, manual: None });
-        match self.add(&Work { command, ..cause.clone() }, std::slice::from_ref(close)) {
+        let command = Command::CloseBusinessDay(CloseBusinessDay {
+            business_date,
+            manual: None,
+        });
+        match self.add(
+            &Work {
+                command,
+                ..cause.clone()
+            },
+            std::slice::from_ref(close),
+        ) {
             Decided::Recorded { .. } => Decided::Later,
             other => other,
         }
@@ -173,15 +212,24 @@ impl<'a> Batch<'a> {
         if self.payload.commands.is_empty() {
             return Ok(None);
         }
-        let revision = self.tip.map_or(Revision::NONE, |tip| tip.chain.revision).next();
+        let revision = self
+            .tip
+            .map_or(Revision::NONE, |tip| tip.chain.revision)
+            .next();
         let header = Header {
             min_reader: MIN_READER,
-            ledger_id: self.tip.map_or(self.new_ledger_id, |tip| tip.chain.ledger_id),
+            ledger_id: self
+                .tip
+                .map_or(self.new_ledger_id, |tip| tip.chain.ledger_id),
             ledger: self.name.clone(),
             revision,
             previous_hash: self.tip.map_or(RecordHash::NONE, |tip| tip.chain.hash),
             recorded_at: self.at,
-            fold_from: if self.closes_day { revision } else { self.tip.map_or(Revision::NONE, |tip| tip.fold_from) },
+            fold_from: if self.closes_day {
+                revision
+            } else {
+                self.tip.map_or(Revision::NONE, |tip| tip.fold_from)
+            },
         };
         let record = Record::seal(header, &encode_payload(&self.payload))
             .map_err(|error| Rejection::new(Reason::OrderTooLarge, error.to_string()))?;
@@ -193,18 +241,24 @@ impl<'a> Batch<'a> {
 
 fn decide(state: &StoreState, work: &Work, moment: &Moment) -> Result<Vec<Fact>, Rejection> {
     let order = |id: contract::OrderId| {
-        state
-            .orders
-            .get(&id)
-            .ok_or_else(|| Rejection::new(Reason::UnknownOrder, format!("the store has no order {id}")).with("order_id", id))
+        state.orders.get(&id).ok_or_else(|| {
+            Rejection::new(Reason::UnknownOrder, format!("the store has no order {id}"))
+                .with("order_id", id)
+        })
     };
     match &work.command {
         Command::PlaceOrder(command) => place_order::decide(state, command, &work.store, moment),
         Command::ChangeStatus(command) => change_status::decide(order(command.order_id)?, command),
-        Command::CancelOrder(command) => cancel_order::decide(state, order(command.order_id)?, command),
+        Command::CancelOrder(command) => {
+            cancel_order::decide(state, order(command.order_id)?, command)
+        }
         Command::AttachMember(command) => attach_member::decide(order(command.order_id)?, command),
-        Command::ResolveMembership(command) => resolve_membership::decide(order(command.order_id)?, command),
-        Command::RefundOrder(command) => refund_order::decide(state, order(command.order_id)?, command),
+        Command::ResolveMembership(command) => {
+            resolve_membership::decide(order(command.order_id)?, command)
+        }
+        Command::RefundOrder(command) => {
+            refund_order::decide(state, order(command.order_id)?, command)
+        }
         Command::RecordCashMovement(command) => record_cash_movement::decide(state, command),
         Command::CloseBusinessDay(command) => business_day::decide_close(state, command, moment),
         Command::CountDrawer(command) => count_drawer::decide(state, command),
@@ -223,32 +277,70 @@ fn meta<'m>(moment: &Moment, index: u32, actor: &'m Actor, request_id: &'m str) 
 }
 
 /// A command as it is recorded. What the system decides on its occasion (the close of an overdue day) stands before it on its own.
-fn recorded(work: &Work, events: &[Fact], closes: bool, state: &StoreState, at: Timestamp) -> Vec<RecordedCommand> {
-    let zone = state.day.as_ref().map_or(&work.store.zone, |day| day.rule.zone());
+fn recorded(
+    work: &Work,
+    events: &[Fact],
+    closes: bool,
+    state: &StoreState,
+    at: Timestamp,
+) -> Vec<RecordedCommand> {
+    let zone = state
+        .day
+        .as_ref()
+        .map_or(&work.store.zone, |day| day.rule.zone());
     let utc_offset_seconds = zone.to_offset(at).seconds();
-    let wrap = |events: &[Fact]| events.iter().map(|event| Event { event: Some(event.clone()) }).collect();
+    let wrap = |events: &[Fact]| {
+        events
+            .iter()
+            .map(|event| Event {
+                event: Some(event.clone()),
+            })
+            .collect()
+    };
     let system = || RecordedCommand {
-        actor: Some(e::Actor { principal: "system".to_owned(), ..e::Actor::default() }),
+        actor: Some(e::Actor {
+            principal: "system".to_owned(),
+            ..e::Actor::default()
+        }),
         utc_offset_seconds,
         ..RecordedCommand::default()
     };
     let Some(id) = work.command.id() else {
-        return vec![RecordedCommand { traceparent: work.actor.traceparent.clone(), events: wrap(events), ..system() }];
+        return vec![RecordedCommand {
+            traceparent: work.actor.traceparent.clone(),
+            events: wrap(events),
+            ..system()
+        }];
     };
     let by_itself = closes && !matches!(work.command, Command::CloseBusinessDay(_));
     let split = usize::from(by_itself);
     let mut commands = Vec::with_capacity(2);
     if by_itself {
-        commands.push(RecordedCommand { events: wrap(&events[..split]), ..system() });
+        commands.push(RecordedCommand {
+            events: wrap(&events[..split]),
+            ..system()
+        });
     }
     commands.push(RecordedCommand {
         request_id: Bytes::copy_from_slice(id.0.as_bytes()),
-        content_hash: ContentHash::of(&work.command).map(|hash| Bytes::copy_from_slice(&hash.0)).unwrap_or_default(),
+        content_hash: ContentHash::of(&work.command)
+            .map(|hash| Bytes::copy_from_slice(&hash.0))
+            .unwrap_or_default(),
         content_hash_version: CONTENT_HASH_VERSION,
         actor: Some(e::Actor {
             principal: work.actor.principal.to_owned(),
-            terminal_id: work.actor.terminal_id.as_ref().map(ToString::to_string).unwrap_or_default(),
-            staff_id: work.actor.staff_id.as_ref().map(ToString::to_string).unwrap_or_default(),
+            terminal_id: work
+                .actor
+                .terminal_id
+                .as_ref()
+                .map(ToString::to_string)
+                .unwrap_or_default(),
+            staff_id: work
+                .actor
+                .staff_id
+                .as_ref()
+                .map(ToString::to_string)
+                .unwrap_or_default(),
         }),
         client_time: work.actor.client_time.map(timestamp_to_proto),
         utc_offset_seconds,

@@ -18,16 +18,32 @@ pub(super) fn decode(record: &Record) -> Result<RecordPayload, LedgerError> {
 
 /// The event at a place in a record.
 pub(super) fn event_at(payload: &RecordPayload, index: u32) -> Option<Event> {
-    payload.commands.iter().flat_map(|command| &command.events).nth(index as usize)?.event.clone()
+    payload
+        .commands
+        .iter()
+        .flat_map(|command| &command.events)
+        .nth(index as usize)?
+        .event
+        .clone()
 }
 
 /// Folds a record into the state.
-pub(super) fn evolve(state: &mut StoreState, record: &Record, payload: &RecordPayload) -> Result<(), LedgerError> {
+pub(super) fn evolve(
+    state: &mut StoreState,
+    record: &Record,
+    payload: &RecordPayload,
+) -> Result<(), LedgerError> {
     let mut index = 0;
     for command in &payload.commands {
         let actor = command.actor.as_ref();
-        let request_id = Uuid::from_slice(&command.request_id).map(|id| id.to_string()).unwrap_or_default();
-        for event in command.events.iter().filter_map(|event| event.event.as_ref()) {
+        let request_id = Uuid::from_slice(&command.request_id)
+            .map(|id| id.to_string())
+            .unwrap_or_default();
+        for event in command
+            .events
+            .iter()
+            .filter_map(|event| event.event.as_ref())
+        {
             let meta = EventMeta {
                 revision: record.revision().0,
                 index,
@@ -38,7 +54,10 @@ pub(super) fn evolve(state: &mut StoreState, record: &Record, payload: &RecordPa
             };
             state
                 .evolve(event, &meta)
-                .map_err(|corrupt| LedgerError::Corrupt { ledger: record.header().ledger.clone(), detail: corrupt.to_string() })?;
+                .map_err(|corrupt| LedgerError::Corrupt {
+                    ledger: record.header().ledger.clone(),
+                    detail: corrupt.to_string(),
+                })?;
             index += 1;
         }
     }
@@ -51,7 +70,11 @@ pub(super) fn note(recent: &mut Recent, revision: u64, payload: &RecordPayload) 
     let mut index = 0_u32;
     for command in &payload.commands {
         let mut order_id = None;
-        for event in command.events.iter().filter_map(|event| event.event.as_ref()) {
+        for event in command
+            .events
+            .iter()
+            .filter_map(|event| event.event.as_ref())
+        {
             if let Some(order) = order_of(event) {
                 order_id = Some(order);
                 let revisions = recent.orders.entry(order).or_default();
@@ -61,19 +84,41 @@ pub(super) fn note(recent: &mut Recent, revision: u64, payload: &RecordPayload) 
             }
             index += 1;
         }
-        if let (Ok(id), Ok(content_hash)) = (Uuid::from_slice(&command.request_id), <[u8; 32]>::try_from(command.content_hash.as_ref())) {
-            recent.commands.insert(id, Entry { content_hash, revision, event_index: index.saturating_sub(1), order_id });
+        if let (Ok(id), Ok(content_hash)) = (
+            Uuid::from_slice(&command.request_id),
+            <[u8; 32]>::try_from(command.content_hash.as_ref()),
+        ) {
+            recent.commands.insert(
+                id,
+                Entry {
+                    content_hash,
+                    revision,
+                    event_index: index.saturating_sub(1),
+                    order_id,
+                },
+            );
         }
     }
 }
 
 /// An order's own events out of one record, folded into what came before.
-pub(super) fn fold_order(mut state: Option<OrderState>, id: OrderId, record: &Record) -> Result<Option<OrderState>, LedgerError> {
+pub(super) fn fold_order(
+    mut state: Option<OrderState>,
+    id: OrderId,
+    record: &Record,
+) -> Result<Option<OrderState>, LedgerError> {
     let payload = decode(record)?;
-    let corrupt = |detail: &str| LedgerError::Corrupt { ledger: record.header().ledger.clone(), detail: format!("order {id}: {detail}") };
+    let corrupt = |detail: &str| LedgerError::Corrupt {
+        ledger: record.header().ledger.clone(),
+        detail: format!("order {id}: {detail}"),
+    };
     let mut index = 0;
     for command in &payload.commands {
-        for event in command.events.iter().filter_map(|event| event.event.as_ref()) {
+        for event in command
+            .events
+            .iter()
+            .filter_map(|event| event.event.as_ref())
+        {
             if order_of(event) == Some(id) {
                 let actor = command.actor.as_ref();
                 let own = OrderEvent {
@@ -81,12 +126,23 @@ pub(super) fn fold_order(mut state: Option<OrderState>, id: OrderId, record: &Re
                     recorded_at: record.header().recorded_at,
                     revision: record.revision().0,
                     index,
-                    terminal_id: actor.map(|actor| actor.terminal_id.clone()).unwrap_or_default(),
-                    staff_id: actor.map(|actor| actor.staff_id.clone()).unwrap_or_default(),
-                    request_id: Uuid::from_slice(&command.request_id).map(|id| id.to_string()).unwrap_or_default(),
+                    terminal_id: actor
+                        .map(|actor| actor.terminal_id.clone())
+                        .unwrap_or_default(),
+                    staff_id: actor
+                        .map(|actor| actor.staff_id.clone())
+                        .unwrap_or_default(),
+                    request_id: Uuid::from_slice(&command.request_id)
+                        .map(|id| id.to_string())
+                        .unwrap_or_default(),
                 };
                 match &mut state {
-                    None => state = Some(OrderState::place(own).ok_or_else(|| corrupt("its first event does not place it"))?),
+                    None => {
+                        state = Some(
+                            OrderState::place(own)
+                                .ok_or_else(|| corrupt("its first event does not place it"))?,
+                        )
+                    }
                     Some(state) => state.apply(own).map_err(corrupt)?,
                 }
             }

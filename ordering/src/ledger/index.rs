@@ -5,7 +5,10 @@ use std::time::Duration;
 use contract::{OrderId, StoreId};
 use event_log::{ChainState, RecordHash, Revision};
 use serde_json::json;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
+    SqliteSynchronous,
+};
 use sqlx::{Row as _, SqliteConnection};
 use uuid::Uuid;
 
@@ -43,7 +46,11 @@ impl CommandIndex {
             // What a crash takes from it is read from the log again.
             .synchronous(SqliteSynchronous::Normal)
             .busy_timeout(BUSY_TIMEOUT);
-        let pool = SqlitePoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(BUSY_TIMEOUT).connect_with(options).await?;
+        let pool = SqlitePoolOptions::new()
+            .max_connections(CONNECTIONS)
+            .acquire_timeout(BUSY_TIMEOUT)
+            .connect_with(options)
+            .await?;
         sqlx::migrate!("./migrations").run(&pool).await?;
         Ok(Self { pool })
     }
@@ -56,12 +63,19 @@ impl CommandIndex {
             .bind(fresh.as_slice())
             .execute(&self.pool)
             .await?;
-        let row = sqlx::query("SELECT value FROM secrets WHERE name = ?1").bind(name).fetch_one(&self.pool).await?;
+        let row = sqlx::query("SELECT value FROM secrets WHERE name = ?1")
+            .bind(name)
+            .fetch_one(&self.pool)
+            .await?;
         Ok(row.try_get(0)?)
     }
 
     /// The indexed ones among these commands.
-    pub(super) async fn commands(&self, store: &StoreId, ids: &[CommandId]) -> Result<HashMap<CommandId, Entry>, IndexError> {
+    pub(super) async fn commands(
+        &self,
+        store: &StoreId,
+        ids: &[CommandId],
+    ) -> Result<HashMap<CommandId, Entry>, IndexError> {
         let wanted: Vec<String> = ids.iter().map(|id| hex::encode(id.0.as_bytes())).collect();
         let rows = sqlx::query(
             "SELECT command_id, content_hash, revision, event_index, order_id FROM commands
@@ -75,7 +89,11 @@ impl CommandIndex {
     }
 
     /// Revisions of the indexed records that speak of an order, ascending.
-    pub(super) async fn order_records(&self, store: &StoreId, order: OrderId) -> Result<Vec<u64>, IndexError> {
+    pub(super) async fn order_records(
+        &self,
+        store: &StoreId,
+        order: OrderId,
+    ) -> Result<Vec<u64>, IndexError> {
         let rows = sqlx::query("SELECT revision FROM order_records WHERE store_id = ?1 AND order_id = ?2 ORDER BY revision")
             .bind(store.as_str())
             .bind(order.uuid().as_bytes().as_slice())
@@ -86,10 +104,12 @@ impl CommandIndex {
 
     /// How far a ledger is indexed.
     pub(super) async fn stamp(&self, store: &StoreId) -> Result<Option<ChainState>, IndexError> {
-        let row = sqlx::query("SELECT ledger_id, revision, hash, recorded_at_us FROM stamps WHERE store_id = ?1")
-            .bind(store.as_str())
-            .fetch_optional(&self.pool)
-            .await?;
+        let row = sqlx::query(
+            "SELECT ledger_id, revision, hash, recorded_at_us FROM stamps WHERE store_id = ?1",
+        )
+        .bind(store.as_str())
+        .fetch_optional(&self.pool)
+        .await?;
         let Some(row) = row else { return Ok(None) };
         let ledger_id: Vec<u8> = row.try_get(0)?;
         let hash: Vec<u8> = row.try_get(2)?;
@@ -102,7 +122,12 @@ impl CommandIndex {
     }
 
     /// Adds what the records up to `stamp` hold. Adding the same again changes nothing.
-    pub(super) async fn add(&self, store: &StoreId, recent: &Recent, stamp: &ChainState) -> Result<(), IndexError> {
+    pub(super) async fn add(
+        &self,
+        store: &StoreId,
+        recent: &Recent,
+        stamp: &ChainState,
+    ) -> Result<(), IndexError> {
         let mut transaction = self.pool.begin().await?;
         let through = stamp.revision.0;
         let commands: Vec<_> = recent
@@ -110,8 +135,16 @@ impl CommandIndex {
             .iter()
             .filter(|(_, entry)| entry.revision <= through)
             .map(|(id, entry)| {
-                let order = entry.order_id.map(|order| hex::encode(order.uuid().as_bytes()));
-                json!([hex::encode(id.as_bytes()), hex::encode(entry.content_hash), entry.revision, entry.event_index, order])
+                let order = entry
+                    .order_id
+                    .map(|order| hex::encode(order.uuid().as_bytes()));
+                json!([
+                    hex::encode(id.as_bytes()),
+                    hex::encode(entry.content_hash),
+                    entry.revision,
+                    entry.event_index,
+                    order
+                ])
             })
             .collect();
         for chunk in commands.chunks(ROWS_PER_STATEMENT) {
@@ -154,14 +187,21 @@ impl CommandIndex {
             "DELETE FROM order_records WHERE store_id = ?1",
             "DELETE FROM stamps WHERE store_id = ?1",
         ] {
-            sqlx::query(statement).bind(store.as_str()).execute(&mut *transaction).await?;
+            sqlx::query(statement)
+                .bind(store.as_str())
+                .execute(&mut *transaction)
+                .await?;
         }
         transaction.commit().await?;
         Ok(())
     }
 }
 
-async fn insert_commands(connection: &mut SqliteConnection, store: &StoreId, rows: &str) -> Result<(), sqlx::Error> {
+async fn insert_commands(
+    connection: &mut SqliteConnection,
+    store: &StoreId,
+    rows: &str,
+) -> Result<(), sqlx::Error> {
     sqlx::query(
         "INSERT OR IGNORE INTO commands (store_id, command_id, content_hash, revision, event_index, order_id)
          SELECT ?1, unhex(json_extract(value, '$[0]')), unhex(json_extract(value, '$[1]')), json_extract(value, '$[2]'),
@@ -183,9 +223,15 @@ fn entry(row: &SqliteRow) -> Result<(CommandId, Entry), IndexError> {
         content_hash: content_hash.try_into().map_err(|_| IndexError::Malformed)?,
         revision: unsigned(row.try_get(2)?)?,
         event_index: row.try_get::<u32, _>(3)?,
-        order_id: order_id.map(|bytes| OrderId::from_slice(&bytes)).transpose().map_err(|_| IndexError::Malformed)?,
+        order_id: order_id
+            .map(|bytes| OrderId::from_slice(&bytes))
+            .transpose()
+            .map_err(|_| IndexError::Malformed)?,
     };
-    Ok((CommandId(Uuid::from_slice(&id).map_err(|_| IndexError::Malformed)?), entry))
+    Ok((
+        CommandId(Uuid::from_slice(&id).map_err(|_| IndexError::Malformed)?),
+        entry,
+    ))
 }
 
 fn unsigned(number: i64) -> Result<u64, IndexError> {

@@ -13,14 +13,31 @@ const INDEX_BATCH: usize = 20_000;
 
 impl Ledger {
     /// Loads a store's ledger: folds from its last close, and brings the index up to there.
-    pub async fn open(log: Arc<dyn EventLog>, index: CommandIndex, store_id: StoreId) -> Result<Self, LedgerError> {
-        let name = LedgerName::new(store_id.as_str()).map_err(|error| LogError::Unusable(error.to_string()))?;
-        let mut ledger =
-            Self { log, index, store_id, name, state: StoreState::default(), tip: None, recent: Recent::default(), indexed: false };
+    pub async fn open(
+        log: Arc<dyn EventLog>,
+        index: CommandIndex,
+        store_id: StoreId,
+    ) -> Result<Self, LedgerError> {
+        let name = LedgerName::new(store_id.as_str())
+            .map_err(|error| LogError::Unusable(error.to_string()))?;
+        let mut ledger = Self {
+            log,
+            index,
+            store_id,
+            name,
+            state: StoreState::default(),
+            tip: None,
+            recent: Recent::default(),
+            indexed: false,
+        };
         let Some(tip) = ledger.log.tip(&ledger.name).await? else {
             // An index that knows the ledger is a witness of records that the log has lost.
             if ledger.index.stamp(&ledger.store_id).await?.is_some() {
-                return Err(LogError::Changed(format!("ledger {} had records and has none", ledger.name)).into());
+                return Err(LogError::Changed(format!(
+                    "ledger {} had records and has none",
+                    ledger.name
+                ))
+                .into());
             }
             return Ok(ledger);
         };
@@ -35,7 +52,11 @@ impl Ledger {
             }
         }
         if chain.map(|chain| chain.revision) < Some(tip.chain.revision) {
-            return Err(LogError::Unavailable(format!("ledger {} could not be read to its end", ledger.name)).into());
+            return Err(LogError::Unavailable(format!(
+                "ledger {} could not be read to its end",
+                ledger.name
+            ))
+            .into());
         }
         ledger.refresh_tip().await?;
         Ok(ledger)
@@ -77,7 +98,11 @@ impl Ledger {
         fold::note(&mut self.recent, record.revision().0, &payload);
         self.state.forget_closed_orders();
         let position = self.tip.map(|tip| tip.position).unwrap_or_default();
-        self.tip = Some(Tip { chain: ChainState::after(record), fold_from: record.header().fold_from, position });
+        self.tip = Some(Tip {
+            chain: ChainState::after(record),
+            fold_from: record.header().fold_from,
+            position,
+        });
         Ok(())
     }
 
@@ -93,12 +118,19 @@ impl Ledger {
             // Somebody has gone on appending meanwhile: the next append will say so.
             Some(tip) if tip.chain.revision > own => Ok(()),
             None if self.tip.is_none() => Ok(()),
-            _ => Err(LogError::Changed(format!("ledger {} had revision {own} and no longer ends with it", self.name)).into()),
+            _ => Err(LogError::Changed(format!(
+                "ledger {} had revision {own} and no longer ends with it",
+                self.name
+            ))
+            .into()),
         }
     }
 
     /// Indexes the records before `fold_from` that are not indexed yet. Returns the place in the chain before `fold_from`.
-    async fn index_up_to(&mut self, fold_from: Revision) -> Result<Option<ChainState>, LedgerError> {
+    async fn index_up_to(
+        &mut self,
+        fold_from: Revision,
+    ) -> Result<Option<ChainState>, LedgerError> {
         let before = Revision(fold_from.0.saturating_sub(1));
         let mut chain = self.index.stamp(&self.store_id).await?;
         if let Some(stamp) = chain {
@@ -111,9 +143,11 @@ impl Ledger {
                     chain = None;
                 }
                 None => {
-                    return Err(
-                        LogError::Changed(format!("ledger {} had revision {} and has it no longer", self.name, stamp.revision)).into()
-                    );
+                    return Err(LogError::Changed(format!(
+                        "ledger {} had revision {} and has it no longer",
+                        self.name, stamp.revision
+                    ))
+                    .into());
                 }
             }
         }
@@ -123,23 +157,37 @@ impl Ledger {
         if chain.is_some_and(|chain| chain.revision >= before) {
             // Indexed beyond the close that is folded from: the place in the chain is read from the record itself.
             let record = self.log.read_one(&self.name, before).await?;
-            let record = record.ok_or_else(|| LogError::Changed(format!("ledger {} no longer has revision {before}", self.name)))?;
+            let record = record.ok_or_else(|| {
+                LogError::Changed(format!(
+                    "ledger {} no longer has revision {before}",
+                    self.name
+                ))
+            })?;
             return Ok(Some(ChainState::after(&record)));
         }
         let mut recent = Recent::default();
         while chain.map_or(Revision::NONE, |chain| chain.revision) < before {
             let records = self.log.read(&self.name, chain.as_ref(), PAGE).await?;
             if records.is_empty() {
-                return Err(LogError::Unavailable(format!("ledger {} could not be read up to revision {before}", self.name)).into());
+                return Err(LogError::Unavailable(format!(
+                    "ledger {} could not be read up to revision {before}",
+                    self.name
+                ))
+                .into());
             }
-            for record in records.iter().take_while(|record| record.revision() <= before) {
+            for record in records
+                .iter()
+                .take_while(|record| record.revision() <= before)
+            {
                 fold::note(&mut recent, record.revision().0, &fold::decode(record)?);
                 chain = Some(ChainState::after(record));
             }
             if let Some(stamp) = &chain
                 && (recent.commands.len() >= INDEX_BATCH || stamp.revision == before)
             {
-                self.index.add(&self.store_id, &std::mem::take(&mut recent), stamp).await?;
+                self.index
+                    .add(&self.store_id, &std::mem::take(&mut recent), stamp)
+                    .await?;
             }
         }
         Ok(chain)
@@ -153,7 +201,9 @@ impl Ledger {
         }
         self.indexed = true;
         let through = stamp.revision.0;
-        self.recent.commands.retain(|_, entry| entry.revision > through);
+        self.recent
+            .commands
+            .retain(|_, entry| entry.revision > through);
         self.recent.orders.retain(|_, revisions| {
             revisions.retain(|revision| *revision > through);
             !revisions.is_empty()
@@ -161,11 +211,18 @@ impl Ledger {
     }
 
     /// An order, from memory or folded from the records that speak of it. `None`: the ledger has no such order.
-    pub(super) async fn order(&mut self, id: OrderId) -> Result<Option<Arc<OrderState>>, LedgerError> {
+    pub(super) async fn order(
+        &mut self,
+        id: OrderId,
+    ) -> Result<Option<Arc<OrderState>>, LedgerError> {
         if let Some(order) = self.state.orders.get(&id) {
             return Ok(Some(order.clone()));
         }
-        let mut revisions = if self.indexed { self.index.order_records(&self.store_id, id).await? } else { Vec::new() };
+        let mut revisions = if self.indexed {
+            self.index.order_records(&self.store_id, id).await?
+        } else {
+            Vec::new()
+        };
         revisions.extend(self.recent.orders.get(&id).into_iter().flatten());
         revisions.sort_unstable();
         revisions.dedup();
@@ -174,7 +231,12 @@ impl Ledger {
         let mut order = None;
         for revision in revisions.into_iter().filter(|revision| *revision <= last) {
             let record = self.log.read_one(&self.name, Revision(revision)).await?;
-            let record = record.ok_or_else(|| LogError::Changed(format!("ledger {} no longer has revision {revision}", self.name)))?;
+            let record = record.ok_or_else(|| {
+                LogError::Changed(format!(
+                    "ledger {} no longer has revision {revision}",
+                    self.name
+                ))
+            })?;
             order = fold::fold_order(order, id, &record)?;
         }
         Ok(order.map(Arc::new))

@@ -127,12 +127,17 @@ impl Ledger {
     /// When the last record was recorded.
     #[must_use]
     pub fn recorded_at(&self) -> Option<jiff::Timestamp> {
-        self.tip.and_then(|tip| jiff::Timestamp::from_microsecond(tip.chain.recorded_at_us).ok())
+        self.tip
+            .and_then(|tip| jiff::Timestamp::from_microsecond(tip.chain.recorded_at_us).ok())
     }
 
     /// What became of a command: its first answer, or `None` when it is not recorded up to [`Self::revision`], which may be behind. With a content hash, a
     /// command of other content is `ID_REUSED`.
-    pub async fn outcome(&mut self, id: CommandId, hash: Option<ContentHash>) -> Result<Option<Verdict>, LedgerError> {
+    pub async fn outcome(
+        &mut self,
+        id: CommandId,
+        hash: Option<ContentHash>,
+    ) -> Result<Option<Verdict>, LedgerError> {
         let entry = self.find(&[id]).await?.remove(&id);
         match entry {
             Some(entry) => Ok(Some(self.first_answer(id, hash, entry).await?)),
@@ -141,7 +146,11 @@ impl Ledger {
     }
 
     /// What became of a command, as of now: other instances' records included.
-    pub async fn outcome_now(&mut self, id: CommandId, hash: Option<ContentHash>) -> Result<Option<Verdict>, LedgerError> {
+    pub async fn outcome_now(
+        &mut self,
+        id: CommandId,
+        hash: Option<ContentHash>,
+    ) -> Result<Option<Verdict>, LedgerError> {
         if let Some(verdict) = self.outcome(id, hash).await? {
             return Ok(Some(verdict));
         }
@@ -163,28 +172,52 @@ impl Ledger {
         let found = self.find(&ids).await?;
         Ok(commands
             .iter()
-            .map(|command| match (command.id().and_then(|id| found.get(&id)), ContentHash::of(command)) {
-                (None, _) => Recorded::No,
-                (Some(entry), Some(hash)) if hash.0 == entry.content_hash => Recorded::Same,
-                (Some(_), _) => Recorded::Other,
+            .map(|command| {
+                match (
+                    command.id().and_then(|id| found.get(&id)),
+                    ContentHash::of(command),
+                ) {
+                    (None, _) => Recorded::No,
+                    (Some(entry), Some(hash)) if hash.0 == entry.content_hash => Recorded::Same,
+                    (Some(_), _) => Recorded::Other,
+                }
             })
             .collect())
     }
 
-    async fn first_answer(&mut self, id: CommandId, hash: Option<ContentHash>, entry: Entry) -> Result<Verdict, LedgerError> {
+    async fn first_answer(
+        &mut self,
+        id: CommandId,
+        hash: Option<ContentHash>,
+        entry: Entry,
+    ) -> Result<Verdict, LedgerError> {
         if hash.is_some_and(|hash| hash.0 != entry.content_hash) {
             let message = "the id was used before for a command with other content";
-            return Ok(Err(Rejection::new(Reason::IdReused, message).with("id", id.0)));
+            return Ok(Err(
+                Rejection::new(Reason::IdReused, message).with("id", id.0)
+            ));
         }
         let (order, fact) = match entry.order_id {
-            Some(order_id) => (self.order(order_id).await?.and_then(|order| self.view(&order, (entry.revision, entry.event_index))), None),
+            Some(order_id) => (
+                self.order(order_id)
+                    .await?
+                    .and_then(|order| self.view(&order, (entry.revision, entry.event_index))),
+                None,
+            ),
             None => (None, self.event(entry.revision, entry.event_index).await?),
         };
-        Ok(Ok(Answer { order, fact, revision: entry.revision, replayed: true }))
+        Ok(Ok(Answer {
+            order,
+            fact,
+            revision: entry.revision,
+            replayed: true,
+        }))
     }
 
     async fn event(&self, revision: u64, index: u32) -> Result<Option<Event>, LedgerError> {
-        let Some(record) = self.log.read_one(&self.name, Revision(revision)).await? else { return Ok(None) };
+        let Some(record) = self.log.read_one(&self.name, Revision(revision)).await? else {
+            return Ok(None);
+        };
         Ok(fold::event_at(&fold::decode(&record)?, index))
     }
 
@@ -195,7 +228,10 @@ impl Ledger {
     }
 
     /// An order of this ledger, wherever it is.
-    pub(crate) async fn existing(&mut self, id: OrderId) -> Result<Option<Arc<OrderState>>, LedgerError> {
+    pub(crate) async fn existing(
+        &mut self,
+        id: OrderId,
+    ) -> Result<Option<Arc<OrderState>>, LedgerError> {
         self.order(id).await
     }
 
@@ -217,6 +253,10 @@ impl Ledger {
     }
 
     fn view(&self, order: &OrderState, up_to: (u64, u32)) -> Option<Order> {
-        order.view(&self.store_id, self.state.identity.as_ref()?.currency, up_to)
+        order.view(
+            &self.store_id,
+            self.state.identity.as_ref()?.currency,
+            up_to,
+        )
     }
 }

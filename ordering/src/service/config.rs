@@ -34,7 +34,9 @@ impl Config {
     /// Reads the settings; what is wrong is noted there.
     pub fn from(settings: &mut Settings) -> Option<Self> {
         let url = settings.get("ordering.member_url", "http://127.0.0.1:7401".to_owned());
-        let member = runtime::channel::connect_lazy(&url).map_err(|error| settings.problem("ordering.member_url", error)).ok();
+        let member = runtime::channel::connect_lazy(&url)
+            .map_err(|error| settings.problem("ordering.member_url", error))
+            .ok();
         let mut at_least_one = |key: &str, default: u64| {
             let value: u64 = settings.get(key, default);
             if value == 0 {
@@ -42,15 +44,22 @@ impl Config {
             }
             value.max(1)
         };
-        let member_deadline = Duration::from_millis(at_least_one("ordering.member_deadline_ms", 300));
+        let member_deadline =
+            Duration::from_millis(at_least_one("ordering.member_deadline_ms", 300));
         let count = |value: u64| usize::try_from(value).unwrap_or(usize::MAX).min(1 << 20);
         let member_concurrency = count(at_least_one("ordering.member_concurrency", 256));
         let queue = count(at_least_one("ordering.queue", 1_024));
         let max_stores = count(at_least_one("ordering.max_stores", 4_096));
         let idle = Duration::from_millis(at_least_one("ordering.idle_ms", 600_000));
         let quote_key = settings.find::<String>("ordering.quote_key");
-        if quote_key.as_ref().is_some_and(|key| key.len() < SHORTEST_QUOTE_KEY) {
-            settings.problem("ordering.quote_key", format!("must have at least {SHORTEST_QUOTE_KEY} characters"));
+        if quote_key
+            .as_ref()
+            .is_some_and(|key| key.len() < SHORTEST_QUOTE_KEY)
+        {
+            settings.problem(
+                "ordering.quote_key",
+                format!("must have at least {SHORTEST_QUOTE_KEY} characters"),
+            );
         }
         Some(Self {
             member: member?,

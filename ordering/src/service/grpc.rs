@@ -5,7 +5,10 @@ use contract::api::ordering as api;
 use contract::api::ordering::ordering_service_server::OrderingService;
 use contract::event::OrderPlaced;
 use contract::event::event::Event;
-use contract::{ConsistencyToken, Money, OrderId, Reason, Rejection, RequestId, StoreId, order_view, report_view, timestamp_to_proto};
+use contract::{
+    ConsistencyToken, Money, OrderId, Reason, Rejection, RequestId, StoreId, order_view,
+    report_view, timestamp_to_proto,
+};
 use event_log::EventLog;
 use jiff::Timestamp;
 use runtime::{Clock, DeadlineLimits, TraceContext, deadline_of};
@@ -20,12 +23,16 @@ use super::registry::Registry;
 use crate::catalog::{CatalogSource, PRICING_RULE, Store, TAX_RULE};
 use crate::domain::place_order::membership as membership_of;
 use crate::domain::{
-    Actor, AttachMember, CancelOrder, ChangeStatus, CloseBusinessDay, Command, CommandId, ContentHash, CountDrawer, ManualClose,
-    MemberStanding, NewStatus, PlaceOrder, RecordCashMovement, RefundOrder, pricing,
+    Actor, AttachMember, CancelOrder, ChangeStatus, CloseBusinessDay, Command, CommandId,
+    ContentHash, CountDrawer, ManualClose, MemberStanding, NewStatus, PlaceOrder,
+    RecordCashMovement, RefundOrder, pricing,
 };
 use crate::ledger::{Answer, Verdict, Work};
 
-const DEADLINES: DeadlineLimits = DeadlineLimits { default: Duration::from_secs(5), longest: Duration::from_secs(30) };
+const DEADLINES: DeadlineLimits = DeadlineLimits {
+    default: Duration::from_secs(5),
+    longest: Duration::from_secs(30),
+};
 
 /// The calls of tills.
 pub struct Ordering {
@@ -54,49 +61,117 @@ impl Ordering {
         quotes: QuoteKey,
         clock: Clock,
     ) -> Self {
-        Self { log, registry, catalog, membership, quotes, clock }
+        Self {
+            log,
+            registry,
+            catalog,
+            membership,
+            quotes,
+            clock,
+        }
     }
 
     fn store(&self, id: &StoreId) -> Result<Arc<Store>, Rejection> {
         let store = self.catalog.current().stores.get(id).cloned();
-        store.ok_or_else(|| Rejection::new(Reason::UnknownStore, format!("there is no store {id}")).with("store_id", id))
+        store.ok_or_else(|| {
+            Rejection::new(Reason::UnknownStore, format!("there is no store {id}"))
+                .with("store_id", id)
+        })
     }
 
     fn token(&self, store: &StoreId, revision: u64) -> String {
         let epoch = self.log.epoch();
-        ConsistencyToken { log_id: epoch.log_id, epoch: epoch.epoch, store: store.clone(), revision }.to_string()
+        ConsistencyToken {
+            log_id: epoch.log_id,
+            epoch: epoch.epoch,
+            store: store.clone(),
+            revision,
+        }
+        .to_string()
     }
 
     fn done(&self, store: &StoreId, verdict: Verdict) -> Result<Done, Rejection> {
-        let Answer { order, fact, revision, replayed } = verdict?;
-        Ok(Done { order, fact, consistency_token: self.token(store, revision), replayed })
+        let Answer {
+            order,
+            fact,
+            revision,
+            replayed,
+        } = verdict?;
+        Ok(Done {
+            order,
+            fact,
+            consistency_token: self.token(store, revision),
+            replayed,
+        })
     }
 
     /// The first answer of a command that is recorded already. Asked before anything else that takes time or may refuse.
-    async fn recorded(&self, store: &StoreId, command: &Command, deadline: Instant) -> Result<Option<Verdict>, Rejection> {
+    async fn recorded(
+        &self,
+        store: &StoreId,
+        command: &Command,
+        deadline: Instant,
+    ) -> Result<Option<Verdict>, Rejection> {
         match command.id() {
-            Some(id) => Ok(self.registry.outcome(store, id, ContentHash::of(command), false, deadline).await?.0),
+            Some(id) => Ok(self
+                .registry
+                .outcome(store, id, ContentHash::of(command), false, deadline)
+                .await?
+                .0),
             None => Ok(None),
         }
     }
 
     /// Before a command is refused here, without the ledger: another instance may have recorded it.
-    async fn unless_recorded(&self, store: &StoreId, command: &Command, refusal: Rejection, deadline: Instant) -> Result<Done, Rejection> {
-        let Some(id) = command.id() else { return Err(refusal) };
-        match self.registry.outcome(store, id, ContentHash::of(command), true, deadline).await?.0 {
+    async fn unless_recorded(
+        &self,
+        store: &StoreId,
+        command: &Command,
+        refusal: Rejection,
+        deadline: Instant,
+    ) -> Result<Done, Rejection> {
+        let Some(id) = command.id() else {
+            return Err(refusal);
+        };
+        match self
+            .registry
+            .outcome(store, id, ContentHash::of(command), true, deadline)
+            .await?
+            .0
+        {
             Some(verdict) => self.done(store, verdict),
             None => Err(refusal),
         }
     }
 
-    async fn execute(&self, store: &Arc<Store>, command: Command, actor: Actor, deadline: Instant) -> Result<Done, Rejection> {
+    async fn execute(
+        &self,
+        store: &Arc<Store>,
+        command: Command,
+        actor: Actor,
+        deadline: Instant,
+    ) -> Result<Done, Rejection> {
         let id = store.id.clone();
-        let verdict = self.registry.execute(&id, Work { command, actor, store: store.clone() }, deadline).await;
+        let verdict = self
+            .registry
+            .execute(
+                &id,
+                Work {
+                    command,
+                    actor,
+                    store: store.clone(),
+                },
+                deadline,
+            )
+            .await;
         self.done(&id, verdict)
     }
 
     async fn place(&self, request: Request<api::PlaceOrderRequest>) -> Result<Done, Rejection> {
-        let (deadline, trace) = (deadline_of(request.metadata(), DEADLINES), TraceContext::of(&request));
+        let (deadline, trace) = (
+            deadline_of(request.metadata(), DEADLINES),
+            TraceContext::of(&request),
+        );
         let request = request.into_inner();
         let (draft, store_id) = parse::draft_of(request.draft)?;
         let store = self.store(&store_id)?;
@@ -104,10 +179,17 @@ impl Ordering {
         let order_id = check.order_id(&request.order_id);
         let parsed = parse::draft(&mut check, &draft, &store);
         let tenders = parse::tenders(&mut check, &request.tenders, store.currency);
-        let expected_total = parse::expected_total(&mut check, request.expected_total.as_ref(), store.currency);
+        let expected_total =
+            parse::expected_total(&mut check, request.expected_total.as_ref(), store.currency);
         parse::require_client_time(&mut check, request.client_time.as_ref());
         let terminal = ("draft.terminal_id", "");
-        let mut actor = parse::actor(&mut check, terminal, ("draft.staff_id", ""), request.client_time.as_ref(), trace);
+        let mut actor = parse::actor(
+            &mut check,
+            terminal,
+            ("draft.staff_id", ""),
+            request.client_time.as_ref(),
+            trace,
+        );
         actor.occurred_at = parse::occurred_at(&mut check, request.occur_time.as_ref());
         check.finish()?;
         let (Some(order_id), Some((draft, presented))) = (order_id, parsed) else {
@@ -115,7 +197,14 @@ impl Ordering {
         };
         actor.terminal_id = Some(draft.terminal_id.clone());
         actor.staff_id.clone_from(&draft.staff_id);
-        let mut order = PlaceOrder { order_id, draft, tenders, expected_total, membership: None, quoted: None };
+        let mut order = PlaceOrder {
+            order_id,
+            draft,
+            tenders,
+            expected_total,
+            membership: None,
+            quoted: None,
+        };
         if presented.is_some() || !request.quote_token.is_empty() {
             let command = Command::PlaceOrder(Box::new(order.clone()));
             if let Some(verdict) = self.recorded(&store_id, &command, deadline).await? {
@@ -123,57 +212,135 @@ impl Ordering {
             }
         }
         if !request.quote_token.is_empty() {
-            match self.quotes.open(&request.quote_token, &order.draft, self.clock.now()) {
+            match self
+                .quotes
+                .open(&request.quote_token, &order.draft, self.clock.now())
+            {
                 Ok(quoted) => order.quoted = Some(Box::new(quoted)),
-                Err(refusal) => return self.unless_recorded(&store_id, &Command::PlaceOrder(Box::new(order)), refusal, deadline).await,
+                Err(refusal) => {
+                    return self
+                        .unless_recorded(
+                            &store_id,
+                            &Command::PlaceOrder(Box::new(order)),
+                            refusal,
+                            deadline,
+                        )
+                        .await;
+                }
             }
         } else if let Some(presented) = presented {
             order.membership = Some(self.membership.check(&presented, trace).await);
         }
-        self.execute(&store, Command::PlaceOrder(Box::new(order)), actor, deadline).await
+        self.execute(
+            &store,
+            Command::PlaceOrder(Box::new(order)),
+            actor,
+            deadline,
+        )
+        .await
     }
 
-    async fn change_status(&self, call: StatusCall<'_>, to: NewStatus, deadline: Instant, trace: TraceContext) -> Result<Done, Rejection> {
+    async fn change_status(
+        &self,
+        call: StatusCall<'_>,
+        to: NewStatus,
+        deadline: Instant,
+        trace: TraceContext,
+    ) -> Result<Done, Rejection> {
         let store = self.store(&parse::store_id(call.store_id)?)?;
         let mut check = Check::default();
         let order_id = check.order_id(call.order_id);
         let request_id = check.request_id(call.request_id);
-        let actor = parse::actor(&mut check, ("terminal_id", call.terminal_id), ("staff_id", call.staff_id), call.client_time, trace);
+        let actor = parse::actor(
+            &mut check,
+            ("terminal_id", call.terminal_id),
+            ("staff_id", call.staff_id),
+            call.client_time,
+            trace,
+        );
         check.finish()?;
         let (order_id, request_id) = both(order_id, request_id)?;
-        self.execute(&store, Command::ChangeStatus(ChangeStatus { order_id, request_id, to }), actor, deadline).await
+        self.execute(
+            &store,
+            Command::ChangeStatus(ChangeStatus {
+                order_id,
+                request_id,
+                to,
+            }),
+            actor,
+            deadline,
+        )
+        .await
     }
 
     async fn cancel(&self, request: Request<api::CancelOrderRequest>) -> Result<Done, Rejection> {
-        let (deadline, trace) = (deadline_of(request.metadata(), DEADLINES), TraceContext::of(&request));
+        let (deadline, trace) = (
+            deadline_of(request.metadata(), DEADLINES),
+            TraceContext::of(&request),
+        );
         let request = request.into_inner();
         let store = self.store(&parse::store_id(&request.store_id)?)?;
         let mut check = Check::default();
         let order_id = check.order_id(&request.order_id);
         let request_id = check.request_id(&request.request_id);
-        let (terminal, staff) = (("terminal_id", request.terminal_id.as_str()), ("staff_id", request.staff_id.as_str()));
+        let (terminal, staff) = (
+            ("terminal_id", request.terminal_id.as_str()),
+            ("staff_id", request.staff_id.as_str()),
+        );
         parse::require_client_time(&mut check, request.client_time.as_ref());
-        let actor = parse::actor(&mut check, terminal, staff, request.client_time.as_ref(), trace);
+        let actor = parse::actor(
+            &mut check,
+            terminal,
+            staff,
+            request.client_time.as_ref(),
+            trace,
+        );
         let approver_id = check.optional_slug("approver_id", &request.approver_id);
         let reason_code = check.slug("reason_code", &request.reason_code);
         let tenders = parse::returned_tenders(&mut check, &request.tenders, store.currency);
         check.finish()?;
         let (order_id, request_id) = both(order_id, request_id)?;
         let reason_code = reason_code.ok_or_else(unrefused)?;
-        self.execute(&store, Command::CancelOrder(CancelOrder { order_id, request_id, approver_id, reason_code, tenders }), actor, deadline)
-            .await
+        self.execute(
+            &store,
+            Command::CancelOrder(CancelOrder {
+                order_id,
+                request_id,
+                approver_id,
+                reason_code,
+                tenders,
+            }),
+            actor,
+            deadline,
+        )
+        .await
     }
 
-    async fn refund(&self, request: Request<api::RefundOrderRequest>) -> Result<(Done, String), Rejection> {
-        let (deadline, trace) = (deadline_of(request.metadata(), DEADLINES), TraceContext::of(&request));
+    async fn refund(
+        &self,
+        request: Request<api::RefundOrderRequest>,
+    ) -> Result<(Done, String), Rejection> {
+        let (deadline, trace) = (
+            deadline_of(request.metadata(), DEADLINES),
+            TraceContext::of(&request),
+        );
         let request = request.into_inner();
         let store = self.store(&parse::store_id(&request.store_id)?)?;
         let mut check = Check::default();
         let order_id = check.order_id(&request.order_id);
         let request_id = check.request_id(&request.request_id);
-        let (terminal, staff) = (("terminal_id", request.terminal_id.as_str()), ("staff_id", request.staff_id.as_str()));
+        let (terminal, staff) = (
+            ("terminal_id", request.terminal_id.as_str()),
+            ("staff_id", request.staff_id.as_str()),
+        );
         parse::require_client_time(&mut check, request.client_time.as_ref());
-        let actor = parse::actor(&mut check, terminal, staff, request.client_time.as_ref(), trace);
+        let actor = parse::actor(
+            &mut check,
+            terminal,
+            staff,
+            request.client_time.as_ref(),
+            trace,
+        );
         let approver_id = check.optional_slug("approver_id", &request.approver_id);
         let reason_code = check.slug("reason_code", &request.reason_code);
         let lines = parse::refund_lines(&mut check, &request.lines);
@@ -181,24 +348,53 @@ impl Ordering {
         check.finish()?;
         let (order_id, request_id) = both(order_id, request_id)?;
         let reason_code = reason_code.ok_or_else(unrefused)?;
-        let command = RefundOrder { order_id, request_id, approver_id, reason_code, lines, tenders };
-        let done = self.execute(&store, Command::RefundOrder(command), actor, deadline).await?;
+        let command = RefundOrder {
+            order_id,
+            request_id,
+            approver_id,
+            reason_code,
+            lines,
+            tenders,
+        };
+        let done = self
+            .execute(&store, Command::RefundOrder(command), actor, deadline)
+            .await?;
         Ok((done, request_id.to_string()))
     }
 
-    async fn move_cash(&self, request: Request<api::RecordCashMovementRequest>) -> Result<api::RecordCashMovementResponse, Rejection> {
-        let (deadline, trace) = (deadline_of(request.metadata(), DEADLINES), TraceContext::of(&request));
+    async fn move_cash(
+        &self,
+        request: Request<api::RecordCashMovementRequest>,
+    ) -> Result<api::RecordCashMovementResponse, Rejection> {
+        let (deadline, trace) = (
+            deadline_of(request.metadata(), DEADLINES),
+            TraceContext::of(&request),
+        );
         let request = request.into_inner();
         let store = self.store(&parse::store_id(&request.store_id)?)?;
         let mut check = Check::default();
         let request_id = check.request_id(&request.request_id);
-        let (terminal, staff) = (("terminal_id", request.terminal_id.as_str()), ("staff_id", request.staff_id.as_str()));
+        let (terminal, staff) = (
+            ("terminal_id", request.terminal_id.as_str()),
+            ("staff_id", request.staff_id.as_str()),
+        );
         parse::require_client_time(&mut check, request.client_time.as_ref());
-        let actor = parse::actor(&mut check, terminal, staff, request.client_time.as_ref(), trace);
+        let actor = parse::actor(
+            &mut check,
+            terminal,
+            staff,
+            request.client_time.as_ref(),
+            trace,
+        );
         let business_date = parse::business_date(&mut check, &request.business_date);
         let drawer_id = check.slug("drawer_id", &request.drawer_id);
         let kind = parse::cash_movement_kind(&mut check, request.kind, &request.approver_id);
-        let amount = parse::amount(&mut check, "amount", request.amount.as_ref(), store.currency);
+        let amount = parse::amount(
+            &mut check,
+            "amount",
+            request.amount.as_ref(),
+            store.currency,
+        );
         let reason_code = check.slug("reason_code", &request.reason_code);
         let approver_id = check.optional_slug("approver_id", &request.approver_id);
         check.finish()?;
@@ -211,7 +407,14 @@ impl Ordering {
             reason_code: reason_code.ok_or_else(unrefused)?,
             approver_id,
         };
-        let done = self.execute(&store, Command::RecordCashMovement(command), actor, deadline).await?;
+        let done = self
+            .execute(
+                &store,
+                Command::RecordCashMovement(command),
+                actor,
+                deadline,
+            )
+            .await?;
         Ok(api::RecordCashMovementResponse {
             business_date: request.business_date,
             consistency_token: done.consistency_token,
@@ -219,39 +422,95 @@ impl Ordering {
         })
     }
 
-    async fn close_day(&self, request: Request<api::CloseBusinessDayRequest>) -> Result<api::CloseBusinessDayResponse, Rejection> {
-        let (deadline, trace) = (deadline_of(request.metadata(), DEADLINES), TraceContext::of(&request));
+    async fn close_day(
+        &self,
+        request: Request<api::CloseBusinessDayRequest>,
+    ) -> Result<api::CloseBusinessDayResponse, Rejection> {
+        let (deadline, trace) = (
+            deadline_of(request.metadata(), DEADLINES),
+            TraceContext::of(&request),
+        );
         let request = request.into_inner();
         let store = self.store(&parse::store_id(&request.store_id)?)?;
         let mut check = Check::default();
         let request_id = check.request_id(&request.request_id);
-        let (terminal, staff) = (("terminal_id", request.terminal_id.as_str()), ("staff_id", request.staff_id.as_str()));
-        let actor = parse::actor(&mut check, terminal, staff, request.client_time.as_ref(), trace);
+        let (terminal, staff) = (
+            ("terminal_id", request.terminal_id.as_str()),
+            ("staff_id", request.staff_id.as_str()),
+        );
+        let actor = parse::actor(
+            &mut check,
+            terminal,
+            staff,
+            request.client_time.as_ref(),
+            trace,
+        );
         let business_date = parse::business_date(&mut check, &request.business_date);
         let counts = parse::counts(&mut check, &request.counts, store.currency);
-        let carry_over = parse::carry_over(&mut check, request.carry_over_all, &request.carry_over_order_ids);
+        let carry_over = parse::carry_over(
+            &mut check,
+            request.carry_over_all,
+            &request.carry_over_order_ids,
+        );
         check.finish()?;
-        let manual = ManualClose { request_id: request_id.ok_or_else(unrefused)?, counts, carry_over };
-        let command = CloseBusinessDay { business_date: business_date.ok_or_else(unrefused)?, manual: Some(manual) };
-        let done = self.execute(&store, Command::CloseBusinessDay(command), actor, deadline).await?;
+        let manual = ManualClose {
+            request_id: request_id.ok_or_else(unrefused)?,
+            counts,
+            carry_over,
+        };
+        let command = CloseBusinessDay {
+            business_date: business_date.ok_or_else(unrefused)?,
+            manual: Some(manual),
+        };
+        let done = self
+            .execute(&store, Command::CloseBusinessDay(command), actor, deadline)
+            .await?;
         let z_report = match &done.fact {
-            Some(Event::BusinessDayClosed(closed)) => Some(report_view::z_report(store.id.as_str(), closed, store.currency)),
+            Some(Event::BusinessDayClosed(closed)) => Some(report_view::z_report(
+                store.id.as_str(),
+                closed,
+                store.currency,
+            )),
             _ => None,
         };
-        Ok(api::CloseBusinessDayResponse { z_report, consistency_token: done.consistency_token, replayed: done.replayed })
+        Ok(api::CloseBusinessDayResponse {
+            z_report,
+            consistency_token: done.consistency_token,
+            replayed: done.replayed,
+        })
     }
 
-    async fn count(&self, request: Request<api::CountDrawerRequest>) -> Result<api::CountDrawerResponse, Rejection> {
-        let (deadline, trace) = (deadline_of(request.metadata(), DEADLINES), TraceContext::of(&request));
+    async fn count(
+        &self,
+        request: Request<api::CountDrawerRequest>,
+    ) -> Result<api::CountDrawerResponse, Rejection> {
+        let (deadline, trace) = (
+            deadline_of(request.metadata(), DEADLINES),
+            TraceContext::of(&request),
+        );
         let request = request.into_inner();
         let store = self.store(&parse::store_id(&request.store_id)?)?;
         let mut check = Check::default();
         let request_id = check.request_id(&request.request_id);
-        let (terminal, staff) = (("terminal_id", request.terminal_id.as_str()), ("staff_id", request.staff_id.as_str()));
-        let actor = parse::actor(&mut check, terminal, staff, request.client_time.as_ref(), trace);
+        let (terminal, staff) = (
+            ("terminal_id", request.terminal_id.as_str()),
+            ("staff_id", request.staff_id.as_str()),
+        );
+        let actor = parse::actor(
+            &mut check,
+            terminal,
+            staff,
+            request.client_time.as_ref(),
+            trace,
+        );
         let business_date = parse::business_date(&mut check, &request.business_date);
         let drawer_id = check.slug("drawer_id", &request.drawer_id);
-        let counted = parse::amount(&mut check, "counted", request.counted.as_ref(), store.currency);
+        let counted = parse::amount(
+            &mut check,
+            "counted",
+            request.counted.as_ref(),
+            store.currency,
+        );
         check.finish()?;
         let command = CountDrawer {
             request_id: request_id.ok_or_else(unrefused)?,
@@ -259,9 +518,13 @@ impl Ordering {
             drawer_id: drawer_id.ok_or_else(unrefused)?,
             counted: counted.ok_or_else(unrefused)?,
         };
-        let done = self.execute(&store, Command::CountDrawer(command), actor, deadline).await?;
+        let done = self
+            .execute(&store, Command::CountDrawer(command), actor, deadline)
+            .await?;
         let (expected, counted) = match &done.fact {
-            Some(Event::DrawerCounted(counted)) => (Money::new(counted.expected), Money::new(counted.counted)),
+            Some(Event::DrawerCounted(counted)) => {
+                (Money::new(counted.expected), Money::new(counted.counted))
+            }
             _ => return Err(unrefused()),
         };
         let money = |amount: Money| Some(store.currency.amount(amount));
@@ -275,54 +538,109 @@ impl Ordering {
     }
 
     async fn attach(&self, request: Request<api::AttachMemberRequest>) -> Result<Done, Rejection> {
-        let (deadline, trace) = (deadline_of(request.metadata(), DEADLINES), TraceContext::of(&request));
+        let (deadline, trace) = (
+            deadline_of(request.metadata(), DEADLINES),
+            TraceContext::of(&request),
+        );
         let request = request.into_inner();
         let store = self.store(&parse::store_id(&request.store_id)?)?;
         let mut check = Check::default();
         let order_id = check.order_id(&request.order_id);
         let request_id = check.request_id(&request.request_id);
         let member_id = check.member_id("member_id", &request.member_id);
-        let (terminal, staff) = (("terminal_id", request.terminal_id.as_str()), ("staff_id", request.staff_id.as_str()));
-        let actor = parse::actor(&mut check, terminal, staff, request.client_time.as_ref(), trace);
+        let (terminal, staff) = (
+            ("terminal_id", request.terminal_id.as_str()),
+            ("staff_id", request.staff_id.as_str()),
+        );
+        let actor = parse::actor(
+            &mut check,
+            terminal,
+            staff,
+            request.client_time.as_ref(),
+            trace,
+        );
         check.finish()?;
         let (order_id, request_id) = both(order_id, request_id)?;
         let member_id = member_id.ok_or_else(unrefused)?;
-        let mut command = AttachMember { order_id, request_id, member_id, tier: String::new(), points_rate_bp: 0 };
-        if let Some(verdict) = self.recorded(&store.id, &Command::AttachMember(command.clone()), deadline).await? {
+        let mut command = AttachMember {
+            order_id,
+            request_id,
+            member_id,
+            tier: String::new(),
+            points_rate_bp: 0,
+        };
+        if let Some(verdict) = self
+            .recorded(&store.id, &Command::AttachMember(command.clone()), deadline)
+            .await?
+        {
             return self.done(&store.id, verdict);
         }
         let presented = Presented::from(crate::domain::MemberKey::MemberId(member_id));
         match self.membership.check(&presented, trace).await {
-            MemberStanding::Member { tier, points_rate_bp, .. } => {
+            MemberStanding::Member {
+                tier,
+                points_rate_bp,
+                ..
+            } => {
                 command.tier = tier;
                 command.points_rate_bp = points_rate_bp;
             }
             MemberStanding::NotMember => {
                 let message = format!("there is no member {member_id}");
-                let refusal = Rejection::field(Reason::UnknownMember, "member_id", message).with("member_id", member_id);
-                return self.unless_recorded(&store.id, &Command::AttachMember(command), refusal, deadline).await;
+                let refusal = Rejection::field(Reason::UnknownMember, "member_id", message)
+                    .with("member_id", member_id);
+                return self
+                    .unless_recorded(
+                        &store.id,
+                        &Command::AttachMember(command),
+                        refusal,
+                        deadline,
+                    )
+                    .await;
             }
             MemberStanding::Unverified(_) => {
-                let refusal = Rejection::new(Reason::MemberUnavailable, Reason::MemberUnavailable.meaning());
-                return self.unless_recorded(&store.id, &Command::AttachMember(command), refusal, deadline).await;
+                let refusal = Rejection::new(
+                    Reason::MemberUnavailable,
+                    Reason::MemberUnavailable.meaning(),
+                );
+                return self
+                    .unless_recorded(
+                        &store.id,
+                        &Command::AttachMember(command),
+                        refusal,
+                        deadline,
+                    )
+                    .await;
             }
         }
-        self.execute(&store, Command::AttachMember(command), actor, deadline).await
+        self.execute(&store, Command::AttachMember(command), actor, deadline)
+            .await
     }
 
-    async fn quote(&self, request: Request<api::QuoteOrderRequest>) -> Result<api::QuoteOrderResponse, Rejection> {
+    async fn quote(
+        &self,
+        request: Request<api::QuoteOrderRequest>,
+    ) -> Result<api::QuoteOrderResponse, Rejection> {
         let trace = TraceContext::of(&request);
         let (draft, store_id) = parse::draft_of(request.into_inner().draft)?;
         let store = self.store(&store_id)?;
         let mut check = Check::default();
         let parsed = parse::draft(&mut check, &draft, &store);
         check.finish()?;
-        let Some((draft, presented)) = parsed else { return Err(unrefused()) };
+        let Some((draft, presented)) = parsed else {
+            return Err(unrefused());
+        };
         let standing = match &presented {
             Some(presented) => Some(self.membership.check(presented, trace).await),
             None => None,
         };
-        let member_prices = matches!(standing, Some(MemberStanding::Member { member_prices: true, .. }));
+        let member_prices = matches!(
+            standing,
+            Some(MemberStanding::Member {
+                member_prices: true,
+                ..
+            })
+        );
         let priced = pricing::price(&draft, &store, self.clock.now(), member_prices)?;
         let placed = OrderPlaced {
             lines: priced.lines,
@@ -337,9 +655,15 @@ impl Ordering {
             membership: standing.as_ref().map(membership_of),
             ..OrderPlaced::default()
         };
-        let expires = self.clock.now().saturating_add(quote::VALIDITY).unwrap_or(Timestamp::MAX);
-        let quote_token =
-            self.quotes.seal(&draft, &placed, expires).ok_or_else(|| Rejection::new(Reason::Internal, Reason::Internal.meaning()))?;
+        let expires = self
+            .clock
+            .now()
+            .saturating_add(quote::VALIDITY)
+            .unwrap_or(Timestamp::MAX);
+        let quote_token = self
+            .quotes
+            .seal(&draft, &placed, expires)
+            .ok_or_else(|| Rejection::new(Reason::Internal, Reason::Internal.meaning()))?;
         let membership = placed.membership.clone().map(|membership| api::Membership {
             outcome: membership.outcome,
             member_id: membership.member_id,
@@ -347,26 +671,55 @@ impl Ordering {
             points_rate_bp: membership.points_rate_bp,
         });
         let priced = Some(order_view::priced(&placed, store.currency));
-        Ok(api::QuoteOrderResponse { priced, membership, quote_token, expire_time: Some(timestamp_to_proto(expires)) })
+        Ok(api::QuoteOrderResponse {
+            priced,
+            membership,
+            quote_token,
+            expire_time: Some(timestamp_to_proto(expires)),
+        })
     }
 
-    async fn command_outcome(&self, request: Request<api::GetCommandOutcomeRequest>) -> Result<api::GetCommandOutcomeResponse, Rejection> {
+    async fn command_outcome(
+        &self,
+        request: Request<api::GetCommandOutcomeRequest>,
+    ) -> Result<api::GetCommandOutcomeResponse, Rejection> {
         let deadline = deadline_of(request.metadata(), DEADLINES);
         let request = request.into_inner();
         let store = self.store(&parse::store_id(&request.store_id)?)?;
         let mut check = Check::default();
         let id: Option<CommandId> = match &request.id {
-            Some(api::get_command_outcome_request::Id::OrderId(id)) => check.order_id(id).map(Into::into),
-            Some(api::get_command_outcome_request::Id::RequestId(id)) => check.request_id(id).map(Into::into),
-            None => return Err(Rejection::field(Reason::InvalidArgument, "order_id", "give order_id or request_id")),
+            Some(api::get_command_outcome_request::Id::OrderId(id)) => {
+                check.order_id(id).map(Into::into)
+            }
+            Some(api::get_command_outcome_request::Id::RequestId(id)) => {
+                check.request_id(id).map(Into::into)
+            }
+            None => {
+                return Err(Rejection::field(
+                    Reason::InvalidArgument,
+                    "order_id",
+                    "give order_id or request_id",
+                ));
+            }
         };
         check.finish()?;
         let id = id.ok_or_else(unrefused)?;
-        let (verdict, revision) = self.registry.outcome(&store.id, id, None, true, deadline).await?;
+        let (verdict, revision) = self
+            .registry
+            .outcome(&store.id, id, None, true, deadline)
+            .await?;
         let consistency_token = self.token(&store.id, revision);
         match verdict {
-            Some(verdict) => Ok(api::GetCommandOutcomeResponse { recorded: true, order: verdict?.order, consistency_token }),
-            None => Ok(api::GetCommandOutcomeResponse { recorded: false, order: None, consistency_token }),
+            Some(verdict) => Ok(api::GetCommandOutcomeResponse {
+                recorded: true,
+                order: verdict?.order,
+                consistency_token,
+            }),
+            None => Ok(api::GetCommandOutcomeResponse {
+                recorded: false,
+                order: None,
+                consistency_token,
+            }),
         }
     }
 }
@@ -386,7 +739,10 @@ struct StatusCall<'a> {
     staff_id: &'a str,
 }
 
-fn both(order_id: Option<OrderId>, request_id: Option<RequestId>) -> Result<(OrderId, RequestId), Rejection> {
+fn both(
+    order_id: Option<OrderId>,
+    request_id: Option<RequestId>,
+) -> Result<(OrderId, RequestId), Rejection> {
     order_id.zip(request_id).ok_or_else(unrefused)
 }
 
@@ -400,7 +756,10 @@ fn answer<T>(outcome: Result<T, Rejection>) -> Result<Response<T>, Status> {
 
 macro_rules! status_call {
     ($self:ident, $request:ident, $to:expr, $response:ident) => {{
-        let (deadline, trace) = (deadline_of($request.metadata(), DEADLINES), TraceContext::of(&$request));
+        let (deadline, trace) = (
+            deadline_of($request.metadata(), DEADLINES),
+            TraceContext::of(&$request),
+        );
         let request = $request.into_inner();
         let call = StatusCall {
             store_id: &request.store_id,
@@ -411,22 +770,37 @@ macro_rules! status_call {
             staff_id: &request.staff_id,
         };
         let done = $self.change_status(call, $to, deadline, trace).await;
-        answer(done.map(|done| api::$response { order: done.order, consistency_token: done.consistency_token, replayed: done.replayed }))
+        answer(done.map(|done| api::$response {
+            order: done.order,
+            consistency_token: done.consistency_token,
+            replayed: done.replayed,
+        }))
     }};
 }
 
 #[tonic::async_trait]
 impl OrderingService for Ordering {
-    async fn get_menu(&self, request: Request<api::GetMenuRequest>) -> Result<Response<api::GetMenuResponse>, Status> {
+    async fn get_menu(
+        &self,
+        request: Request<api::GetMenuRequest>,
+    ) -> Result<Response<api::GetMenuResponse>, Status> {
         let store = parse::store_id(&request.into_inner().store_id).and_then(|id| self.store(&id));
-        answer(store.map(|store| api::GetMenuResponse { menu: Some(menu(&store)) }))
+        answer(store.map(|store| api::GetMenuResponse {
+            menu: Some(menu(&store)),
+        }))
     }
 
-    async fn quote_order(&self, request: Request<api::QuoteOrderRequest>) -> Result<Response<api::QuoteOrderResponse>, Status> {
+    async fn quote_order(
+        &self,
+        request: Request<api::QuoteOrderRequest>,
+    ) -> Result<Response<api::QuoteOrderResponse>, Status> {
         answer(self.quote(request).await)
     }
 
-    async fn place_order(&self, request: Request<api::PlaceOrderRequest>) -> Result<Response<api::PlaceOrderResponse>, Status> {
+    async fn place_order(
+        &self,
+        request: Request<api::PlaceOrderRequest>,
+    ) -> Result<Response<api::PlaceOrderResponse>, Status> {
         let done = self.place(request).await;
         answer(done.map(|done| api::PlaceOrderResponse {
             order: done.order,
@@ -439,18 +813,32 @@ impl OrderingService for Ordering {
         &self,
         request: Request<api::StartPreparationRequest>,
     ) -> Result<Response<api::StartPreparationResponse>, Status> {
-        status_call!(self, request, NewStatus::Preparing, StartPreparationResponse)
+        status_call!(
+            self,
+            request,
+            NewStatus::Preparing,
+            StartPreparationResponse
+        )
     }
 
-    async fn mark_ready(&self, request: Request<api::MarkReadyRequest>) -> Result<Response<api::MarkReadyResponse>, Status> {
+    async fn mark_ready(
+        &self,
+        request: Request<api::MarkReadyRequest>,
+    ) -> Result<Response<api::MarkReadyResponse>, Status> {
         status_call!(self, request, NewStatus::Ready, MarkReadyResponse)
     }
 
-    async fn complete_order(&self, request: Request<api::CompleteOrderRequest>) -> Result<Response<api::CompleteOrderResponse>, Status> {
+    async fn complete_order(
+        &self,
+        request: Request<api::CompleteOrderRequest>,
+    ) -> Result<Response<api::CompleteOrderResponse>, Status> {
         status_call!(self, request, NewStatus::Completed, CompleteOrderResponse)
     }
 
-    async fn cancel_order(&self, request: Request<api::CancelOrderRequest>) -> Result<Response<api::CancelOrderResponse>, Status> {
+    async fn cancel_order(
+        &self,
+        request: Request<api::CancelOrderRequest>,
+    ) -> Result<Response<api::CancelOrderResponse>, Status> {
         let done = self.cancel(request).await;
         answer(done.map(|done| api::CancelOrderResponse {
             order: done.order,
@@ -459,7 +847,10 @@ impl OrderingService for Ordering {
         }))
     }
 
-    async fn attach_member(&self, request: Request<api::AttachMemberRequest>) -> Result<Response<api::AttachMemberResponse>, Status> {
+    async fn attach_member(
+        &self,
+        request: Request<api::AttachMemberRequest>,
+    ) -> Result<Response<api::AttachMemberResponse>, Status> {
         let done = self.attach(request).await;
         answer(done.map(|done| api::AttachMemberResponse {
             order: done.order,
@@ -468,11 +859,28 @@ impl OrderingService for Ordering {
         }))
     }
 
-    async fn refund_order(&self, request: Request<api::RefundOrderRequest>) -> Result<Response<api::RefundOrderResponse>, Status> {
+    async fn refund_order(
+        &self,
+        request: Request<api::RefundOrderRequest>,
+    ) -> Result<Response<api::RefundOrderResponse>, Status> {
         let done = self.refund(request).await;
         answer(done.map(|(done, request_id)| {
-            let refund = done.order.as_ref().and_then(|order| order.refunds.iter().find(|refund| refund.request_id == request_id)).cloned();
-            api::RefundOrderResponse { refund, order: done.order, consistency_token: done.consistency_token, replayed: done.replayed }
+            let refund = done
+                .order
+                .as_ref()
+                .and_then(|order| {
+                    order
+                        .refunds
+                        .iter()
+                        .find(|refund| refund.request_id == request_id)
+                })
+                .cloned();
+            api::RefundOrderResponse {
+                refund,
+                order: done.order,
+                consistency_token: done.consistency_token,
+                replayed: done.replayed,
+            }
         }))
     }
 
@@ -490,7 +898,10 @@ impl OrderingService for Ordering {
         answer(self.close_day(request).await)
     }
 
-    async fn count_drawer(&self, request: Request<api::CountDrawerRequest>) -> Result<Response<api::CountDrawerResponse>, Status> {
+    async fn count_drawer(
+        &self,
+        request: Request<api::CountDrawerRequest>,
+    ) -> Result<Response<api::CountDrawerResponse>, Status> {
         answer(self.count(request).await)
     }
 

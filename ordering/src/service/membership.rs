@@ -29,7 +29,10 @@ pub struct Presented {
 
 impl From<MemberKey> for Presented {
     fn from(key: MemberKey) -> Self {
-        Self { key, card_token: None }
+        Self {
+            key,
+            card_token: None,
+        }
     }
 }
 
@@ -45,11 +48,15 @@ impl Membership {
     #[must_use]
     pub fn new(config: &Config) -> Self {
         let client = MemberServiceClient::new(config.member.clone());
-        let call = tower::service_fn(move |(request, trace): (CheckMembershipRequest, TraceContext)| {
-            let mut client = client.clone();
-            async move { check(&mut client, request, trace).await }
-        });
-        let limited = ServiceBuilder::new().load_shed().concurrency_limit(config.member_concurrency);
+        let call = tower::service_fn(
+            move |(request, trace): (CheckMembershipRequest, TraceContext)| {
+                let mut client = client.clone();
+                async move { check(&mut client, request, trace).await }
+            },
+        );
+        let limited = ServiceBuilder::new()
+            .load_shed()
+            .concurrency_limit(config.member_concurrency);
         let breaker = CircuitBreakerLayer::builder()
             .name("member")
             .failure_rate_threshold(BREAKER_FAILURE_RATE)
@@ -60,8 +67,15 @@ impl Membership {
             .build();
         let check = match breaker {
             Ok(breaker) => {
-                let guarded = ServiceBuilder::new().layer(breaker).timeout(config.member_deadline).service(call);
-                BoxCloneSyncService::new(limited.map_err(BoxError::from).service(guarded.map_err(BoxError::from)))
+                let guarded = ServiceBuilder::new()
+                    .layer(breaker)
+                    .timeout(config.member_deadline)
+                    .service(call);
+                BoxCloneSyncService::new(
+                    limited
+                        .map_err(BoxError::from)
+                        .service(guarded.map_err(BoxError::from)),
+                )
             }
             // Its settings are constants; without it the deadline still holds.
             Err(error) => {
@@ -69,7 +83,9 @@ impl Membership {
                 BoxCloneSyncService::new(limited.timeout(config.member_deadline).service(call))
             }
         };
-        Self { check: Arc::new(check) }
+        Self {
+            check: Arc::new(check),
+        }
     }
 
     /// Is the bearer a member? `Unverified` when the service did not say in time.

@@ -16,11 +16,18 @@ pub fn menu(store: &Store) -> api::Menu {
         currency_code: store.currency.to_string(),
         store_name: text(&store.name),
         time_zone: store.time_zone.clone(),
-        cutoff: format!("{:02}:{:02}", store.cutoff_minutes / 60, store.cutoff_minutes % 60),
+        cutoff: format!(
+            "{:02}:{:02}",
+            store.cutoff_minutes / 60,
+            store.cutoff_minutes % 60
+        ),
         categories: menu
             .categories
             .iter()
-            .map(|category| api::MenuCategory { category_id: category.id.to_string(), name: text(&category.name) })
+            .map(|category| api::MenuCategory {
+                category_id: category.id.to_string(),
+                name: text(&category.name),
+            })
             .collect(),
         items: menu.items.values().map(|own| item(store, own)).collect(),
         promotions: menu
@@ -57,8 +64,11 @@ fn item(store: &Store, item: &Item) -> api::MenuItem {
 
 /// Coupons are not shown: whoever knows the code has one.
 fn promotion(store: &Store, promotion: &Promotion) -> api::MenuPromotion {
-    let source =
-        if promotion.kind == PromotionKind::Line { types::DiscountSource::LinePromotion } else { types::DiscountSource::OrderPromotion };
+    let source = if promotion.kind == PromotionKind::Line {
+        types::DiscountSource::LinePromotion
+    } else {
+        types::DiscountSource::OrderPromotion
+    };
     api::MenuPromotion {
         promotion_id: promotion.id.to_string(),
         version: promotion.version,
@@ -66,7 +76,9 @@ fn promotion(store: &Store, promotion: &Promotion) -> api::MenuPromotion {
         source: source.into(),
         value: Some(match promotion.value {
             DiscountValue::Percent(percent_bp) => api::menu_promotion::Value::PercentBp(percent_bp),
-            DiscountValue::Fixed(amount) => api::menu_promotion::Value::Amount(store.currency.amount(amount)),
+            DiscountValue::Fixed(amount) => {
+                api::menu_promotion::Value::Amount(store.currency.amount(amount))
+            }
         }),
         members_only: promotion.members_only,
     }

@@ -53,10 +53,25 @@ pub async fn run(
         Some(key) => key.clone().into_bytes(),
         None => index.secret("quote").await?,
     };
-    let registry = Registry::new(config.clone(), log.clone(), index, catalog.clone(), clock.clone(), membership.clone(), shutdown.clone());
+    let registry = Registry::new(
+        config.clone(),
+        log.clone(),
+        index,
+        catalog.clone(),
+        clock.clone(),
+        membership.clone(),
+        shutdown.clone(),
+    );
     registry.warm();
     registry.sweep();
-    let service = grpc::Ordering::new(log, registry, catalog, membership, quote::QuoteKey::new(quote_key), clock);
+    let service = grpc::Ordering::new(
+        log,
+        registry,
+        catalog,
+        membership,
+        quote::QuoteKey::new(quote_key),
+        clock,
+    );
     let options = ServeOptions {
         descriptors: DESCRIPTORS,
         call_timeout: config.longest_call,
@@ -68,8 +83,14 @@ pub async fn run(
         listener,
         move |reporter| {
             let health = reporter;
-            tokio::spawn(async move { health.set_serving::<OrderingServiceServer<grpc::Ordering>>().await });
-            Routes::new(OrderingServiceServer::new(service).max_decoding_message_size(MAX_REQUEST_BYTES))
+            tokio::spawn(async move {
+                health
+                    .set_serving::<OrderingServiceServer<grpc::Ordering>>()
+                    .await
+            });
+            Routes::new(
+                OrderingServiceServer::new(service).max_decoding_message_size(MAX_REQUEST_BYTES),
+            )
         },
         options,
         &shutdown,

@@ -2,7 +2,10 @@
 
 use contract::api::{ordering as api, types};
 use contract::event::{CashMovementKind, Channel, Pricing, ServiceMode, TenderKind};
-use contract::{BusinessDate, Currency, Money, OrderId, Reason, Rejection, RequestId, Slug, StoreId, Violation, timestamp_from_proto};
+use contract::{
+    BusinessDate, Currency, Money, OrderId, Reason, Rejection, RequestId, Slug, StoreId, Violation,
+    timestamp_from_proto,
+};
 use jiff::Timestamp;
 use runtime::TraceContext;
 use sha2::{Digest, Sha256};
@@ -11,7 +14,10 @@ use uuid::Uuid;
 use super::membership::Presented;
 use crate::catalog::{DiscountValue, MAX_UNIT_PRICE_MINOR, Store};
 use crate::domain::MAX_AMOUNT_MINOR;
-use crate::domain::{Actor, CarryOver, Draft, DraftLine, DraftOption, DraftTender, ManualDiscount, MemberKey, RequestedReturn};
+use crate::domain::{
+    Actor, CarryOver, Draft, DraftLine, DraftOption, DraftTender, ManualDiscount, MemberKey,
+    RequestedReturn,
+};
 
 const MAX_LINES: usize = 200;
 const MAX_QUANTITY: i32 = 999;
@@ -42,27 +48,43 @@ impl Check {
     }
 
     fn note(&mut self, field: impl Into<String>, description: impl std::fmt::Display) {
-        self.violations.push(Violation { field: field.into(), description: description.to_string() });
+        self.violations.push(Violation {
+            field: field.into(),
+            description: description.to_string(),
+        });
     }
 
     pub fn slug(&mut self, field: &str, text: &str) -> Option<Slug> {
-        Slug::new(text).map_err(|error| self.note(field, error)).ok()
+        Slug::new(text)
+            .map_err(|error| self.note(field, error))
+            .ok()
     }
 
     pub fn optional_slug(&mut self, field: &str, text: &str) -> Option<Slug> {
-        if text.is_empty() { None } else { self.slug(field, text) }
+        if text.is_empty() {
+            None
+        } else {
+            self.slug(field, text)
+        }
     }
 
     pub fn order_id(&mut self, text: &str) -> Option<OrderId> {
-        OrderId::parse(text).map_err(|error| self.note("order_id", error)).ok()
+        OrderId::parse(text)
+            .map_err(|error| self.note("order_id", error))
+            .ok()
     }
 
     pub fn request_id(&mut self, text: &str) -> Option<RequestId> {
-        RequestId::parse(text).map_err(|error| self.note("request_id", error)).ok()
+        RequestId::parse(text)
+            .map_err(|error| self.note("request_id", error))
+            .ok()
     }
 
     pub fn member_id(&mut self, field: &str, text: &str) -> Option<Uuid> {
-        RequestId::parse(text).map(RequestId::uuid).map_err(|error| self.note(field, error)).ok()
+        RequestId::parse(text)
+            .map(RequestId::uuid)
+            .map_err(|error| self.note(field, error))
+            .ok()
     }
 
     fn at_most(&mut self, field: &str, count: usize, most: usize) {
@@ -74,20 +96,32 @@ impl Check {
     /// An amount that is not negative, in the store's currency.
     fn amount(&mut self, field: &str, money: &types::Money, currency: Currency) -> Option<Money> {
         if money.currency_code != currency.as_str() {
-            let description =
-                format!("the store sells in {currency}, not in {:?}", money.currency_code.chars().take(8).collect::<String>());
-            self.special.get_or_insert_with(|| Rejection::field(Reason::WrongCurrency, field, description));
+            let description = format!(
+                "the store sells in {currency}, not in {:?}",
+                money.currency_code.chars().take(8).collect::<String>()
+            );
+            self.special
+                .get_or_insert_with(|| Rejection::field(Reason::WrongCurrency, field, description));
             return None;
         }
         if money.amount_minor > MAX_AMOUNT_MINOR {
             let description = format!("at most {MAX_AMOUNT_MINOR} minor units");
-            self.special.get_or_insert_with(|| Rejection::field(Reason::AmountOutOfRange, field, description));
+            self.special.get_or_insert_with(|| {
+                Rejection::field(Reason::AmountOutOfRange, field, description)
+            });
             return None;
         }
-        Money::non_negative(money.amount_minor).map_err(|error| self.note(field, error)).ok()
+        Money::non_negative(money.amount_minor)
+            .map_err(|error| self.note(field, error))
+            .ok()
     }
 
-    fn optional_amount(&mut self, field: &str, money: Option<&types::Money>, currency: Currency) -> Option<Money> {
+    fn optional_amount(
+        &mut self,
+        field: &str,
+        money: Option<&types::Money>,
+        currency: Currency,
+    ) -> Option<Money> {
         money.and_then(|money| self.amount(field, money, currency))
     }
 
@@ -101,8 +135,13 @@ impl Check {
     }
 
     fn reference(&mut self, field: &str, text: &str) {
-        if text.len() > MAX_REFERENCE_BYTES || !text.bytes().all(|byte| (0x20..0x7f).contains(&byte)) {
-            self.note(field, format_args!("at most {MAX_REFERENCE_BYTES} printable ASCII characters"));
+        if text.len() > MAX_REFERENCE_BYTES
+            || !text.bytes().all(|byte| (0x20..0x7f).contains(&byte))
+        {
+            self.note(
+                field,
+                format_args!("at most {MAX_REFERENCE_BYTES} printable ASCII characters"),
+            );
         }
         if is_card_number(text) {
             self.note(field, "looks like a card number; use the approval number");
@@ -112,23 +151,42 @@ impl Check {
 
 /// 13 to 19 digits with a right check digit (ISO/IEC 7812).
 fn is_card_number(text: &str) -> bool {
-    let digits: Vec<u32> = text.chars().filter(|symbol| !matches!(symbol, ' ' | '-')).map_while(|symbol| symbol.to_digit(10)).collect();
-    let only_digits = text.chars().all(|symbol| symbol.is_ascii_digit() || matches!(symbol, ' ' | '-'));
-    let sum: u32 =
-        digits.iter().rev().enumerate().map(|(place, digit)| if place % 2 == 1 { digit * 2 / 10 + digit * 2 % 10 } else { *digit }).sum();
+    let digits: Vec<u32> = text
+        .chars()
+        .filter(|symbol| !matches!(symbol, ' ' | '-'))
+        .map_while(|symbol| symbol.to_digit(10))
+        .collect();
+    let only_digits = text
+        .chars()
+        .all(|symbol| symbol.is_ascii_digit() || matches!(symbol, ' ' | '-'));
+    let sum: u32 = digits
+        .iter()
+        .rev()
+        .enumerate()
+        .map(|(place, digit)| {
+            if place % 2 == 1 {
+                digit * 2 / 10 + digit * 2 % 10
+            } else {
+                *digit
+            }
+        })
+        .sum();
     only_digits && (13..=19).contains(&digits.len()) && sum.is_multiple_of(10)
 }
 
 /// The store that a request names, by its id.
 pub fn store_id(text: &str) -> Result<StoreId, Rejection> {
-    StoreId::new(text).map_err(|error| Rejection::field(Reason::InvalidArgument, "store_id", error.to_string()))
+    StoreId::new(text)
+        .map_err(|error| Rejection::field(Reason::InvalidArgument, "store_id", error.to_string()))
 }
 
 /// A draft's own store comes with the path of its field.
 pub fn draft_of(draft: Option<api::OrderDraft>) -> Result<(api::OrderDraft, StoreId), Rejection> {
-    let draft = draft.ok_or_else(|| Rejection::field(Reason::InvalidArgument, "draft", "is missing"))?;
-    let store =
-        StoreId::new(&draft.store_id).map_err(|error| Rejection::field(Reason::InvalidArgument, "draft.store_id", error.to_string()))?;
+    let draft =
+        draft.ok_or_else(|| Rejection::field(Reason::InvalidArgument, "draft", "is missing"))?;
+    let store = StoreId::new(&draft.store_id).map_err(|error| {
+        Rejection::field(Reason::InvalidArgument, "draft.store_id", error.to_string())
+    })?;
     Ok((draft, store))
 }
 
@@ -162,14 +220,28 @@ pub fn occurred_at(check: &mut Check, time: Option<&prost_types::Timestamp>) -> 
 }
 
 /// A draft, and what the till presented for the membership check.
-pub fn draft(check: &mut Check, draft: &api::OrderDraft, store: &Store) -> Option<(Draft, Option<Presented>)> {
+pub fn draft(
+    check: &mut Check,
+    draft: &api::OrderDraft,
+    store: &Store,
+) -> Option<(Draft, Option<Presented>)> {
     let currency = store.currency;
     let pricing = match draft.pricing() {
         types::Pricing::Till => Pricing::Till,
         types::Pricing::Server | types::Pricing::Unspecified => Pricing::Server,
     };
-    enum_known(check, "draft.pricing", types::Pricing::try_from(draft.pricing).is_ok());
-    let channel = enumeration(check, "draft.channel", Channel::try_from(draft.channel).ok(), Channel::Counter, Channel::Unspecified);
+    enum_known(
+        check,
+        "draft.pricing",
+        types::Pricing::try_from(draft.pricing).is_ok(),
+    );
+    let channel = enumeration(
+        check,
+        "draft.channel",
+        Channel::try_from(draft.channel).ok(),
+        Channel::Counter,
+        Channel::Unspecified,
+    );
     let service_mode = enumeration(
         check,
         "draft.service_mode",
@@ -182,7 +254,9 @@ pub fn draft(check: &mut Check, draft: &api::OrderDraft, store: &Store) -> Optio
     }
     if draft.lines.len() > MAX_LINES {
         let description = format!("at most {MAX_LINES}, not {}", draft.lines.len());
-        check.special.get_or_insert_with(|| Rejection::field(Reason::TooManyLines, "draft.lines", description));
+        check.special.get_or_insert_with(|| {
+            Rejection::field(Reason::TooManyLines, "draft.lines", description)
+        });
         return None;
     }
     if draft.terminal_seq < 0 {
@@ -194,15 +268,35 @@ pub fn draft(check: &mut Check, draft: &api::OrderDraft, store: &Store) -> Optio
         .lines
         .iter()
         .enumerate()
-        .filter_map(|(index, own)| line(check, &format!("draft.lines[{index}]"), own, pricing, currency))
+        .filter_map(|(index, own)| {
+            line(
+                check,
+                &format!("draft.lines[{index}]"),
+                own,
+                pricing,
+                currency,
+            )
+        })
         .collect();
     for (index, own) in draft.lines.iter().enumerate() {
-        if draft.lines[..index].iter().any(|earlier| earlier.line_id == own.line_id) {
+        if draft.lines[..index]
+            .iter()
+            .any(|earlier| earlier.line_id == own.line_id)
+        {
             check.note(format!("draft.lines[{index}].line_id"), "is not unique");
         }
     }
-    let order_discounts = discounts(check, "draft.order_discounts", &draft.order_discounts, currency);
-    check.at_most("draft.promotion_codes", draft.promotion_codes.len(), MAX_PROMOTION_CODES);
+    let order_discounts = discounts(
+        check,
+        "draft.order_discounts",
+        &draft.order_discounts,
+        currency,
+    );
+    check.at_most(
+        "draft.promotion_codes",
+        draft.promotion_codes.len(),
+        MAX_PROMOTION_CODES,
+    );
     let promotion_codes = draft
         .promotion_codes
         .iter()
@@ -210,7 +304,10 @@ pub fn draft(check: &mut Check, draft: &api::OrderDraft, store: &Store) -> Optio
         .enumerate()
         .filter_map(|(index, code)| check.slug(&format!("draft.promotion_codes[{index}]"), code))
         .collect();
-    let presented = draft.member.as_ref().and_then(|member| presented(check, member));
+    let presented = draft
+        .member
+        .as_ref()
+        .and_then(|member| presented(check, member));
     let parsed = Draft {
         store_id: store.id.clone(),
         terminal_id: terminal_id?,
@@ -234,28 +331,52 @@ fn enum_known(check: &mut Check, field: &str, known: bool) {
 }
 
 /// An enum's value, the default for none.
-fn enumeration<T: PartialEq + Copy>(check: &mut Check, field: &str, value: Option<T>, default: T, unspecified: T) -> T {
+fn enumeration<T: PartialEq + Copy>(
+    check: &mut Check,
+    field: &str,
+    value: Option<T>,
+    default: T,
+    unspecified: T,
+) -> T {
     enum_known(check, field, value.is_some());
-    value.filter(|value| *value != unspecified).unwrap_or(default)
+    value
+        .filter(|value| *value != unspecified)
+        .unwrap_or(default)
 }
 
 fn presented(check: &mut Check, member: &api::order_draft::Member) -> Option<Presented> {
     match member {
-        api::order_draft::Member::MemberId(id) => check.member_id("draft.member_id", id).map(|id| MemberKey::MemberId(id).into()),
+        api::order_draft::Member::MemberId(id) => check
+            .member_id("draft.member_id", id)
+            .map(|id| MemberKey::MemberId(id).into()),
         api::order_draft::Member::CardToken(token) => {
-            if !CARD_TOKEN_BYTES.contains(&token.len()) || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+            if !CARD_TOKEN_BYTES.contains(&token.len())
+                || !token.bytes().all(|byte| byte.is_ascii_graphic())
+            {
                 check.note("draft.card_token", "8 to 128 printable ASCII characters");
                 return None;
             }
             let key = MemberKey::CardSha256(Sha256::digest(token.as_bytes()).into());
-            Some(Presented { key, card_token: Some(token.clone()) })
+            Some(Presented {
+                key,
+                card_token: Some(token.clone()),
+            })
         }
     }
 }
 
-fn line(check: &mut Check, field: &str, line: &api::DraftLine, pricing: Pricing, currency: Currency) -> Option<DraftLine> {
+fn line(
+    check: &mut Check,
+    field: &str,
+    line: &api::DraftLine,
+    pricing: Pricing,
+    currency: Currency,
+) -> Option<DraftLine> {
     if !(1..=MAX_QUANTITY).contains(&line.quantity) {
-        check.note(format!("{field}.quantity"), format_args!("1 to {MAX_QUANTITY}, not {}", line.quantity));
+        check.note(
+            format!("{field}.quantity"),
+            format_args!("1 to {MAX_QUANTITY}, not {}", line.quantity),
+        );
     }
     check.at_most(&format!("{field}.options"), line.options.len(), MAX_OPTIONS);
     let options = line
@@ -266,13 +387,20 @@ fn line(check: &mut Check, field: &str, line: &api::DraftLine, pricing: Pricing,
         .filter_map(|(index, option)| {
             let field = format!("{field}.options[{index}]");
             if !(0..=MAX_QUANTITY).contains(&option.quantity) {
-                check.note(format!("{field}.quantity"), format_args!("0 to {MAX_QUANTITY}"));
+                check.note(
+                    format!("{field}.quantity"),
+                    format_args!("0 to {MAX_QUANTITY}"),
+                );
             }
-            Some(DraftOption { option_id: check.slug(&format!("{field}.option_id"), &option.option_id)?, quantity: option.quantity.max(1) })
+            Some(DraftOption {
+                option_id: check.slug(&format!("{field}.option_id"), &option.option_id)?,
+                quantity: option.quantity.max(1),
+            })
         })
         .collect();
     let price_field = format!("{field}.till_unit_price");
-    let till_unit_price = check.optional_amount(&price_field, line.till_unit_price.as_ref(), currency);
+    let till_unit_price =
+        check.optional_amount(&price_field, line.till_unit_price.as_ref(), currency);
     match (pricing, &line.till_unit_price) {
         (Pricing::Till, None) => check.note(&price_field, "is required with PRICING_TILL"),
         (Pricing::Till, Some(_)) | (_, None) => {}
@@ -280,32 +408,60 @@ fn line(check: &mut Check, field: &str, line: &api::DraftLine, pricing: Pricing,
     }
     if till_unit_price.is_some_and(|price| price.minor() > MAX_UNIT_PRICE_MINOR) {
         let description = format!("at most {MAX_UNIT_PRICE_MINOR} minor units");
-        check.special.get_or_insert_with(|| Rejection::field(Reason::AmountOutOfRange, &price_field, description));
+        check.special.get_or_insert_with(|| {
+            Rejection::field(Reason::AmountOutOfRange, &price_field, description)
+        });
     }
-    enum_known(check, &format!("{field}.service_mode"), ServiceMode::try_from(line.service_mode).is_ok());
-    let service_mode = ServiceMode::try_from(line.service_mode).ok().filter(|mode| *mode != ServiceMode::Unspecified);
-    let discounts = discounts(check, &format!("{field}.discounts"), &line.discounts, currency);
+    enum_known(
+        check,
+        &format!("{field}.service_mode"),
+        ServiceMode::try_from(line.service_mode).is_ok(),
+    );
+    let service_mode = ServiceMode::try_from(line.service_mode)
+        .ok()
+        .filter(|mode| *mode != ServiceMode::Unspecified);
+    let discounts = discounts(
+        check,
+        &format!("{field}.discounts"),
+        &line.discounts,
+        currency,
+    );
     let line_id = check.slug(&format!("{field}.line_id"), &line.line_id);
     let sku = check.slug(&format!("{field}.sku"), &line.sku);
-    Some(DraftLine { line_id: line_id?, sku: sku?, quantity: line.quantity, options, service_mode, discounts, till_unit_price })
+    Some(DraftLine {
+        line_id: line_id?,
+        sku: sku?,
+        quantity: line.quantity,
+        options,
+        service_mode,
+        discounts,
+        till_unit_price,
+    })
 }
 
-fn discounts(check: &mut Check, field: &str, discounts: &[api::ManualDiscount], currency: Currency) -> Vec<ManualDiscount> {
+fn discounts(
+    check: &mut Check,
+    field: &str,
+    discounts: &[api::ManualDiscount],
+    currency: Currency,
+) -> Vec<ManualDiscount> {
     check.at_most(field, discounts.len(), MAX_DISCOUNTS);
     let mut parsed = Vec::with_capacity(discounts.len());
     for (index, discount) in discounts.iter().take(MAX_DISCOUNTS).enumerate() {
         let field = format!("{field}[{index}]");
         let value = match &discount.value {
-            Some(api::manual_discount::Value::PercentBp(percent_bp)) if (1..=10_000).contains(percent_bp) => {
+            Some(api::manual_discount::Value::PercentBp(percent_bp))
+                if (1..=10_000).contains(percent_bp) =>
+            {
                 Some(DiscountValue::Percent(*percent_bp))
             }
             Some(api::manual_discount::Value::PercentBp(_)) => {
                 check.note(format!("{field}.percent_bp"), "1 to 10000 basis points");
                 None
             }
-            Some(api::manual_discount::Value::Amount(amount)) => {
-                check.amount(&format!("{field}.amount"), amount, currency).map(DiscountValue::Fixed)
-            }
+            Some(api::manual_discount::Value::Amount(amount)) => check
+                .amount(&format!("{field}.amount"), amount, currency)
+                .map(DiscountValue::Fixed),
             None => {
                 check.note(&field, "give percent_bp or amount");
                 None
@@ -314,8 +470,15 @@ fn discounts(check: &mut Check, field: &str, discounts: &[api::ManualDiscount], 
         let discount_id = check.slug(&format!("{field}.discount_id"), &discount.discount_id);
         let reason_code = check.slug(&format!("{field}.reason_code"), &discount.reason_code);
         let approver_id = check.slug(&format!("{field}.approver_id"), &discount.approver_id);
-        if let (Some(discount_id), Some(value), Some(reason_code), Some(approver_id)) = (discount_id, value, reason_code, approver_id) {
-            parsed.push(ManualDiscount { discount_id, value, reason_code, approver_id });
+        if let (Some(discount_id), Some(value), Some(reason_code), Some(approver_id)) =
+            (discount_id, value, reason_code, approver_id)
+        {
+            parsed.push(ManualDiscount {
+                discount_id,
+                value,
+                reason_code,
+                approver_id,
+            });
         }
     }
     parsed
@@ -326,58 +489,106 @@ pub fn tenders(check: &mut Check, tenders: &[api::Tender], currency: Currency) -
     let mut parsed = Vec::with_capacity(tenders.len());
     for (index, tender) in tenders.iter().take(MAX_TENDERS).enumerate() {
         let field = format!("tenders[{index}]");
-        if tenders[..index].iter().any(|earlier| earlier.tender_id == tender.tender_id) {
+        if tenders[..index]
+            .iter()
+            .any(|earlier| earlier.tender_id == tender.tender_id)
+        {
             check.note(format!("{field}.tender_id"), "is not unique");
         }
-        let kind = TenderKind::try_from(tender.kind).ok().filter(|kind| *kind != TenderKind::Unspecified);
+        let kind = TenderKind::try_from(tender.kind)
+            .ok()
+            .filter(|kind| *kind != TenderKind::Unspecified);
         enum_known(check, &format!("{field}.kind"), kind.is_some());
         check.optional_slug(&format!("{field}.scheme"), &tender.scheme);
-        check.reference(&format!("{field}.external_reference"), &tender.external_reference);
+        check.reference(
+            &format!("{field}.external_reference"),
+            &tender.external_reference,
+        );
         if tender.amount.is_none() && tender.tendered.is_none() {
             check.note(format!("{field}.amount"), "give amount or tendered");
         }
-        let amount = check.optional_amount(&format!("{field}.amount"), tender.amount.as_ref(), currency);
-        let tendered = check.optional_amount(&format!("{field}.tendered"), tender.tendered.as_ref(), currency);
-        let change = check.optional_amount(&format!("{field}.change"), tender.change.as_ref(), currency);
+        let amount =
+            check.optional_amount(&format!("{field}.amount"), tender.amount.as_ref(), currency);
+        let tendered = check.optional_amount(
+            &format!("{field}.tendered"),
+            tender.tendered.as_ref(),
+            currency,
+        );
+        let change =
+            check.optional_amount(&format!("{field}.change"), tender.change.as_ref(), currency);
         let drawer_id = check.optional_slug(&format!("{field}.drawer_id"), &tender.drawer_id);
         let tender_id = check.slug(&format!("{field}.tender_id"), &tender.tender_id);
         if let (Some(tender_id), Some(kind)) = (tender_id, kind) {
-            let (scheme, external_reference) = (tender.scheme.clone(), tender.external_reference.clone());
-            parsed.push(DraftTender { tender_id, kind, scheme, amount, tendered, change, external_reference, drawer_id });
+            let (scheme, external_reference) =
+                (tender.scheme.clone(), tender.external_reference.clone());
+            parsed.push(DraftTender {
+                tender_id,
+                kind,
+                scheme,
+                amount,
+                tendered,
+                change,
+                external_reference,
+                drawer_id,
+            });
         }
     }
     parsed
 }
 
-pub fn expected_total(check: &mut Check, total: Option<&types::Money>, currency: Currency) -> Option<Money> {
+pub fn expected_total(
+    check: &mut Check,
+    total: Option<&types::Money>,
+    currency: Currency,
+) -> Option<Money> {
     check.optional_amount("expected_total", total, currency)
 }
 
-pub fn returned_tenders(check: &mut Check, tenders: &[api::ReturnedTender], currency: Currency) -> Vec<RequestedReturn> {
+pub fn returned_tenders(
+    check: &mut Check,
+    tenders: &[api::ReturnedTender],
+    currency: Currency,
+) -> Vec<RequestedReturn> {
     check.at_most("tenders", tenders.len(), MAX_TENDERS);
     let mut parsed = Vec::with_capacity(tenders.len());
     for (index, tender) in tenders.iter().take(MAX_TENDERS).enumerate() {
         let field = format!("tenders[{index}]");
-        check.reference(&format!("{field}.external_reference"), &tender.external_reference);
+        check.reference(
+            &format!("{field}.external_reference"),
+            &tender.external_reference,
+        );
         if tender.amount.is_none() {
             check.note(format!("{field}.amount"), "is missing");
         }
-        let amount = check.optional_amount(&format!("{field}.amount"), tender.amount.as_ref(), currency);
+        let amount =
+            check.optional_amount(&format!("{field}.amount"), tender.amount.as_ref(), currency);
         let drawer_id = check.optional_slug(&format!("{field}.drawer_id"), &tender.drawer_id);
         let tender_id = check.slug(&format!("{field}.tender_id"), &tender.tender_id);
         if let (Some(tender_id), Some(amount)) = (tender_id, amount) {
-            parsed.push(RequestedReturn { tender_id, amount, drawer_id, external_reference: tender.external_reference.clone() });
+            parsed.push(RequestedReturn {
+                tender_id,
+                amount,
+                drawer_id,
+                external_reference: tender.external_reference.clone(),
+            });
         }
     }
     parsed
 }
 
 pub fn business_date(check: &mut Check, text: &str) -> Option<BusinessDate> {
-    BusinessDate::parse(text).map_err(|error| check.note("business_date", error)).ok()
+    BusinessDate::parse(text)
+        .map_err(|error| check.note("business_date", error))
+        .ok()
 }
 
 /// An amount that has to be there.
-pub fn amount(check: &mut Check, field: &str, money: Option<&types::Money>, currency: Currency) -> Option<Money> {
+pub fn amount(
+    check: &mut Check,
+    field: &str,
+    money: Option<&types::Money>,
+    currency: Currency,
+) -> Option<Money> {
     if money.is_none() {
         check.note(field, "is missing");
     }
@@ -392,18 +603,34 @@ pub fn refund_lines(check: &mut Check, lines: &[api::RefundLine]) -> Vec<(Slug, 
     let mut parsed = Vec::with_capacity(lines.len());
     for (index, line) in lines.iter().take(MAX_LINES).enumerate() {
         if !(1..=MAX_QUANTITY).contains(&line.quantity) {
-            check.note(format!("lines[{index}].quantity"), format_args!("1 to {MAX_QUANTITY}, not {}", line.quantity));
+            check.note(
+                format!("lines[{index}].quantity"),
+                format_args!("1 to {MAX_QUANTITY}, not {}", line.quantity),
+            );
         }
-        if lines[..index].iter().any(|earlier| earlier.line_id == line.line_id) {
+        if lines[..index]
+            .iter()
+            .any(|earlier| earlier.line_id == line.line_id)
+        {
             check.note(format!("lines[{index}].line_id"), "is named twice");
         }
-        parsed.extend(check.slug(&format!("lines[{index}].line_id"), &line.line_id).map(|id| (id, line.quantity)));
+        parsed.extend(
+            check
+                .slug(&format!("lines[{index}].line_id"), &line.line_id)
+                .map(|id| (id, line.quantity)),
+        );
     }
     parsed
 }
 
-pub fn cash_movement_kind(check: &mut Check, kind: i32, approver: &str) -> Option<CashMovementKind> {
-    let kind = CashMovementKind::try_from(kind).ok().filter(|kind| *kind != CashMovementKind::Unspecified);
+pub fn cash_movement_kind(
+    check: &mut Check,
+    kind: i32,
+    approver: &str,
+) -> Option<CashMovementKind> {
+    let kind = CashMovementKind::try_from(kind)
+        .ok()
+        .filter(|kind| *kind != CashMovementKind::Unspecified);
     enum_known(check, "kind", kind.is_some());
     if kind == Some(CashMovementKind::PaidOut) && approver.is_empty() {
         check.note("approver_id", "is needed to pay cash out");
@@ -411,15 +638,27 @@ pub fn cash_movement_kind(check: &mut Check, kind: i32, approver: &str) -> Optio
     kind
 }
 
-pub fn counts(check: &mut Check, counts: &[api::DrawerCount], currency: Currency) -> Vec<(Slug, Money)> {
+pub fn counts(
+    check: &mut Check,
+    counts: &[api::DrawerCount],
+    currency: Currency,
+) -> Vec<(Slug, Money)> {
     check.at_most("counts", counts.len(), MAX_DRAWERS);
     let mut parsed = Vec::with_capacity(counts.len());
     for (index, count) in counts.iter().take(MAX_DRAWERS).enumerate() {
-        if counts[..index].iter().any(|earlier| earlier.drawer_id == count.drawer_id) {
+        if counts[..index]
+            .iter()
+            .any(|earlier| earlier.drawer_id == count.drawer_id)
+        {
             check.note(format!("counts[{index}].drawer_id"), "is counted twice");
         }
         let drawer = check.slug(&format!("counts[{index}].drawer_id"), &count.drawer_id);
-        let counted = amount(check, &format!("counts[{index}].counted"), count.counted.as_ref(), currency);
+        let counted = amount(
+            check,
+            &format!("counts[{index}].counted"),
+            count.counted.as_ref(),
+            currency,
+        );
         parsed.extend(drawer.zip(counted));
     }
     parsed

@@ -48,13 +48,24 @@ impl QuoteKey {
     }
 
     /// What was quoted for this draft.
-    pub fn open(&self, token: &str, draft: &Draft, now: Timestamp) -> Result<OrderPlaced, Rejection> {
-        let (expires, draft_hash, quoted) = self.parse(token).ok_or_else(|| invalid("it was not given out here, or was altered"))?;
+    pub fn open(
+        &self,
+        token: &str,
+        draft: &Draft,
+        now: Timestamp,
+    ) -> Result<OrderPlaced, Rejection> {
+        let (expires, draft_hash, quoted) = self
+            .parse(token)
+            .ok_or_else(|| invalid("it was not given out here, or was altered"))?;
         if draft_hash != ContentHash::of_draft(draft).0 {
             return Err(invalid("it was given for another draft"));
         }
         if now.as_millisecond() >= expires {
-            return Err(Rejection::field(Reason::QuoteExpired, "quote_token", "the quote has expired"));
+            return Err(Rejection::field(
+                Reason::QuoteExpired,
+                "quote_token",
+                "the quote has expired",
+            ));
         }
         Ok(quoted)
     }
@@ -72,7 +83,11 @@ impl QuoteKey {
         if version != VERSION {
             return None;
         }
-        Some((i64::from_be_bytes(*expires), *draft_hash, OrderPlaced::decode(Bytes::copy_from_slice(quoted)).ok()?))
+        Some((
+            i64::from_be_bytes(*expires),
+            *draft_hash,
+            OrderPlaced::decode(Bytes::copy_from_slice(quoted)).ok()?,
+        ))
     }
 }
 

@@ -54,13 +54,29 @@ impl Registry {
         membership: Membership,
         shutdown: Shutdown,
     ) -> Self {
-        Self { tasks: Tasks::default(), config, log, index, catalog, clock, membership, shutdown }
+        Self {
+            tasks: Tasks::default(),
+            config,
+            log,
+            index,
+            catalog,
+            clock,
+            membership,
+            shutdown,
+        }
     }
 
     /// Carries out a command; `OUTCOME_UNKNOWN` when the deadline comes first.
     pub async fn execute(&self, store: &StoreId, work: Work, deadline: Instant) -> Verdict {
         let (reply, answer) = oneshot::channel();
-        self.send(store, Request::Execute { work: Box::new(work), deadline, reply })?;
+        self.send(
+            store,
+            Request::Execute {
+                work: Box::new(work),
+                deadline,
+                reply,
+            },
+        )?;
         self.wait(answer, deadline).await?
     }
 
@@ -74,28 +90,47 @@ impl Registry {
         deadline: Instant,
     ) -> Result<Outcome, Rejection> {
         let (reply, answer) = oneshot::channel();
-        self.send(store, Request::Outcome { id, hash, now, reply })?;
+        self.send(
+            store,
+            Request::Outcome {
+                id,
+                hash,
+                now,
+                reply,
+            },
+        )?;
         self.wait(answer, deadline).await?
     }
 
-    async fn wait<T>(&self, answer: oneshot::Receiver<T>, deadline: Instant) -> Result<T, Rejection> {
+    async fn wait<T>(
+        &self,
+        answer: oneshot::Receiver<T>,
+        deadline: Instant,
+    ) -> Result<T, Rejection> {
         let until = deadline.checked_sub(ANSWER_MARGIN).unwrap_or(deadline);
         match tokio::time::timeout_at(until, answer).await {
             Ok(Ok(answer)) => Ok(answer),
             // Too late, or the task ended with the command in hand: either way it may have been recorded.
-            Ok(Err(_)) | Err(_) => {
-                Err(Rejection::new(Reason::OutcomeUnknown, Reason::OutcomeUnknown.meaning()).retry_after(OVERLOAD_DELAY))
-            }
+            Ok(Err(_)) | Err(_) => Err(Rejection::new(
+                Reason::OutcomeUnknown,
+                Reason::OutcomeUnknown.meaning(),
+            )
+            .retry_after(OVERLOAD_DELAY)),
         }
     }
 
     fn send(&self, store: &StoreId, mut request: Request) -> Result<(), Rejection> {
-        let overloaded = |what: &str| Rejection::new(Reason::Overloaded, what).retry_after(OVERLOAD_DELAY);
+        let overloaded =
+            |what: &str| Rejection::new(Reason::Overloaded, what).retry_after(OVERLOAD_DELAY);
         for _ in 0..CALL_UPS {
-            let sender = self.sender(store).ok_or_else(|| overloaded("too many stores are in memory"))?;
+            let sender = self
+                .sender(store)
+                .ok_or_else(|| overloaded("too many stores are in memory"))?;
             match sender.try_send(request) {
                 Ok(()) => return Ok(()),
-                Err(mpsc::error::TrySendError::Full(_)) => return Err(overloaded("too many commands are waiting for this store")),
+                Err(mpsc::error::TrySendError::Full(_)) => {
+                    return Err(overloaded("too many commands are waiting for this store"));
+                }
                 Err(mpsc::error::TrySendError::Closed(returned)) => request = returned,
             }
             self.lock().retain(|_, sender| !sender.is_closed());
@@ -121,7 +156,9 @@ impl Registry {
             let (tasks, store) = (Arc::downgrade(&self.tasks), store.clone());
             // Leaving is decided under the lock that calls for stores take: nobody is sent to a task that has gone.
             move |receiver: &mut mpsc::Receiver<Request>| {
-                let Some(tasks) = tasks.upgrade() else { return true };
+                let Some(tasks) = tasks.upgrade() else {
+                    return true;
+                };
                 let mut tasks = tasks.lock().unwrap_or_else(PoisonError::into_inner);
                 let idle = receiver.is_empty();
                 if idle {
@@ -176,7 +213,8 @@ impl Registry {
                 let rule = store.day_rule()?;
                 let date = rule.date_of(now).ok()?;
                 let since = rule.start(date).ok()?.saturating_add(SWEEP_DELAY).ok()?;
-                (now >= since && swept.get(&store.id) != Some(&date)).then(|| (store.id.clone(), date))
+                (now >= since && swept.get(&store.id) != Some(&date))
+                    .then(|| (store.id.clone(), date))
             })
             .collect();
         if due.is_empty() {
@@ -184,13 +222,20 @@ impl Registry {
         }
         match self.log.server_time().await {
             Ok(time) if time.duration_since(now).abs() <= CLOCK_TOLERANCE => {}
-            Ok(time) => return tracing::error!(log_server = %time, here = %now, "overdue days are not closed: the clocks differ"),
-            Err(error) => return tracing::warn!(%error, "overdue days are not closed: the log server does not tell its time"),
+            Ok(time) => {
+                return tracing::error!(log_server = %time, here = %now, "overdue days are not closed: the clocks differ");
+            }
+            Err(error) => {
+                return tracing::warn!(%error, "overdue days are not closed: the log server does not tell its time");
+            }
         }
         for (store, date) in due {
             let (reply, answer) = oneshot::channel();
             let answered = match self.send(&store, Request::Sweep { reply }) {
-                Ok(()) => self.wait(answer, Instant::now() + self.config.longest_call).await,
+                Ok(()) => {
+                    self.wait(answer, Instant::now() + self.config.longest_call)
+                        .await
+                }
                 Err(rejection) => Err(rejection),
             };
             match answered {
@@ -209,9 +254,17 @@ impl Registry {
         let soft = self.shutdown.soft();
         tokio::spawn(async move {
             let warm = async {
-                for store in registry.catalog.current().stores.keys().take(registry.config.max_stores / WARM_SHARE) {
+                for store in registry
+                    .catalog
+                    .current()
+                    .stores
+                    .keys()
+                    .take(registry.config.max_stores / WARM_SHARE)
+                {
                     let deadline = Instant::now() + registry.config.longest_call;
-                    let asked = registry.outcome(store, CommandId(uuid::Uuid::nil()), None, false, deadline).await;
+                    let asked = registry
+                        .outcome(store, CommandId(uuid::Uuid::nil()), None, false, deadline)
+                        .await;
                     if let Err(rejection) = asked {
                         tracing::warn!(%store, %rejection, "the store could not be loaded ahead");
                     }

@@ -15,7 +15,10 @@ use uuid::Uuid;
 use super::membership::{Membership, Presented};
 use super::registry::Outcome;
 use crate::catalog::CatalogSource;
-use crate::domain::{Actor, CloseBusinessDay, Command, CommandId, ContentHash, MemberKey, MemberStanding, ResolveMembership};
+use crate::domain::{
+    Actor, CloseBusinessDay, Command, CommandId, ContentHash, MemberKey, MemberStanding,
+    ResolveMembership,
+};
 use crate::ledger::{CommandIndex, Ledger, MAX_COMMANDS_PER_RECORD, Verdict, Work};
 
 /// A ledger that could not be opened is not tried again before this has passed.
@@ -35,9 +38,7 @@ pub enum Request {
         reply: oneshot::Sender<Verdict>,
     },
     /// Closes the open day if it has been over for an hour.
-    Sweep {
-        reply: oneshot::Sender<()>,
-    },
+    Sweep { reply: oneshot::Sender<()> },
     /// `now`: other instances' records included.
     Outcome {
         id: CommandId,
@@ -92,7 +93,11 @@ impl StoreTask {
     }
 
     /// Runs until nobody can call any more, or until `leave` agrees after an idle while.
-    pub async fn run(mut self, mut requests: mpsc::Receiver<Request>, leave: impl Fn(&mut mpsc::Receiver<Request>) -> bool) {
+    pub async fn run(
+        mut self,
+        mut requests: mpsc::Receiver<Request>,
+        leave: impl Fn(&mut mpsc::Receiver<Request>) -> bool,
+    ) {
         let mut batch = Vec::with_capacity(MAX_COMMANDS_PER_RECORD);
         loop {
             let resolved = async {
@@ -126,12 +131,19 @@ impl StoreTask {
         for request in requests {
             match request {
                 // Whoever has stopped waiting was told that the outcome is unknown; doing nothing is a legal outcome.
-                Request::Execute { reply, deadline, .. } if reply.is_closed() || deadline <= Instant::now() => {}
+                Request::Execute {
+                    reply, deadline, ..
+                } if reply.is_closed() || deadline <= Instant::now() => {}
                 Request::Execute { work, reply, .. } => {
                     works.push(*work);
                     replies.push(reply);
                 }
-                Request::Outcome { id, hash, now, reply } => questions.push((id, hash, now, reply)),
+                Request::Outcome {
+                    id,
+                    hash,
+                    now,
+                    reply,
+                } => questions.push((id, hash, now, reply)),
                 Request::Sweep { reply } => sweeps.push(reply),
             }
         }
@@ -170,14 +182,22 @@ impl StoreTask {
                     let _ = reply.send(());
                 }),
                 // Without an answer it is tried again.
-                Err(rejection) => tracing::error!(store = %self.store_id, %rejection, "an overdue day could not be closed"),
+                Err(rejection) => {
+                    tracing::error!(store = %self.store_id, %rejection, "an overdue day could not be closed")
+                }
             }
         }
         for (id, hash, now, reply) in questions {
             let outcome = match self.ledger().await {
                 Ok(ledger) => {
-                    let outcome = if now { ledger.outcome_now(id, hash).await } else { ledger.outcome(id, hash).await };
-                    outcome.map(|verdict| (verdict, ledger.revision())).map_err(|error| error.rejection())
+                    let outcome = if now {
+                        ledger.outcome_now(id, hash).await
+                    } else {
+                        ledger.outcome(id, hash).await
+                    };
+                    outcome
+                        .map(|verdict| (verdict, ledger.revision()))
+                        .map_err(|error| error.rejection())
                 }
                 Err(rejection) => Err(rejection),
             };
@@ -192,7 +212,10 @@ impl StoreTask {
     }
 
     fn is_overdue(&self) -> bool {
-        let day = self.ledger.as_ref().and_then(|ledger| ledger.state().day.as_ref());
+        let day = self
+            .ledger
+            .as_ref()
+            .and_then(|ledger| ledger.state().day.as_ref());
         day.is_some_and(|day| self.clock.now() >= day.end)
     }
 
@@ -202,8 +225,15 @@ impl StoreTask {
         let due = day.end.saturating_add(SWEEP_DELAY).ok()?;
         let store = self.catalog.current().stores.get(&self.store_id)?.clone();
         (self.clock.now() >= due).then(|| Work {
-            command: Command::CloseBusinessDay(CloseBusinessDay { business_date: day.date, manual: None }),
-            actor: Actor { principal: "system", traceparent: TraceContext::new_trace().to_string(), ..Actor::default() },
+            command: Command::CloseBusinessDay(CloseBusinessDay {
+                business_date: day.date,
+                manual: None,
+            }),
+            actor: Actor {
+                principal: "system",
+                traceparent: TraceContext::new_trace().to_string(),
+                ..Actor::default()
+            },
             store,
         })
     }
@@ -252,7 +282,9 @@ impl StoreTask {
         if self.resolving.is_some() {
             return;
         }
-        let Some(ledger) = &mut self.ledger else { return };
+        let Some(ledger) = &mut self.ledger else {
+            return;
+        };
         let mut questions = Vec::new();
         for (order_id, key) in ledger.unresolved(RESOLVE_BATCH).await {
             questions.push((order_id, Presented::from(key)));
@@ -267,7 +299,12 @@ impl StoreTask {
                 tokio::time::sleep(pause).await;
                 let mut standings = Vec::with_capacity(questions.len());
                 for (order_id, presented) in questions {
-                    standings.push((order_id, membership.check(&presented, TraceContext::new_trace()).await));
+                    standings.push((
+                        order_id,
+                        membership
+                            .check(&presented, TraceContext::new_trace())
+                            .await,
+                    ));
                 }
                 standings
             }
@@ -276,13 +313,19 @@ impl StoreTask {
     }
 
     async fn resolve(&mut self, standings: Vec<(OrderId, MemberStanding)>) {
-        let Some(store) = self.catalog.current().stores.get(&self.store_id).cloned() else { return };
+        let Some(store) = self.catalog.current().stores.get(&self.store_id).cloned() else {
+            return;
+        };
         let works: Vec<Work> = standings
             .into_iter()
             .filter(|(_, standing)| !matches!(standing, MemberStanding::Unverified(_)))
             .map(|(order_id, standing)| Work {
                 command: Command::ResolveMembership(ResolveMembership { order_id, standing }),
-                actor: Actor { principal: "system", traceparent: TraceContext::new_trace().to_string(), ..Actor::default() },
+                actor: Actor {
+                    principal: "system",
+                    traceparent: TraceContext::new_trace().to_string(),
+                    ..Actor::default()
+                },
                 store: store.clone(),
             })
             .collect();
@@ -291,7 +334,12 @@ impl StoreTask {
             return;
         }
         self.resolve_pause = RESOLVE_FIRST_PAUSE;
-        for rejection in self.execute(&works).await.into_iter().filter_map(Result::err) {
+        for rejection in self
+            .execute(&works)
+            .await
+            .into_iter()
+            .filter_map(Result::err)
+        {
             tracing::warn!(store = %self.store_id, %rejection, "a membership could not be resolved yet");
         }
     }
@@ -310,13 +358,20 @@ impl Ledger {
                     continue;
                 }
             };
-            let Some(membership) = order.as_ref().and_then(|order| order.placed.membership.as_ref()) else { continue };
+            let Some(membership) = order
+                .as_ref()
+                .and_then(|order| order.placed.membership.as_ref())
+            else {
+                continue;
+            };
             if membership.outcome() != MembershipOutcome::Unverified {
                 continue;
             }
             let key = match <[u8; 32]>::try_from(membership.card_token_sha256.as_ref()) {
                 Ok(hash) => Some(MemberKey::CardSha256(hash)),
-                Err(_) => Uuid::try_parse(&membership.member_id).ok().map(MemberKey::MemberId),
+                Err(_) => Uuid::try_parse(&membership.member_id)
+                    .ok()
+                    .map(MemberKey::MemberId),
             };
             found.extend(key.map(|key| (id, key)));
         }

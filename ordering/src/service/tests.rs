@@ -38,16 +38,39 @@ impl Service {
 
     async fn with_catalog(catalog: Catalog, flags: &[(&str, &str)], clock: Clock) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let flags: Vec<(&str, Option<String>)> = flags.iter().map(|(key, value)| (*key, Some((*value).to_owned()))).collect();
+        let flags: Vec<(&str, Option<String>)> = flags
+            .iter()
+            .map(|(key, value)| (*key, Some((*value).to_owned())))
+            .collect();
         let mut settings = Settings::load(None, &flags);
         let config = Config::from(&mut settings).unwrap();
         settings.finish().unwrap();
-        let log = Arc::new(SqliteLog::create(&directory.path().join("log.db")).await.unwrap());
-        let index = CommandIndex::open(&directory.path().join("index.db")).await.unwrap();
+        let log = Arc::new(
+            SqliteLog::create(&directory.path().join("log.db"))
+                .await
+                .unwrap(),
+        );
+        let index = CommandIndex::open(&directory.path().join("index.db"))
+            .await
+            .unwrap();
         let catalog = CatalogSource::fixed(catalog);
         let (membership, shutdown) = (Membership::new(&config), Shutdown::new());
-        let registry = Registry::new(config, log, index, catalog.clone(), clock.clone(), membership, shutdown.clone());
-        Self { directory, registry, catalog, clock, _shutdown: shutdown }
+        let registry = Registry::new(
+            config,
+            log,
+            index,
+            catalog.clone(),
+            clock.clone(),
+            membership,
+            shutdown.clone(),
+        );
+        Self {
+            directory,
+            registry,
+            catalog,
+            clock,
+            _shutdown: shutdown,
+        }
     }
 
     fn store() -> StoreId {
@@ -58,7 +81,15 @@ impl Service {
         let slug = |text: &str| Slug::new(text).unwrap();
         let (service_mode, till_unit_price) = (None, None);
         let (line_id, sku) = (slug("l1"), slug("americano"));
-        let line = DraftLine { line_id, sku, quantity: 1, options: vec![], service_mode, discounts: vec![], till_unit_price };
+        let line = DraftLine {
+            line_id,
+            sku,
+            quantity: 1,
+            options: vec![],
+            service_mode,
+            discounts: vec![],
+            till_unit_price,
+        };
         let draft = Draft {
             store_id: Self::store(),
             terminal_id: slug("till-1"),
@@ -83,18 +114,43 @@ impl Service {
             drawer_id: None,
         };
         let order_id = OrderId::from_uuid(Uuid::now_v7());
-        let place = PlaceOrder { order_id, draft, tenders: vec![tender], expected_total: None, membership: None, quoted: None };
-        let actor = Actor { principal: "till", client_time: Some(self.clock.now()), ..Actor::default() };
-        Work { command: Command::PlaceOrder(Box::new(place)), actor, store: self.catalog.current().stores[&Self::store()].clone() }
+        let place = PlaceOrder {
+            order_id,
+            draft,
+            tenders: vec![tender],
+            expected_total: None,
+            membership: None,
+            quoted: None,
+        };
+        let actor = Actor {
+            principal: "till",
+            client_time: Some(self.clock.now()),
+            ..Actor::default()
+        };
+        Work {
+            command: Command::PlaceOrder(Box::new(place)),
+            actor,
+            store: self.catalog.current().stores[&Self::store()].clone(),
+        }
     }
 
     async fn place(&self, patience: Duration) -> Verdict {
-        self.registry.execute(&Self::store(), self.order(), Instant::now() + patience).await
+        self.registry
+            .execute(&Self::store(), self.order(), Instant::now() + patience)
+            .await
     }
 
     async fn revision(&self) -> u64 {
-        let asked =
-            self.registry.outcome(&Self::store(), CommandId(Uuid::nil()), None, true, Instant::now() + Duration::from_secs(5)).await;
+        let asked = self
+            .registry
+            .outcome(
+                &Self::store(),
+                CommandId(Uuid::nil()),
+                None,
+                true,
+                Instant::now() + Duration::from_secs(5),
+            )
+            .await;
         asked.unwrap().1
     }
 }
@@ -109,20 +165,34 @@ async fn a_stuck_log_fills_the_queue_and_then_refuses_at_once() {
     service.place(Duration::from_secs(5)).await.unwrap();
     // Somebody else holds the log's write lock: appends are neither stored nor refused.
     let options = SqliteConnectOptions::new().filename(service.directory.path().join("log.db"));
-    let mut holder = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
-    sqlx::query("BEGIN IMMEDIATE").execute(&mut holder).await.unwrap();
+    let mut holder = sqlx::SqliteConnection::connect_with(&options)
+        .await
+        .unwrap();
+    sqlx::query("BEGIN IMMEDIATE")
+        .execute(&mut holder)
+        .await
+        .unwrap();
     let patience = Duration::from_millis(400);
     let mut waiting = Vec::new();
     for _ in 0..8 {
         let (registry, work) = (service.registry.clone(), service.order());
-        waiting.push(tokio::spawn(async move { registry.execute(&Service::store(), work, Instant::now() + patience).await }));
+        waiting.push(tokio::spawn(async move {
+            registry
+                .execute(&Service::store(), work, Instant::now() + patience)
+                .await
+        }));
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let mut reasons = BTreeMap::new();
     for verdict in waiting {
-        *reasons.entry(verdict.await.unwrap().unwrap_err().reason.as_str()).or_insert(0) += 1;
+        *reasons
+            .entry(verdict.await.unwrap().unwrap_err().reason.as_str())
+            .or_insert(0) += 1;
     }
-    assert!(reasons["OVERLOADED"] >= 1 && reasons["OUTCOME_UNKNOWN"] >= 1, "{reasons:?}");
+    assert!(
+        reasons["OVERLOADED"] >= 1 && reasons["OUTCOME_UNKNOWN"] >= 1,
+        "{reasons:?}"
+    );
     sqlx::query("ROLLBACK").execute(&mut holder).await.unwrap();
     let deadline = Instant::now() + Duration::from_secs(10);
     while let Err(rejection) = service.place(Duration::from_secs(10)).await {
@@ -134,15 +204,39 @@ async fn a_stuck_log_fills_the_queue_and_then_refuses_at_once() {
 
 #[tokio::test]
 async fn an_idle_store_leaves_memory_and_comes_back() {
-    let service = Service::start(&[("ordering.idle_ms", "20"), ("ordering.max_stores", "1")], now()).await;
-    assert_eq!(service.place(Duration::from_secs(5)).await.unwrap().order.unwrap().ticket_number, 1);
+    let service = Service::start(
+        &[("ordering.idle_ms", "20"), ("ordering.max_stores", "1")],
+        now(),
+    )
+    .await;
+    assert_eq!(
+        service
+            .place(Duration::from_secs(5))
+            .await
+            .unwrap()
+            .order
+            .unwrap()
+            .ticket_number,
+        1
+    );
     let other = StoreId::new("hongdae").unwrap();
-    let ask = || service.registry.outcome(&other, CommandId(Uuid::nil()), None, true, Instant::now() + Duration::from_secs(5));
+    let ask = || {
+        service.registry.outcome(
+            &other,
+            CommandId(Uuid::nil()),
+            None,
+            true,
+            Instant::now() + Duration::from_secs(5),
+        )
+    };
     let deadline = Instant::now() + Duration::from_secs(10);
     // There is room for one: the other store gets in once the first has left.
     while let Err(rejection) = ask().await {
         assert_eq!(rejection.reason, Reason::Overloaded);
-        assert!(Instant::now() < deadline, "the idle store never left memory");
+        assert!(
+            Instant::now() < deadline,
+            "the idle store never left memory"
+        );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     loop {
@@ -150,7 +244,10 @@ async fn an_idle_store_leaves_memory_and_comes_back() {
             Ok(answer) => break assert_eq!(answer.order.unwrap().ticket_number, 2),
             Err(rejection) => assert_eq!(rejection.reason, Reason::Overloaded),
         }
-        assert!(Instant::now() < deadline, "the idle store never left memory");
+        assert!(
+            Instant::now() < deadline,
+            "the idle store never left memory"
+        );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -160,9 +257,14 @@ async fn the_sweep_closes_a_day_an_hour_after_its_cutoff_if_the_clocks_agree() {
     // The embedded log's own clock is this machine's. The store's day began three hours ago, whatever the time is now.
     let real = Clock::system().now();
     let mut catalog = catalog::default_catalog().unwrap();
-    let store = catalog.stores.get_mut(&Service::store()).map(Arc::make_mut).unwrap();
+    let store = catalog
+        .stores
+        .get_mut(&Service::store())
+        .map(Arc::make_mut)
+        .unwrap();
     let local = store.zone.to_datetime(real);
-    let minutes = u32::from(local.hour().unsigned_abs()) * 60 + u32::from(local.minute().unsigned_abs());
+    let minutes =
+        u32::from(local.hour().unsigned_abs()) * 60 + u32::from(local.minute().unsigned_abs());
     store.cutoff_minutes = (minutes + 21 * 60) % (24 * 60);
     let clock = Clock::manual(real - SignedDuration::from_hours(24 * 7));
     let service = Service::with_catalog(catalog, &[], clock.clone()).await;
@@ -200,7 +302,14 @@ async fn a_changed_catalog_is_taken_up_and_one_with_mistakes_is_not() {
     write(&path, text(100));
     let (source, following) = catalog::open(Some(&path)).unwrap();
     let following = tokio::spawn(following);
-    let price = || source.current().stores.values().next().map(|store| store.menu.items.values().next().unwrap().price.minor());
+    let price = || {
+        source
+            .current()
+            .stores
+            .values()
+            .next()
+            .map(|store| store.menu.items.values().next().unwrap().price.minor())
+    };
     assert_eq!(price(), Some(100));
     write(&path, text(-1));
     tokio::time::sleep(Duration::from_millis(2_200)).await;
@@ -208,7 +317,10 @@ async fn a_changed_catalog_is_taken_up_and_one_with_mistakes_is_not() {
     write(&path, text(200));
     let deadline = Instant::now() + Duration::from_secs(20);
     while price() != Some(200) {
-        assert!(Instant::now() < deadline, "the changed catalog was never taken up");
+        assert!(
+            Instant::now() < deadline,
+            "the changed catalog was never taken up"
+        );
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     following.abort();

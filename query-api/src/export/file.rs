@@ -59,9 +59,15 @@ impl Encoder {
                 writer.write_record(table.columns().iter().map(|column| column.name))?;
                 File::Csv(Box::new(writer))
             }
-            Format::Parquet => File::Parquet(Box::new(ParquetFile::new(table.name(), table.columns())?)),
+            Format::Parquet => {
+                File::Parquet(Box::new(ParquetFile::new(table.name(), table.columns())?))
+            }
         };
-        Ok(Self { table, rows: 0, file })
+        Ok(Self {
+            table,
+            rows: 0,
+            file,
+        })
     }
 
     /// Rows so far.
@@ -124,7 +130,8 @@ fn take(writer: &mut csv::Writer<Vec<u8>>) -> Result<Vec<u8>, EncodeError> {
     writer.flush()?;
     // The writer gives its buffer away only with itself.
     let full = std::mem::replace(writer, csv::Writer::from_writer(Vec::new()));
-    full.into_inner().map_err(|error| EncodeError::Io(error.into_error()))
+    full.into_inner()
+        .map_err(|error| EncodeError::Io(error.into_error()))
 }
 
 /// Days since 1970-01-01.
@@ -155,13 +162,21 @@ mod tests {
             ..ExportedTender::default()
         };
         let mut encoder = Encoder::new(ExportTable::Tenders, Format::Csv).unwrap();
-        let page = ExportSalesResponse { tenders: vec![tender], ..ExportSalesResponse::default() };
+        let page = ExportSalesResponse {
+            tenders: vec![tender],
+            ..ExportSalesResponse::default()
+        };
         let mut bytes = encoder.page(&page).unwrap();
         bytes.extend(encoder.end().unwrap());
         let text = String::from_utf8(bytes).unwrap();
         let header = "store_id,order_id,business_date,sale_business_date,tender_id,kind,drawer_id,recorded_at,currency,tendered,change_given,\
                       taken,returned\n";
-        assert_eq!(text, format!("{header}gangnam,,2026-03-02,,\"a \"\"b\"\", c\nd\",,,2026-03-02T09:00:00.25Z,,0,0,-7,0\n"));
+        assert_eq!(
+            text,
+            format!(
+                "{header}gangnam,,2026-03-02,,\"a \"\"b\"\", c\nd\",,,2026-03-02T09:00:00.25Z,,0,0,-7,0\n"
+            )
+        );
         assert_eq!(encoder.rows(), 1);
     }
 
@@ -169,7 +184,11 @@ mod tests {
     fn an_empty_table_is_a_file_all_the_same() {
         for table in ExportTable::ALL {
             let mut csv = Encoder::new(table, Format::Csv).unwrap();
-            assert!(String::from_utf8(csv.end().unwrap()).unwrap().starts_with("store_id,"));
+            assert!(
+                String::from_utf8(csv.end().unwrap())
+                    .unwrap()
+                    .starts_with("store_id,")
+            );
             let mut parquet = Encoder::new(table, Format::Parquet).unwrap();
             let bytes = parquet.end().unwrap();
             assert!(bytes.starts_with(b"PAR1") && bytes.ends_with(b"PAR1"));
@@ -179,21 +198,49 @@ mod tests {
     #[test]
     fn a_value_of_another_kind_is_refused() {
         let mut encoder = Encoder::new(ExportTable::ZReports, Format::Parquet).unwrap();
-        let page = ExportSalesResponse { z_reports: vec![ExportedZReport::default()], ..ExportSalesResponse::default() };
-        assert!(matches!(encoder.page(&page), Err(EncodeError::Value { column: "business_date", .. })));
+        let page = ExportSalesResponse {
+            z_reports: vec![ExportedZReport::default()],
+            ..ExportSalesResponse::default()
+        };
+        assert!(matches!(
+            encoder.page(&page),
+            Err(EncodeError::Value {
+                column: "business_date",
+                ..
+            })
+        ));
     }
 
     #[test]
     fn days_are_counted_from_1970() {
-        assert_eq!((days("1970-01-01"), days("2026-03-02"), days("1969-12-31")), (Some(0), Some(20_514), Some(-1)));
+        assert_eq!(
+            (days("1970-01-01"), days("2026-03-02"), days("1969-12-31")),
+            (Some(0), Some(20_514), Some(-1))
+        );
         assert_eq!(days("2026-13-01"), None);
     }
 
     #[test]
     fn kinds_of_columns() {
-        let of = |table: ExportTable, name: &str| table.columns().iter().find(|column| column.name == name).copied().unwrap();
-        assert_eq!(of(ExportTable::Orders, "placed_at").kind, ColumnKind::Instant);
-        assert_eq!(of(ExportTable::Orders, "business_date").kind, ColumnKind::Date);
-        assert!(of(ExportTable::Tenders, "drawer_id").nullable && !of(ExportTable::Tenders, "kind").nullable);
+        let of = |table: ExportTable, name: &str| {
+            table
+                .columns()
+                .iter()
+                .find(|column| column.name == name)
+                .copied()
+                .unwrap()
+        };
+        assert_eq!(
+            of(ExportTable::Orders, "placed_at").kind,
+            ColumnKind::Instant
+        );
+        assert_eq!(
+            of(ExportTable::Orders, "business_date").kind,
+            ColumnKind::Date
+        );
+        assert!(
+            of(ExportTable::Tenders, "drawer_id").nullable
+                && !of(ExportTable::Tenders, "kind").nullable
+        );
     }
 }

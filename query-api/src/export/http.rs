@@ -25,18 +25,26 @@ use crate::service::Queries;
 /// The routes over HTTP; whatever else is asked for and is not gRPC gets a 404 that says where to look.
 pub(crate) fn router(queries: Arc<Queries>) -> Router {
     Router::new()
-        .route("/", get(|| async { axum::response::Redirect::temporary("/v1/export") }))
+        .route(
+            "/",
+            get(|| async { axum::response::Redirect::temporary("/v1/export") }),
+        )
         .route("/v1/export", get(index))
         .route("/v1/export/{file}", get(export))
         .with_state(queries)
 }
 
 pub(crate) async fn not_found(uri: Uri, headers: HeaderMap) -> Response {
-    let grpc = headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
+    let grpc = headers
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
     if grpc {
         return Status::unimplemented("").into_http();
     }
-    let message = format!("There is nothing at {}. GET /v1/export lists what there is.", uri.path());
+    let message = format!(
+        "There is nothing at {}. GET /v1/export lists what there is.",
+        uri.path()
+    );
     failed(&Rejection::new(Reason::NotFound, message).to_status())
 }
 
@@ -63,10 +71,17 @@ async fn index() -> Response {
         "to": "last business date, inclusive",
         "at_least": "a consistency token; repeatable: nothing older is shown",
     });
-    document(StatusCode::OK, &json!({ "tables": tables, "parameters": parameters }))
+    document(
+        StatusCode::OK,
+        &json!({ "tables": tables, "parameters": parameters }),
+    )
 }
 
-async fn export(State(queries): State<Arc<Queries>>, Path(file): Path<String>, RawQuery(query): RawQuery) -> Response {
+async fn export(
+    State(queries): State<Arc<Queries>>,
+    Path(file): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Response {
     match answer(&queries, &file, query.as_deref().unwrap_or_default()).await {
         Ok(response) => response,
         Err(error) => failed(&Status::from(error)),
@@ -79,7 +94,9 @@ async fn answer(queries: &Queries, file: &str, query: &str) -> Result<Response, 
         Rejection::new(Reason::NotFound, message)
     })?;
     let request = request(table, query)?;
-    let begun = queries.begin_export(&request, answer_by(&MetadataMap::new())).await?;
+    let begun = queries
+        .begin_export(&request, answer_by(&MetadataMap::new()))
+        .await?;
     let mut headers = HeaderMap::new();
     let content_type = match format {
         Format::Csv => "text/csv; charset=utf-8; header=present",
@@ -87,24 +104,43 @@ async fn answer(queries: &Queries, file: &str, query: &str) -> Result<Response, 
     };
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
     let mut put = |name, value: String| {
         if let Ok(value) = HeaderValue::try_from(value) {
             headers.insert(name, value);
         }
     };
-    put(header::CONTENT_DISPOSITION, format!("attachment; filename=\"{}\"", file_name(&request, table, format)));
+    put(
+        header::CONTENT_DISPOSITION,
+        format!(
+            "attachment; filename=\"{}\"",
+            file_name(&request, table, format)
+        ),
+    );
     if let Some(freshness) = &begun.freshness {
         if let Some(as_of) = freshness.as_of.as_ref().and_then(timestamp_from_proto) {
-            put(header::HeaderName::from_static("doppio-as-of"), as_of.to_string());
+            put(
+                header::HeaderName::from_static("doppio-as-of"),
+                as_of.to_string(),
+            );
         }
         if !freshness.consistency_token.is_empty() {
-            put(header::HeaderName::from_static("doppio-consistency-token"), freshness.consistency_token.clone());
+            put(
+                header::HeaderName::from_static("doppio-consistency-token"),
+                freshness.consistency_token.clone(),
+            );
         }
     }
     let encoder = Encoder::new(table, format)?;
     // An error in the middle breaks the transfer off: what was received is then known to be incomplete.
-    Ok((headers, Body::from_stream(queries.stream(begun, Bits(encoder)))).into_response())
+    Ok((
+        headers,
+        Body::from_stream(queries.stream(begun, Bits(encoder))),
+    )
+        .into_response())
 }
 
 struct Bits(Encoder);
@@ -122,13 +158,24 @@ impl Parts for Bits {
 }
 
 fn bits(bytes: Vec<u8>) -> Vec<Bytes> {
-    if bytes.is_empty() { Vec::new() } else { vec![bytes.into()] }
+    if bytes.is_empty() {
+        Vec::new()
+    } else {
+        vec![bytes.into()]
+    }
 }
 
 fn named(file: &str) -> Option<(ExportTable, Format)> {
     let (table, format) = file.split_once('.')?;
-    let table = ExportTable::ALL.into_iter().find(|own| own.name() == table)?;
-    Some((table, Format::ALL.into_iter().find(|own| own.extension() == format)?))
+    let table = ExportTable::ALL
+        .into_iter()
+        .find(|own| own.name() == table)?;
+    Some((
+        table,
+        Format::ALL
+            .into_iter()
+            .find(|own| own.extension() == format)?,
+    ))
 }
 
 fn request(table: ExportTable, query: &str) -> Result<ExportSalesRequest, Rejection> {
@@ -140,7 +187,10 @@ fn request(table: ExportTable, query: &str) -> Result<ExportSalesRequest, Reject
         ExportTable::Tenders => Table::Tenders,
         ExportTable::ZReports => Table::ZReports,
     };
-    let mut request = ExportSalesRequest { table: table.into(), ..ExportSalesRequest::default() };
+    let mut request = ExportSalesRequest {
+        table: table.into(),
+        ..ExportSalesRequest::default()
+    };
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         let value = value.into_owned();
         match name.as_ref() {
@@ -148,7 +198,13 @@ fn request(table: ExportTable, query: &str) -> Result<ExportSalesRequest, Reject
             "from" => request.first_business_date = value,
             "to" => request.last_business_date = value,
             "at_least" => request.at_least.push(value),
-            other => return Err(Rejection::field(Reason::InvalidArgument, other, "is no parameter: store, from, to and at_least are")),
+            other => {
+                return Err(Rejection::field(
+                    Reason::InvalidArgument,
+                    other,
+                    "is no parameter: store, from, to and at_least are",
+                ));
+            }
         }
     }
     Ok(request)
@@ -189,25 +245,39 @@ fn failed(status: &Status) -> Response {
     }
     if let Some(bad) = found.bad_request() {
         let violation = |field: &str, description: &str| json!({ "field": parameter(field), "description": description });
-        let violations: Vec<_> = bad.field_violations.iter().map(|one| violation(&one.field, &one.description)).collect();
+        let violations: Vec<_> = bad
+            .field_violations
+            .iter()
+            .map(|one| violation(&one.field, &one.description))
+            .collect();
         details.push(json!({ "@type": "type.googleapis.com/google.rpc.BadRequest", "fieldViolations": violations }));
     }
     let body = json!({ "error": { "code": code.as_u16(), "message": status.message(), "status": name, "details": details } });
     let mut response = document(code, &body);
     if let Some(delay) = found.retry_info().and_then(|info| info.retry_delay) {
         let seconds = delay.as_secs().max(1);
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        response
+            .headers_mut()
+            .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     response
 }
 
 /// The parameter that a field of the request comes from.
 fn parameter(field: &str) -> String {
-    field.replace("first_business_date", "from").replace("last_business_date", "to").replace("store_ids", "store")
+    field
+        .replace("first_business_date", "from")
+        .replace("last_business_date", "to")
+        .replace("store_ids", "store")
 }
 
 fn document(code: StatusCode, body: &serde_json::Value) -> Response {
-    (code, [(header::CONTENT_TYPE, "application/json")], format!("{body}\n")).into_response()
+    (
+        code,
+        [(header::CONTENT_TYPE, "application/json")],
+        format!("{body}\n"),
+    )
+        .into_response()
 }
 
 #[cfg(test)]
@@ -216,13 +286,29 @@ mod tests {
 
     #[test]
     fn files_and_parameters() {
-        assert_eq!(named("order_lines.parquet"), Some((ExportTable::OrderLines, Format::Parquet)));
+        assert_eq!(
+            named("order_lines.parquet"),
+            Some((ExportTable::OrderLines, Format::Parquet))
+        );
         for unknown in ["orders", "orders.xls", "facts.csv", ".csv", ""] {
             assert_eq!(named(unknown), None, "{unknown}");
         }
-        let request = request(ExportTable::Orders, "store=a&store=b%2Dc&from=2026-03-01&to=").unwrap();
-        assert_eq!((request.store_ids.as_slice(), request.first_business_date.as_str()), (&["a".into(), "b-c".into()][..], "2026-03-01"));
-        assert_eq!(file_name(&request, ExportTable::Orders, Format::Csv), "orders_2026-03-01.csv");
+        let request = request(
+            ExportTable::Orders,
+            "store=a&store=b%2Dc&from=2026-03-01&to=",
+        )
+        .unwrap();
+        assert_eq!(
+            (
+                request.store_ids.as_slice(),
+                request.first_business_date.as_str()
+            ),
+            (&["a".into(), "b-c".into()][..], "2026-03-01")
+        );
+        assert_eq!(
+            file_name(&request, ExportTable::Orders, Format::Csv),
+            "orders_2026-03-01.csv"
+        );
         let rejection = super::request(ExportTable::Orders, "stores=a").unwrap_err();
         assert_eq!(rejection.reason, Reason::InvalidArgument);
     }

@@ -65,37 +65,70 @@ enum Sent<T> {
 }
 
 impl Queries {
-    pub(crate) async fn begin_export(&self, request: &ExportSalesRequest, deadline: Instant) -> Result<Begun, QueryError> {
+    pub(crate) async fn begin_export(
+        &self,
+        request: &ExportSalesRequest,
+        deadline: Instant,
+    ) -> Result<Begun, QueryError> {
         let query = export_query(request)?;
-        self.waiters.reflect(tokens(&request.at_least)?, deadline).await?;
+        self.waiters
+            .reflect(tokens(&request.at_least)?, deadline)
+            .await?;
         let place = Semaphore::try_acquire_owned(self.exports.clone()).map_err(|_| {
-            let message = format!("{MAX_EXPORTS} exports are under way already. Try again when one has ended.");
+            let message = format!(
+                "{MAX_EXPORTS} exports are under way already. Try again when one has ended."
+            );
             Rejection::new(Reason::Overloaded, message).retry_after(RETRY)
         })?;
         let export = by(deadline, self.reader.export(&query)).await?;
-        if let Some(unknown) = query.stores.iter().find(|store| !export.stores().iter().any(|row| row.store == **store)) {
+        if let Some(unknown) = query
+            .stores
+            .iter()
+            .find(|store| !export.stores().iter().any(|row| row.store == **store))
+        {
             return Err(unknown_store(unknown).into());
         }
-        Ok(Begun { freshness: freshness_of_all(export.stores()), export, place })
+        Ok(Begun {
+            freshness: freshness_of_all(export.stores()),
+            export,
+            place,
+        })
     }
 
-    pub(crate) async fn export_rows(&self, request: &ExportSalesRequest, deadline: Instant) -> Result<Rows, QueryError> {
+    pub(crate) async fn export_rows(
+        &self,
+        request: &ExportSalesRequest,
+        deadline: Instant,
+    ) -> Result<Rows, QueryError> {
         let begun = self.begin_export(request, deadline).await?;
-        let first = ExportSalesResponse { freshness: begun.freshness.clone(), ..ExportSalesResponse::default() };
+        let first = ExportSalesResponse {
+            freshness: begun.freshness.clone(),
+            ..ExportSalesResponse::default()
+        };
         let rows = self.stream(begun, Messages { first: Some(first) });
-        Ok(Box::pin(futures::StreamExt::map(rows, |row| row.map_err(Status::from))))
+        Ok(Box::pin(futures::StreamExt::map(rows, |row| {
+            row.map_err(Status::from)
+        })))
     }
 
     /// Reads the export in a task of its own, at the pace of whoever takes its parts.
-    pub(crate) fn stream<P: Parts>(&self, begun: Begun, mut parts: P) -> impl Stream<Item = Result<P::Part, QueryError>> + Send + use<P> {
+    pub(crate) fn stream<P: Parts>(
+        &self,
+        begun: Begun,
+        mut parts: P,
+    ) -> impl Stream<Item = Result<P::Part, QueryError>> + Send + use<P> {
         let (sender, receiver) = mpsc::channel(PARTS_WAITING);
-        let Begun { mut export, place, .. } = begun;
+        let Begun {
+            mut export, place, ..
+        } = begun;
         self.shutdown.spawn(async move {
             let until = Instant::now() + EXPORT_LIMIT;
             let sent = timeout_at(until, async {
                 let mut reading = true;
                 while reading {
-                    let page = timeout(PAGE_LIMIT, export.next()).await.map_err(|_| QueryError::Slow)??;
+                    let page = timeout(PAGE_LIMIT, export.next())
+                        .await
+                        .map_err(|_| QueryError::Slow)??;
                     reading = page.is_some();
                     // Encoding takes its time, and others are served on this thread.
                     let encoded = tokio::task::spawn_blocking(move || {
@@ -105,7 +138,9 @@ impl Queries {
                         };
                         (parts, ready)
                     });
-                    let (back, ready) = encoded.await.map_err(|_| QueryError::Cut("it could not be encoded"))?;
+                    let (back, ready) = encoded
+                        .await
+                        .map_err(|_| QueryError::Cut("it could not be encoded"))?;
                     parts = back;
                     for part in ready? {
                         send(&sender, Sent::Part(part)).await?;
@@ -118,7 +153,10 @@ impl Queries {
                 Ok(Err(error)) => error,
                 Err(_) => QueryError::Cut("it took longer than 15 minutes"),
             };
-            tracing::warn!(error = &failed as &dyn std::error::Error, "an export was cut off");
+            tracing::warn!(
+                error = &failed as &dyn std::error::Error,
+                "an export was cut off"
+            );
             // Whoever is gone needs no reason.
             drop(sender.try_send(Sent::Failed(failed)));
             drop(place);
@@ -168,10 +206,18 @@ fn export_query(request: &ExportSalesRequest) -> Result<ExportQuery, QueryError>
         && last < first
     {
         let description = "must not be before first_business_date".into();
-        fields.violations.push(Violation { field: "last_business_date".into(), description });
+        fields.violations.push(Violation {
+            field: "last_business_date".into(),
+            description,
+        });
     }
     let ((table, first), last) = fields.all(table.zip(first).zip(last))?;
-    Ok(ExportQuery { table, stores, first, last })
+    Ok(ExportQuery {
+        table,
+        stores,
+        first,
+        last,
+    })
 }
 
 /// Pages as messages.
@@ -234,14 +280,27 @@ mod tests {
     }
 
     async fn queries(directory: &tempfile::TempDir) -> Queries {
-        let model = ReadModel::open(&format!("sqlite:{}", directory.path().join("read-model.db").display())).unwrap();
+        let model = ReadModel::open(&format!(
+            "sqlite:{}",
+            directory.path().join("read-model.db").display()
+        ))
+        .unwrap();
         model.writer.migrate().await.unwrap();
         let (waiters, clock, shutdown) = (Waiters::default(), Clock::system(), Shutdown::new());
-        Queries { reader: model.reader, waiters, clock, shutdown, exports: places() }
+        Queries {
+            reader: model.reader,
+            waiters,
+            clock,
+            shutdown,
+            exports: places(),
+        }
     }
 
     fn orders() -> ExportSalesRequest {
-        ExportSalesRequest { table: Table::Orders.into(), ..ExportSalesRequest::default() }
+        ExportSalesRequest {
+            table: Table::Orders.into(),
+            ..ExportSalesRequest::default()
+        }
     }
 
     fn soon() -> Instant {
@@ -252,13 +311,19 @@ mod tests {
     async fn an_export_that_was_let_go_does_not_end_as_one_that_is_done() {
         let directory = tempfile::tempdir().unwrap();
         let queries = queries(&directory).await;
-        let whole: Vec<_> = queries.stream(queries.begin_export(&orders(), soon()).await.unwrap(), Slow).collect().await;
+        let whole: Vec<_> = queries
+            .stream(queries.begin_export(&orders(), soon()).await.unwrap(), Slow)
+            .collect()
+            .await;
         assert!(matches!(whole.as_slice(), [Ok(7)]), "{whole:?}");
         let begun = queries.begin_export(&orders(), soon()).await.unwrap();
         let cut = queries.stream(begun, Slow);
         queries.shutdown.finish(Duration::ZERO).await;
         let cut: Vec<_> = cut.collect().await;
-        assert!(matches!(cut.as_slice(), [Err(QueryError::Cut(_))]), "{cut:?}");
+        assert!(
+            matches!(cut.as_slice(), [Err(QueryError::Cut(_))]),
+            "{cut:?}"
+        );
         assert_eq!(queries.exports.available_permits(), MAX_EXPORTS);
     }
 
@@ -271,7 +336,10 @@ mod tests {
             under_way.push(queries.begin_export(&orders(), soon()).await.unwrap());
         }
         match queries.begin_export(&orders(), soon()).await {
-            Err(QueryError::Refused(rejection)) => assert_eq!((rejection.reason, rejection.retry_after), (Reason::Overloaded, Some(RETRY))),
+            Err(QueryError::Refused(rejection)) => assert_eq!(
+                (rejection.reason, rejection.retry_after),
+                (Reason::Overloaded, Some(RETRY))
+            ),
             other => panic!("{:?}", other.err()),
         }
         under_way.pop();

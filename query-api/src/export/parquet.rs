@@ -48,7 +48,11 @@ impl ParquetFile {
                 ColumnKind::Date => ("INT32", " (DATE)"),
                 ColumnKind::Instant => ("INT64", " (TIMESTAMP(MICROS,true))"),
             };
-            let needed = if column.nullable { "OPTIONAL" } else { "REQUIRED" };
+            let needed = if column.nullable {
+                "OPTIONAL"
+            } else {
+                "REQUIRED"
+            };
             schema.push_str(&format!("{needed} {} {}{}; ", kind.0, column.name, kind.1));
         }
         schema.push('}');
@@ -66,7 +70,11 @@ impl ParquetFile {
             present: Vec::new(),
         });
         Ok(Self {
-            writer: SerializedFileWriter::new(Vec::new(), Arc::new(parse_message_type(&schema)?), Arc::new(properties))?,
+            writer: SerializedFileWriter::new(
+                Vec::new(),
+                Arc::new(parse_message_type(&schema)?),
+                Arc::new(properties),
+            )?,
             columns: gathered.collect(),
             rows: 0,
             bytes: 0,
@@ -76,12 +84,19 @@ impl ParquetFile {
     pub fn add(&mut self, row: &[Value<'_>]) -> Result<(), EncodeError> {
         for (gathered, value) in self.columns.iter_mut().zip(row) {
             let column = gathered.column;
-            let wrong = || EncodeError::Value { column: column.name, value: format!("{value:?}") };
+            let wrong = || EncodeError::Value {
+                column: column.name,
+                value: format!("{value:?}"),
+            };
             match (&mut gathered.values, value) {
                 (_, Value::Null) if column.nullable => {}
                 (Values::Integers(values), Value::Integer(number)) => values.push(*number),
-                (Values::Integers(values), Value::Instant(instant)) => values.push(instant.as_microsecond()),
-                (Values::Days(values), Value::Text(text)) => values.push(days(text).ok_or_else(wrong)?),
+                (Values::Integers(values), Value::Instant(instant)) => {
+                    values.push(instant.as_microsecond())
+                }
+                (Values::Days(values), Value::Text(text)) => {
+                    values.push(days(text).ok_or_else(wrong)?)
+                }
                 (Values::Texts(values), Value::Text(text)) => {
                     self.bytes += text.len();
                     values.push(ByteArray::from(*text));
@@ -89,7 +104,9 @@ impl ParquetFile {
                 _ => return Err(wrong()),
             }
             if column.nullable {
-                gathered.present.push(i16::from(!matches!(value, Value::Null)));
+                gathered
+                    .present
+                    .push(i16::from(!matches!(value, Value::Null)));
             }
         }
         self.rows += 1;
@@ -116,7 +133,9 @@ impl ParquetFile {
         }
         let mut group = self.writer.next_row_group()?;
         for gathered in &mut self.columns {
-            let mut column = group.next_column()?.ok_or_else(|| ParquetError::General("a column is missing".into()))?;
+            let mut column = group
+                .next_column()?
+                .ok_or_else(|| ParquetError::General("a column is missing".into()))?;
             let present = std::mem::take(&mut gathered.present);
             let present = gathered.column.nullable.then_some(present.as_slice());
             match (column.untyped(), &mut gathered.values) {
@@ -132,7 +151,12 @@ impl ParquetFile {
                     writer.write_batch(values, present, None)?;
                     values.clear();
                 }
-                _ => return Err(ParquetError::General(format!("column {} is not of its kind", gathered.column.name))),
+                _ => {
+                    return Err(ParquetError::General(format!(
+                        "column {} is not of its kind",
+                        gathered.column.name
+                    )));
+                }
             }
             column.close()?;
         }

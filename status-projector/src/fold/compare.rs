@@ -11,11 +11,16 @@ const MAX_DIFFERENCES: usize = 200;
 /// Every figure that differs, by name. A figure that one side does not have counts as 0 there.
 pub(crate) fn differences(recorded: &DayReport, projected: &DayReport) -> Vec<FigureDifference> {
     let (recorded, projected) = (figures(recorded), figures(projected));
-    let names: std::collections::BTreeSet<&String> = recorded.keys().chain(projected.keys()).collect();
+    let names: std::collections::BTreeSet<&String> =
+        recorded.keys().chain(projected.keys()).collect();
     let value = |of: &BTreeMap<String, i64>, name: &String| of.get(name).copied().unwrap_or(0);
     names
         .into_iter()
-        .map(|name| FigureDifference { figure: name.clone(), recorded: value(&recorded, name), projected: value(&projected, name) })
+        .map(|name| FigureDifference {
+            figure: name.clone(),
+            recorded: value(&recorded, name),
+            projected: value(&projected, name),
+        })
         .filter(|difference| difference.recorded != difference.projected)
         .take(MAX_DIFFERENCES)
         .collect()
@@ -42,8 +47,20 @@ pub(crate) fn figures(report: &DayReport) -> BTreeMap<String, i64> {
         }
     };
     for row in &report.tenders {
-        let key = row.kind().as_str_name().trim_start_matches("TENDER_KIND_").to_lowercase();
-        put("tenders", &key, &[("taken", row.taken), ("returned", row.returned), ("net", row.net)]);
+        let key = row
+            .kind()
+            .as_str_name()
+            .trim_start_matches("TENDER_KIND_")
+            .to_lowercase();
+        put(
+            "tenders",
+            &key,
+            &[
+                ("taken", row.taken),
+                ("returned", row.returned),
+                ("net", row.net),
+            ],
+        );
     }
     for row in &report.drawers {
         let flows = [
@@ -60,20 +77,43 @@ pub(crate) fn figures(report: &DayReport) -> BTreeMap<String, i64> {
         put("drawers", &row.drawer_id, &flows);
     }
     for row in &report.items {
-        let amounts = [("units", row.units), ("gross", row.gross), ("discount", row.discount), ("net", row.net)];
+        let amounts = [
+            ("units", row.units),
+            ("gross", row.gross),
+            ("discount", row.discount),
+            ("net", row.net),
+        ];
         put("items", &row.sku, &amounts);
     }
     for row in &report.categories {
-        let amounts = [("units", row.units), ("gross", row.gross), ("discount", row.discount), ("net", row.net)];
+        let amounts = [
+            ("units", row.units),
+            ("gross", row.gross),
+            ("discount", row.discount),
+            ("net", row.net),
+        ];
         put("categories", &row.category, &amounts);
     }
     for row in &report.hours {
-        let amounts = [("orders", row.orders), ("gross", row.gross), ("discount", row.discount), ("net", row.net)];
+        let amounts = [
+            ("orders", row.orders),
+            ("gross", row.gross),
+            ("discount", row.discount),
+            ("net", row.net),
+        ];
         put("hours", &row.hour, &amounts);
     }
     for row in &report.discounts {
-        let source = row.source().as_str_name().trim_start_matches("DISCOUNT_SOURCE_").to_lowercase();
-        put("discounts", &format!("{source}/{}", row.discount_id), &[("count", row.count), ("amount", row.amount)]);
+        let source = row
+            .source()
+            .as_str_name()
+            .trim_start_matches("DISCOUNT_SOURCE_")
+            .to_lowercase();
+        put(
+            "discounts",
+            &format!("{source}/{}", row.discount_id),
+            &[("count", row.count), ("amount", row.amount)],
+        );
     }
     let single = [
         ("carried_in", report.carried_in),
@@ -104,7 +144,8 @@ fn block_figures(name: &str, block: &Block, all: &mut BTreeMap<String, i64>) {
     for tax in &block.taxes {
         let class = format!("{name}.taxes[{} {}]", tax.tax_class, tax.rate_bp);
         all.extend(
-            [("net", tax.net), ("supply", tax.supply), ("vat", tax.vat)].map(|(figure, value)| (format!("{class}.{figure}"), value)),
+            [("net", tax.net), ("supply", tax.supply), ("vat", tax.vat)]
+                .map(|(figure, value)| (format!("{class}.{figure}"), value)),
         );
     }
 }

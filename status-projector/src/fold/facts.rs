@@ -1,10 +1,14 @@
 //! What moves money, as one row an event with its lines and tenders.
 
 use contract::api::ordering as api;
-use contract::event::{OrderCancelled, OrderPlaced, OrderRefunded, ReturnedLine, ReturnedTender, TaxAmount, TenderKind};
+use contract::event::{
+    OrderCancelled, OrderPlaced, OrderRefunded, ReturnedLine, ReturnedTender, TaxAmount, TenderKind,
+};
 use contract::{BusinessDate, Money, OrderId, StoreId};
 use jiff::Timestamp;
-use read_model::{DiscountRow, EventPlace, FactBlock, FactKind, FactRow, Facts, LineRow, TenderRow};
+use read_model::{
+    DiscountRow, EventPlace, FactBlock, FactKind, FactRow, Facts, LineRow, TenderRow,
+};
 
 use super::figures::{ReturnBlock, drawer_name};
 use super::poison::{Poison, difference, sum};
@@ -76,7 +80,12 @@ fn fact_block(block: ReturnBlock) -> FactBlock {
 }
 
 /// A sale that is known to balance.
-pub(crate) fn sale(place: &Place, date: BusinessDate, order_id: OrderId, placed: &OrderPlaced) -> Result<Facts, Poison> {
+pub(crate) fn sale(
+    place: &Place,
+    date: BusinessDate,
+    order_id: OrderId,
+    placed: &OrderPlaced,
+) -> Result<Facts, Poison> {
     let mut lines: Vec<LineRow> = placed
         .lines
         .iter()
@@ -98,26 +107,34 @@ pub(crate) fn sale(place: &Place, date: BusinessDate, order_id: OrderId, placed:
         })
         .collect();
     share_vat(&mut lines, &placed.taxes)?;
-    let discounts = placed.discounts.iter().zip(0..).map(|(discount, position)| DiscountRow {
-        store: place.store.clone(),
-        place: place.place,
-        position,
-        source: discount.source,
-        discount_id: discount.discount_id.clone(),
-        amount: Money::new(discount.amount),
-    });
-    let tenders = placed.tenders.iter().zip(0..).map(|(tender, position)| TenderRow {
-        store: place.store.clone(),
-        place: place.place,
-        position,
-        tender_id: tender.tender_id.clone(),
-        kind: tender.kind,
-        drawer_id: drawer(tender.kind, &tender.drawer_id),
-        tendered: Money::new(tender.tendered),
-        change: Money::new(tender.change),
-        taken: Money::new(tender.amount),
-        returned: Money::ZERO,
-    });
+    let discounts = placed
+        .discounts
+        .iter()
+        .zip(0..)
+        .map(|(discount, position)| DiscountRow {
+            store: place.store.clone(),
+            place: place.place,
+            position,
+            source: discount.source,
+            discount_id: discount.discount_id.clone(),
+            amount: Money::new(discount.amount),
+        });
+    let tenders = placed
+        .tenders
+        .iter()
+        .zip(0..)
+        .map(|(tender, position)| TenderRow {
+            store: place.store.clone(),
+            place: place.place,
+            position,
+            tender_id: tender.tender_id.clone(),
+            kind: tender.kind,
+            drawer_id: drawer(tender.kind, &tender.drawer_id),
+            tendered: Money::new(tender.tendered),
+            change: Money::new(tender.change),
+            taken: Money::new(tender.amount),
+            returned: Money::ZERO,
+        });
     let fact = FactRow {
         store: place.store.clone(),
         place: place.place,
@@ -135,7 +152,13 @@ pub(crate) fn sale(place: &Place, date: BusinessDate, order_id: OrderId, placed:
         net: Money::new(placed.net),
         vat: vat(&placed.taxes)?,
     };
-    Ok(Facts { facts: vec![fact], lines, discounts: discounts.collect(), tenders: tenders.collect(), ..Facts::default() })
+    Ok(Facts {
+        facts: vec![fact],
+        lines,
+        discounts: discounts.collect(),
+        tenders: tenders.collect(),
+        ..Facts::default()
+    })
 }
 
 /// Something given back, which is known to balance and to be lines of `order`.
@@ -147,12 +170,19 @@ pub(crate) fn given_back(
     given: &GivenBack<'_>,
     order: &api::Order,
 ) -> Result<Facts, Poison> {
-    let sold = order.priced.as_ref().map(|priced| priced.lines.as_slice()).unwrap_or_default();
+    let sold = order
+        .priced
+        .as_ref()
+        .map(|priced| priced.lines.as_slice())
+        .unwrap_or_default();
     let mut lines = Vec::with_capacity(given.lines.len());
     for (line, position) in given.lines.iter().zip(0..) {
-        let of = sold
-            .get(line.line_index as usize)
-            .ok_or_else(|| Poison::Illegal(format!("order {order_id}: line {} is given back, but it is not there", line.line_index)))?;
+        let of = sold.get(line.line_index as usize).ok_or_else(|| {
+            Poison::Illegal(format!(
+                "order {order_id}: line {} is given back, but it is not there",
+                line.line_index
+            ))
+        })?;
         lines.push(LineRow {
             store: place.store.clone(),
             place: place.place,
@@ -170,18 +200,22 @@ pub(crate) fn given_back(
         });
     }
     share_vat(&mut lines, given.taxes)?;
-    let tenders = given.tenders.iter().zip(0..).map(|(tender, position)| TenderRow {
-        store: place.store.clone(),
-        place: place.place,
-        position,
-        tender_id: tender.tender_id.clone(),
-        kind: tender.kind,
-        drawer_id: drawer(tender.kind, &tender.drawer_id),
-        tendered: Money::ZERO,
-        change: Money::ZERO,
-        taken: Money::ZERO,
-        returned: Money::new(tender.amount),
-    });
+    let tenders = given
+        .tenders
+        .iter()
+        .zip(0..)
+        .map(|(tender, position)| TenderRow {
+            store: place.store.clone(),
+            place: place.place,
+            position,
+            tender_id: tender.tender_id.clone(),
+            kind: tender.kind,
+            drawer_id: drawer(tender.kind, &tender.drawer_id),
+            tendered: Money::ZERO,
+            change: Money::ZERO,
+            taken: Money::ZERO,
+            returned: Money::new(tender.amount),
+        });
     let [gross, discount, net] = given.amounts.map(Money::new);
     let fact = FactRow {
         store: place.store.clone(),
@@ -200,11 +234,20 @@ pub(crate) fn given_back(
         net,
         vat: vat(given.taxes)?,
     };
-    Ok(Facts { facts: vec![fact], lines, tenders: tenders.collect(), ..Facts::default() })
+    Ok(Facts {
+        facts: vec![fact],
+        lines,
+        tenders: tenders.collect(),
+        ..Facts::default()
+    })
 }
 
 fn drawer(kind: i32, named: &str) -> String {
-    if kind == TenderKind::Cash as i32 { drawer_name(named).to_owned() } else { String::new() }
+    if kind == TenderKind::Cash as i32 {
+        drawer_name(named).to_owned()
+    } else {
+        String::new()
+    }
 }
 
 fn vat(taxes: &[TaxAmount]) -> Result<Money, Poison> {
@@ -215,11 +258,14 @@ fn vat(taxes: &[TaxAmount]) -> Result<Money, Poison> {
 /// Whatever the lines' amounts, the shares of a class sum to its VAT: what is left over is the first line's.
 fn share_vat(lines: &mut [LineRow], taxes: &[TaxAmount]) -> Result<(), Poison> {
     for tax in taxes {
-        let of_class = |line: &LineRow| line.tax_class == tax.tax_class && line.tax_rate_bp == tax.rate_bp;
+        let of_class =
+            |line: &LineRow| line.tax_class == tax.tax_class && line.tax_rate_bp == tax.rate_bp;
         let mut own: Vec<&mut LineRow> = lines.iter_mut().filter(|line| of_class(line)).collect();
         let weights: Vec<Money> = own.iter().map(|line| line.net).collect();
         let overflow = |_| Poison::Overflow("a line's VAT");
-        let shares = Money::new(tax.supply).allocate(&weights).map_err(overflow)?;
+        let shares = Money::new(tax.supply)
+            .allocate(&weights)
+            .map_err(overflow)?;
         let mut rest = tax.vat;
         for (line, share) in own.iter_mut().zip(shares) {
             line.vat = line.net.minus(share).map_err(overflow)?;

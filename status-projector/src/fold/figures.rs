@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use contract::event::{
-    Block, CashMoved, CashMovementKind, CategoryFigures, DayReport, DiscountFigures, DrawerFigures, HourFigures, ItemFigures, OrderPlaced,
-    ReturnedTender, TaxAmount, TenderFigures, TenderKind,
+    Block, CashMoved, CashMovementKind, CategoryFigures, DayReport, DiscountFigures, DrawerFigures,
+    HourFigures, ItemFigures, OrderPlaced, ReturnedTender, TaxAmount, TenderFigures, TenderKind,
 };
 
 use super::poison::{Poison, add};
@@ -50,8 +50,17 @@ pub(crate) enum ReturnBlock {
 impl Figures {
     /// A day that begins: what earlier days left behind.
     pub fn begin(carried_in: i64, grand_total_sales: i64, grand_total_returns: i64) -> Self {
-        let report = DayReport { carried_in, carried_out: carried_in, grand_total_sales, grand_total_returns, ..DayReport::default() };
-        Self { report, ..Self::default() }
+        let report = DayReport {
+            carried_in,
+            carried_out: carried_in,
+            grand_total_sales,
+            grand_total_returns,
+            ..DayReport::default()
+        };
+        Self {
+            report,
+            ..Self::default()
+        }
     }
 
     pub fn of(mut report: DayReport) -> Self {
@@ -60,12 +69,30 @@ impl Figures {
             voids: report.voids.take().unwrap_or_default(),
             refunds_same_day: report.refunds_same_day.take().unwrap_or_default(),
             refunds_prior_days: report.refunds_prior_days.take().unwrap_or_default(),
-            tenders: std::mem::take(&mut report.tenders).into_iter().map(|row| (row.kind, row)).collect(),
-            drawers: std::mem::take(&mut report.drawers).into_iter().map(|row| (row.drawer_id.clone(), row)).collect(),
-            items: std::mem::take(&mut report.items).into_iter().map(|row| (row.sku.clone(), row)).collect(),
-            categories: std::mem::take(&mut report.categories).into_iter().map(|row| (row.category.clone(), row)).collect(),
-            hours: std::mem::take(&mut report.hours).into_iter().map(|row| (row.hour.clone(), row)).collect(),
-            discounts: std::mem::take(&mut report.discounts).into_iter().map(|row| ((row.source, row.discount_id.clone()), row)).collect(),
+            tenders: std::mem::take(&mut report.tenders)
+                .into_iter()
+                .map(|row| (row.kind, row))
+                .collect(),
+            drawers: std::mem::take(&mut report.drawers)
+                .into_iter()
+                .map(|row| (row.drawer_id.clone(), row))
+                .collect(),
+            items: std::mem::take(&mut report.items)
+                .into_iter()
+                .map(|row| (row.sku.clone(), row))
+                .collect(),
+            categories: std::mem::take(&mut report.categories)
+                .into_iter()
+                .map(|row| (row.category.clone(), row))
+                .collect(),
+            hours: std::mem::take(&mut report.hours)
+                .into_iter()
+                .map(|row| (row.hour.clone(), row))
+                .collect(),
+            discounts: std::mem::take(&mut report.discounts)
+                .into_iter()
+                .map(|row| ((row.source, row.discount_id.clone()), row))
+                .collect(),
             report,
         }
     }
@@ -75,16 +102,29 @@ impl Figures {
     }
 
     pub fn grand_totals(&self) -> (i64, i64) {
-        (self.report.grand_total_sales, self.report.grand_total_returns)
+        (
+            self.report.grand_total_sales,
+            self.report.grand_total_returns,
+        )
     }
 
     /// An order's sale, already known to balance. `hour`: its local hour.
     pub fn sale(&mut self, placed: &OrderPlaced, hour: &str) -> Result<(), Poison> {
         let amounts = [placed.gross, placed.discount, placed.net];
         count_in(&mut self.sales, amounts, &placed.taxes)?;
-        add(&mut self.report.grand_total_sales, placed.net, "the grand total of sales")?;
+        add(
+            &mut self.report.grand_total_sales,
+            placed.net,
+            "the grand total of sales",
+        )?;
         for tender in &placed.tenders {
-            let row = self.tenders.entry(tender.kind).or_insert_with(|| TenderFigures { kind: tender.kind, ..TenderFigures::default() });
+            let row = self
+                .tenders
+                .entry(tender.kind)
+                .or_insert_with(|| TenderFigures {
+                    kind: tender.kind,
+                    ..TenderFigures::default()
+                });
             add(&mut row.taken, tender.amount, "a tender's amount taken")?;
             add(&mut row.net, tender.amount, "a tender's net")?;
             if tender.kind == TenderKind::Cash as i32 {
@@ -98,12 +138,15 @@ impl Figures {
             let units = i64::from(line.quantity);
             let item = match self.items.get_mut(&line.sku) {
                 Some(item) => item,
-                None => self.items.entry(line.sku.clone()).or_insert_with(|| ItemFigures {
-                    sku: line.sku.clone(),
-                    name: line.name.clone(),
-                    category: line.category.clone(),
-                    ..ItemFigures::default()
-                }),
+                None => self
+                    .items
+                    .entry(line.sku.clone())
+                    .or_insert_with(|| ItemFigures {
+                        sku: line.sku.clone(),
+                        name: line.name.clone(),
+                        category: line.category.clone(),
+                        ..ItemFigures::default()
+                    }),
             };
             add(&mut item.units, units, "an item's units")?;
             add(&mut item.gross, line.gross, "an item's gross")?;
@@ -114,27 +157,43 @@ impl Figures {
                 None => self
                     .categories
                     .entry(line.category.clone())
-                    .or_insert_with(|| CategoryFigures { category: line.category.clone(), ..CategoryFigures::default() }),
+                    .or_insert_with(|| CategoryFigures {
+                        category: line.category.clone(),
+                        ..CategoryFigures::default()
+                    }),
             };
             add(&mut category.units, units, "a category's units")?;
             add(&mut category.gross, line.gross, "a category's gross")?;
-            add(&mut category.discount, line.discount, "a category's discount")?;
+            add(
+                &mut category.discount,
+                line.discount,
+                "a category's discount",
+            )?;
             add(&mut category.net, line.net, "a category's net")?;
         }
         let row = match self.hours.get_mut(hour) {
             Some(row) => row,
-            None => self.hours.entry(hour.to_owned()).or_insert_with(|| HourFigures { hour: hour.to_owned(), ..HourFigures::default() }),
+            None => self
+                .hours
+                .entry(hour.to_owned())
+                .or_insert_with(|| HourFigures {
+                    hour: hour.to_owned(),
+                    ..HourFigures::default()
+                }),
         };
         row.orders += 1;
         add(&mut row.gross, placed.gross, "an hour's gross")?;
         add(&mut row.discount, placed.discount, "an hour's discount")?;
         add(&mut row.net, placed.net, "an hour's net")?;
         for discount in &placed.discounts {
-            let row = self.discounts.entry((discount.source, discount.discount_id.clone())).or_insert_with(|| DiscountFigures {
-                source: discount.source,
-                discount_id: discount.discount_id.clone(),
-                ..DiscountFigures::default()
-            });
+            let row = self
+                .discounts
+                .entry((discount.source, discount.discount_id.clone()))
+                .or_insert_with(|| DiscountFigures {
+                    source: discount.source,
+                    discount_id: discount.discount_id.clone(),
+                    ..DiscountFigures::default()
+                });
             row.count += 1;
             add(&mut row.amount, discount.amount, "a discount's amount")?;
         }
@@ -151,15 +210,37 @@ impl Figures {
             ReturnBlock::RefundsSameDay => &mut self.refunds_same_day,
             ReturnBlock::RefundsPriorDays => &mut self.refunds_prior_days,
         };
-        count_in(block, [returned.gross, returned.discount, returned.net], returned.taxes)?;
-        add(&mut self.report.grand_total_returns, returned.net, "the grand total of returns")?;
+        count_in(
+            block,
+            [returned.gross, returned.discount, returned.net],
+            returned.taxes,
+        )?;
+        add(
+            &mut self.report.grand_total_returns,
+            returned.net,
+            "the grand total of returns",
+        )?;
         for tender in returned.tenders {
-            let row = self.tenders.entry(tender.kind).or_insert_with(|| TenderFigures { kind: tender.kind, ..TenderFigures::default() });
-            add(&mut row.returned, tender.amount, "a tender's amount returned")?;
+            let row = self
+                .tenders
+                .entry(tender.kind)
+                .or_insert_with(|| TenderFigures {
+                    kind: tender.kind,
+                    ..TenderFigures::default()
+                });
+            add(
+                &mut row.returned,
+                tender.amount,
+                "a tender's amount returned",
+            )?;
             add(&mut row.net, -tender.amount, "a tender's net")?;
             if tender.kind == TenderKind::Cash as i32 {
                 let drawer = self.drawer(&tender.drawer_id);
-                add(&mut drawer.returned, tender.amount, "a drawer's cash returned")?;
+                add(
+                    &mut drawer.returned,
+                    tender.amount,
+                    "a drawer's cash returned",
+                )?;
                 expect(drawer)?;
             }
         }
@@ -183,20 +264,33 @@ impl Figures {
 
     /// The cash that a drawer is expected to hold.
     pub fn expected(&self, drawer_id: &str) -> i64 {
-        self.drawers.get(drawer_name(drawer_id)).map_or(0, |drawer| drawer.expected)
+        self.drawers
+            .get(drawer_name(drawer_id))
+            .map_or(0, |drawer| drawer.expected)
     }
 
     pub fn cash(&mut self, moved: &CashMoved) -> Result<(), Poison> {
         if moved.amount < 0 {
-            return Err(Poison::Unbalanced(format!("a cash movement of {} on drawer {}", moved.amount, moved.drawer_id)));
+            return Err(Poison::Unbalanced(format!(
+                "a cash movement of {} on drawer {}",
+                moved.amount, moved.drawer_id
+            )));
         }
         let drawer = self.drawer(&moved.drawer_id);
         match moved.kind() {
             // A float states what the drawer starts with; it does not add to what was carried over.
             CashMovementKind::Float => drawer.float = moved.amount,
-            CashMovementKind::PaidIn => add(&mut drawer.paid_in, moved.amount, "a drawer's cash paid in")?,
-            CashMovementKind::PaidOut => add(&mut drawer.paid_out, moved.amount, "a drawer's cash paid out")?,
-            CashMovementKind::Unspecified => return Err(Poison::Illegal("a cash movement is of no kind".into())),
+            CashMovementKind::PaidIn => {
+                add(&mut drawer.paid_in, moved.amount, "a drawer's cash paid in")?
+            }
+            CashMovementKind::PaidOut => add(
+                &mut drawer.paid_out,
+                moved.amount,
+                "a drawer's cash paid out",
+            )?,
+            CashMovementKind::Unspecified => {
+                return Err(Poison::Illegal("a cash movement is of no kind".into()));
+            }
         }
         expect(drawer)
     }
@@ -205,18 +299,34 @@ impl Figures {
     pub fn counted(&mut self, drawer_id: &str, counted: i64) -> Result<(), Poison> {
         let drawer = self.drawer(drawer_id);
         drawer.counted = Some(counted);
-        drawer.over_short = Some(counted.checked_sub(drawer.expected).ok_or(Poison::Overflow("a drawer's difference"))?);
+        drawer.over_short = Some(
+            counted
+                .checked_sub(drawer.expected)
+                .ok_or(Poison::Overflow("a drawer's difference"))?,
+        );
         Ok(())
     }
 
     /// Asserts what holds of every day, and writes the figures down in a fixed order. `open_orders`: those not completed or cancelled.
     pub fn report(&self, open_orders: i64) -> Result<DayReport, Poison> {
         let mut turnover = Block::default();
-        for (block, sign) in [(&self.sales, 1), (&self.voids, -1), (&self.refunds_same_day, -1), (&self.refunds_prior_days, -1)] {
+        for (block, sign) in [
+            (&self.sales, 1),
+            (&self.voids, -1),
+            (&self.refunds_same_day, -1),
+            (&self.refunds_prior_days, -1),
+        ] {
             turnover.count += sign * block.count;
-            accumulate(&mut turnover, [block.gross, block.discount, block.net], &block.taxes, sign)?;
+            accumulate(
+                &mut turnover,
+                [block.gross, block.discount, block.net],
+                &block.taxes,
+                sign,
+            )?;
         }
-        turnover.taxes.sort_by(|a, b| (&a.tax_class, a.kind, a.rate_bp).cmp(&(&b.tax_class, b.kind, b.rate_bp)));
+        turnover.taxes.sort_by(|a, b| {
+            (&a.tax_class, a.kind, a.rate_bp).cmp(&(&b.tax_class, b.kind, b.rate_bp))
+        });
         Ok(DayReport {
             sales: Some(sorted(&self.sales)),
             voids: Some(sorted(&self.voids)),
@@ -238,7 +348,10 @@ impl Figures {
         let drawer_id = drawer_name(drawer_id);
         self.drawers
             .entry(drawer_id.to_owned())
-            .or_insert_with(|| DrawerFigures { drawer_id: drawer_id.to_owned(), ..DrawerFigures::default() })
+            .or_insert_with(|| DrawerFigures {
+                drawer_id: drawer_id.to_owned(),
+                ..DrawerFigures::default()
+            })
     }
 
     fn document(&mut self, number: i64) {
@@ -256,9 +369,12 @@ pub(crate) fn drawer_name(named: &str) -> &str {
 
 /// expected = float + tendered - change - returned + paid in - paid out.
 fn expect(drawer: &mut DrawerFigures) -> Result<(), Poison> {
-    let flows = i128::from(drawer.float) + i128::from(drawer.tendered) - i128::from(drawer.change) - i128::from(drawer.returned);
+    let flows = i128::from(drawer.float) + i128::from(drawer.tendered)
+        - i128::from(drawer.change)
+        - i128::from(drawer.returned);
     let expected = flows + i128::from(drawer.paid_in) - i128::from(drawer.paid_out);
-    drawer.expected = i64::try_from(expected).map_err(|_| Poison::Overflow("a drawer's expected cash"))?;
+    drawer.expected =
+        i64::try_from(expected).map_err(|_| Poison::Overflow("a drawer's expected cash"))?;
     Ok(())
 }
 
@@ -268,17 +384,35 @@ fn count_in(block: &mut Block, amounts: [i64; 3], taxes: &[TaxAmount]) -> Result
 }
 
 /// VAT is summed up receipt by receipt, never computed from totals. `sign` is 1 or -1.
-fn accumulate(block: &mut Block, [gross, discount, net]: [i64; 3], taxes: &[TaxAmount], sign: i64) -> Result<(), Poison> {
-    let add = |to: &mut i64, amount: i64, what| add(to, amount.checked_mul(sign).ok_or(Poison::Overflow(what))?, what);
+fn accumulate(
+    block: &mut Block,
+    [gross, discount, net]: [i64; 3],
+    taxes: &[TaxAmount],
+    sign: i64,
+) -> Result<(), Poison> {
+    let add = |to: &mut i64, amount: i64, what| {
+        add(
+            to,
+            amount.checked_mul(sign).ok_or(Poison::Overflow(what))?,
+            what,
+        )
+    };
     add(&mut block.gross, gross, "a block's gross")?;
     add(&mut block.discount, discount, "a block's discount")?;
     add(&mut block.net, net, "a block's net")?;
     for tax in taxes {
         add(&mut block.supply, tax.supply, "a block's supply")?;
         add(&mut block.vat, tax.vat, "a block's VAT")?;
-        let same = |row: &TaxAmount| row.tax_class == tax.tax_class && row.kind == tax.kind && row.rate_bp == tax.rate_bp;
+        let same = |row: &TaxAmount| {
+            row.tax_class == tax.tax_class && row.kind == tax.kind && row.rate_bp == tax.rate_bp
+        };
         let at = block.taxes.iter().position(same).unwrap_or_else(|| {
-            block.taxes.push(TaxAmount { net: 0, supply: 0, vat: 0, ..tax.clone() });
+            block.taxes.push(TaxAmount {
+                net: 0,
+                supply: 0,
+                vat: 0,
+                ..tax.clone()
+            });
             block.taxes.len() - 1
         });
         let row = &mut block.taxes[at];
@@ -291,6 +425,8 @@ fn accumulate(block: &mut Block, [gross, discount, net]: [i64; 3], taxes: &[TaxA
 
 fn sorted(block: &Block) -> Block {
     let mut block = block.clone();
-    block.taxes.sort_by(|a, b| (&a.tax_class, a.kind, a.rate_bp).cmp(&(&b.tax_class, b.kind, b.rate_bp)));
+    block
+        .taxes
+        .sort_by(|a, b| (&a.tax_class, a.kind, a.rate_bp).cmp(&(&b.tax_class, b.kind, b.rate_bp)));
     block
 }

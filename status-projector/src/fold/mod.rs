@@ -23,7 +23,10 @@ use store::StoreFold;
 /// A record as the log handed it over, with its payload decoded ahead (which tells the rows that it touches).
 #[derive(Debug)]
 pub enum Entry {
-    Record { record: Record, payload: Result<RecordPayload, String> },
+    Record {
+        record: Record,
+        payload: Result<RecordPayload, String>,
+    },
     Unreadable(CorruptRecord),
 }
 
@@ -32,7 +35,8 @@ impl Entry {
     pub fn of(record: Result<Record, CorruptRecord>) -> Self {
         match record {
             Ok(record) => {
-                let payload = contract::decode_payload(record.payload()).map_err(|error| error.to_string());
+                let payload =
+                    contract::decode_payload(record.payload()).map_err(|error| error.to_string());
                 Self::Record { record, payload }
             }
             Err(corrupt) => Self::Unreadable(corrupt),
@@ -77,8 +81,14 @@ pub fn project(input: &StoreInput, entries: &[Entry], at: Timestamp) -> StoreOut
                 Some(Entry::Record { record, .. }) => record.revision(),
                 _ => output.row.revision().next(),
             };
-            let skipped = u64::try_from(entries.len().saturating_sub(applied + 1)).unwrap_or(u64::MAX);
-            output.row.quarantine = Some(Quarantine { reason: format!("revision {revision}: {poison}"), revision, at, skipped });
+            let skipped =
+                u64::try_from(entries.len().saturating_sub(applied + 1)).unwrap_or(u64::MAX);
+            output.row.quarantine = Some(Quarantine {
+                reason: format!("revision {revision}: {poison}"),
+                revision,
+                at,
+                skipped,
+            });
             output
         }
     }
@@ -86,42 +96,64 @@ pub fn project(input: &StoreInput, entries: &[Entry], at: Timestamp) -> StoreOut
 
 impl StoreOutput {
     fn unchanged(row: StoreRow) -> Self {
-        Self { row, orders: Vec::new(), facts: Facts::default(), days: Vec::new(), orphans: 0, events: 0 }
+        Self {
+            row,
+            orders: Vec::new(),
+            facts: Facts::default(),
+            days: Vec::new(),
+            orphans: 0,
+            events: 0,
+        }
     }
 
     /// A store that stands still: its records are counted.
     #[must_use]
     pub fn skip(mut row: StoreRow, records: usize) -> Self {
         if let Some(quarantine) = &mut row.quarantine {
-            quarantine.skipped = quarantine.skipped.saturating_add(u64::try_from(records).unwrap_or(u64::MAX));
+            quarantine.skipped = quarantine
+                .skipped
+                .saturating_add(u64::try_from(records).unwrap_or(u64::MAX));
         }
         Self::unchanged(row)
     }
 }
 
 /// The first `count` entries; the index of the first that cannot be applied, and why.
-fn fold(input: &StoreInput, entries: &[Entry], count: usize) -> Result<StoreOutput, (usize, Poison)> {
+fn fold(
+    input: &StoreInput,
+    entries: &[Entry],
+    count: usize,
+) -> Result<StoreOutput, (usize, Poison)> {
     let mut orphans = 0;
     let mut store = StoreFold::new(input).map_err(|poison| (0, poison))?;
     for (index, entry) in entries.iter().take(count).enumerate() {
         let failed = |poison| (index, poison);
         let (record, payload) = match entry {
-            Entry::Unreadable(corrupt) => return Err(failed(Poison::Unreadable(corrupt.to_string()))),
+            Entry::Unreadable(corrupt) => {
+                return Err(failed(Poison::Unreadable(corrupt.to_string())));
+            }
             Entry::Record { record, payload } => (record, payload),
         };
         if record.header().ledger.as_str() != store.row.store.as_str() {
-            return Err(failed(Poison::Broken(format!("a record of ledger {} stands in it", record.header().ledger))));
+            return Err(failed(Poison::Broken(format!(
+                "a record of ledger {} stands in it",
+                record.header().ledger
+            ))));
         }
         match check_link(store.row.chain.as_ref(), record) {
             Link::Orphan => {
                 orphans += 1;
                 continue;
             }
-            Link::UpgradeRequired { min_reader } => return Err(failed(Poison::UpgradeRequired(min_reader))),
+            Link::UpgradeRequired { min_reader } => {
+                return Err(failed(Poison::UpgradeRequired(min_reader)));
+            }
             Link::Broken(detail) => return Err(failed(Poison::Broken(detail))),
             Link::Next => {}
         }
-        let payload = payload.as_ref().map_err(|error| failed(Poison::Unreadable(error.clone())))?;
+        let payload = payload
+            .as_ref()
+            .map_err(|error| failed(Poison::Unreadable(error.clone())))?;
         store.apply(record, payload).map_err(failed)?;
         store.row.chain = Some(ChainState::after(record));
     }

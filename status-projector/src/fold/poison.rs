@@ -25,8 +25,14 @@ pub(crate) fn add(to: &mut i64, amount: i64, what: &'static str) -> Result<(), P
     Ok(())
 }
 
-pub(crate) fn sum(amounts: impl IntoIterator<Item = i64>, what: &'static str) -> Result<i64, Poison> {
-    amounts.into_iter().try_fold(0_i64, i64::checked_add).ok_or(Poison::Overflow(what))
+pub(crate) fn sum(
+    amounts: impl IntoIterator<Item = i64>,
+    what: &'static str,
+) -> Result<i64, Poison> {
+    amounts
+        .into_iter()
+        .try_fold(0_i64, i64::checked_add)
+        .ok_or(Poison::Overflow(what))
 }
 
 pub(crate) fn difference(from: i64, amount: i64, what: &'static str) -> Result<i64, Poison> {
@@ -35,5 +41,12 @@ pub(crate) fn difference(from: i64, amount: i64, what: &'static str) -> Result<i
 
 /// `left` and `right` must be the same amount.
 pub(crate) fn equal(left: i64, right: i64, what: impl FnOnce() -> String) -> Result<(), Poison> {
-    if left == right { Ok(()) } else { Err(Poison::Unbalanced(format!("{}: {left} is not {right}", what()))) }
+    if left == right {
+        Ok(())
+    } else {
+        Err(Poison::Unbalanced(format!(
+            "{}: {left} is not {right}",
+            what()
+        )))
+    }
 }

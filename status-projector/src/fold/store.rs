@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use contract::api::ordering as api;
 use contract::event::{
-    Actor, BusinessDayClosed, BusinessDayOpened, CashMoved, CashMovementKind, DayReport, LedgerOpened, OrderPlaced, RecordPayload,
-    event::Event,
+    Actor, BusinessDayClosed, BusinessDayOpened, CashMoved, CashMovementKind, DayReport,
+    LedgerOpened, OrderPlaced, RecordPayload, event::Event,
 };
 use contract::order_view::{self, EventContext, order_of};
 use contract::{BusinessDate, Currency, Money, OrderId, RequestId, timestamp_from_proto};
@@ -13,7 +13,9 @@ use event_log::{Record, RecordHash, Revision};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use prost::Message as _;
-use read_model::{CashKind, CashRow, CompletionRow, DayRow, DayState, EventPlace, Facts, OrderRow, StoreRow};
+use read_model::{
+    CashKind, CashRow, CompletionRow, DayRow, DayState, EventPlace, Facts, OrderRow, StoreRow,
+};
 
 use super::facts::{self, GivenBack};
 use super::figures::{Figures, ReturnBlock, Returned, drawer_name};
@@ -56,7 +58,10 @@ struct Place<'a> {
 
 impl Place<'_> {
     fn at(&self) -> EventPlace {
-        EventPlace { revision: self.record.revision(), index: u32::try_from(self.index).unwrap_or(u32::MAX) }
+        EventPlace {
+            revision: self.record.revision(),
+            index: u32::try_from(self.index).unwrap_or(u32::MAX),
+        }
     }
 }
 
@@ -65,14 +70,36 @@ impl StoreFold {
         let corrupt = |error: prost::DecodeError| Poison::Corrupt(error.to_string());
         let mut orders = HashMap::with_capacity(input.orders.len());
         for (id, body) in &input.orders {
-            orders.insert(*id, OrderFold { order: api::Order::decode(body.clone()).map_err(corrupt)?, changed: false });
+            orders.insert(
+                *id,
+                OrderFold {
+                    order: api::Order::decode(body.clone()).map_err(corrupt)?,
+                    changed: false,
+                },
+            );
         }
         let mut days = HashMap::with_capacity(input.days.len());
         for row in &input.days {
             let figures = Figures::of(DayReport::decode(row.body.as_slice()).map_err(corrupt)?);
-            days.insert(row.date, DayFold { row: row.clone(), figures, changed: false, zone: None, hour: (0, 0, String::new()) });
+            days.insert(
+                row.date,
+                DayFold {
+                    row: row.clone(),
+                    figures,
+                    changed: false,
+                    zone: None,
+                    hour: (0, 0, String::new()),
+                },
+            );
         }
-        Ok(Self { row: input.row.clone(), orders, placed: Vec::new(), facts: Facts::default(), days, events: 0 })
+        Ok(Self {
+            row: input.row.clone(),
+            orders,
+            placed: Vec::new(),
+            facts: Facts::default(),
+            days,
+            events: 0,
+        })
     }
 
     pub fn apply(&mut self, record: &Record, payload: &RecordPayload) -> Result<(), Poison> {
@@ -81,8 +108,19 @@ impl StoreFold {
         for command in &payload.commands {
             let actor = command.actor.as_ref().unwrap_or(&nobody);
             for event in &command.events {
-                let event = event.event.as_ref().ok_or_else(|| Poison::Unreadable("an event of unknown type".into()))?;
-                self.event(&Place { record, index, actor, request_id: &command.request_id }, event)?;
+                let event = event
+                    .event
+                    .as_ref()
+                    .ok_or_else(|| Poison::Unreadable("an event of unknown type".into()))?;
+                self.event(
+                    &Place {
+                        record,
+                        index,
+                        actor,
+                        request_id: &command.request_id,
+                    },
+                    event,
+                )?;
                 index += 1;
             }
         }
@@ -108,17 +146,30 @@ impl StoreFold {
                 changed.push(order_row(&self.row, id, &fold.order)?);
             }
         }
-        let mut touched: Vec<_> = orders.into_iter().filter(|(_, fold)| fold.changed).collect();
+        let mut touched: Vec<_> = orders
+            .into_iter()
+            .filter(|(_, fold)| fold.changed)
+            .collect();
         touched.sort_by_key(|(id, _)| *id);
         for (id, fold) in touched {
             changed.push(order_row(&self.row, id, &fold.order)?);
         }
-        Ok(StoreOutput { row: self.row, orders: changed, facts: self.facts, days, orphans: 0, events: self.events })
+        Ok(StoreOutput {
+            row: self.row,
+            orders: changed,
+            facts: self.facts,
+            days,
+            orphans: 0,
+            events: self.events,
+        })
     }
 
     fn event(&mut self, place: &Place<'_>, event: &Event) -> Result<(), Poison> {
-        if (self.row.chain.is_none() && place.index == 0) != matches!(event, Event::LedgerOpened(_)) {
-            return Err(Poison::Illegal("LedgerOpened is the first event of a ledger, and no other".into()));
+        if (self.row.chain.is_none() && place.index == 0) != matches!(event, Event::LedgerOpened(_))
+        {
+            return Err(Poison::Illegal(
+                "LedgerOpened is the first event of a ledger, and no other".into(),
+            ));
         }
         match event {
             Event::LedgerOpened(opened) => self.open_ledger(place, opened),
@@ -130,9 +181,10 @@ impl StoreFold {
             }
             Event::BusinessDayOpened(opened) => self.open_day(place, opened),
             Event::OrderPlaced(placed) => self.place(place, event, placed),
-            Event::PreparationStarted(_) | Event::OrderReady(_) | Event::MemberAttached(_) | Event::MembershipResolved(_) => {
-                self.on_order(place, event)
-            }
+            Event::PreparationStarted(_)
+            | Event::OrderReady(_)
+            | Event::MemberAttached(_)
+            | Event::MembershipResolved(_) => self.on_order(place, event),
             Event::OrderCompleted(completed) => {
                 self.on_order(place, event)?;
                 self.row.open_orders -= 1;
@@ -153,11 +205,21 @@ impl StoreFold {
             Event::OrderCancelled(cancelled) => {
                 let amounts = [cancelled.gross, cancelled.discount, cancelled.net];
                 let of = || order_of(event).map(|id| id.to_string()).unwrap_or_default();
-                balance::give_back(&of(), amounts, &cancelled.lines, &cancelled.taxes, &cancelled.tenders)?;
+                balance::give_back(
+                    &of(),
+                    amounts,
+                    &cancelled.lines,
+                    &cancelled.taxes,
+                    &cancelled.tenders,
+                )?;
                 self.on_order(place, event)?;
                 self.row.open_orders -= 1;
                 let own = cancelled.sale_business_date == cancelled.business_date;
-                let block = if own { ReturnBlock::Voids } else { ReturnBlock::RefundsPriorDays };
+                let block = if own {
+                    ReturnBlock::Voids
+                } else {
+                    ReturnBlock::RefundsPriorDays
+                };
                 let returned = Returned {
                     gross: cancelled.gross,
                     discount: cancelled.discount,
@@ -166,16 +228,27 @@ impl StoreFold {
                     tenders: &cancelled.tenders,
                     document_number: cancelled.document_number,
                 };
-                self.give_back(place, &cancelled.business_date, block, &returned)?.cancelled();
+                self.give_back(place, &cancelled.business_date, block, &returned)?
+                    .cancelled();
                 self.returned(place, &GivenBack::cancelled(cancelled, block))
             }
             Event::OrderRefunded(refunded) => {
                 let amounts = [refunded.gross, refunded.discount, refunded.net];
                 let of = || order_of(event).map(|id| id.to_string()).unwrap_or_default();
-                balance::give_back(&of(), amounts, &refunded.lines, &refunded.taxes, &refunded.tenders)?;
+                balance::give_back(
+                    &of(),
+                    amounts,
+                    &refunded.lines,
+                    &refunded.taxes,
+                    &refunded.tenders,
+                )?;
                 self.on_order(place, event)?;
                 let own = refunded.sale_business_date == refunded.business_date;
-                let block = if own { ReturnBlock::RefundsSameDay } else { ReturnBlock::RefundsPriorDays };
+                let block = if own {
+                    ReturnBlock::RefundsSameDay
+                } else {
+                    ReturnBlock::RefundsPriorDays
+                };
                 let returned = Returned {
                     gross: refunded.gross,
                     discount: refunded.discount,
@@ -196,10 +269,16 @@ impl StoreFold {
     }
 
     fn open_ledger(&mut self, place: &Place<'_>, opened: &LedgerOpened) -> Result<(), Poison> {
-        if opened.store_id != self.row.store.as_str() || opened.ledger_id[..] != place.record.header().ledger_id.as_bytes()[..] {
-            return Err(Poison::Broken(format!("LedgerOpened names store {} or another ledger id than its record", opened.store_id)));
+        if opened.store_id != self.row.store.as_str()
+            || opened.ledger_id[..] != place.record.header().ledger_id.as_bytes()[..]
+        {
+            return Err(Poison::Broken(format!(
+                "LedgerOpened names store {} or another ledger id than its record",
+                opened.store_id
+            )));
         }
-        let currency = Currency::new(&opened.currency_code).map_err(|error| Poison::Illegal(error.to_string()))?;
+        let currency = Currency::new(&opened.currency_code)
+            .map_err(|error| Poison::Illegal(error.to_string()))?;
         self.row.currency = Some(currency);
         self.row.time_zone.clone_from(&opened.time_zone);
         self.row.cutoff_minutes = opened.cutoff_minutes;
@@ -210,23 +289,43 @@ impl StoreFold {
     fn open_day(&mut self, place: &Place<'_>, opened: &BusinessDayOpened) -> Result<(), Poison> {
         let date = business_date(&opened.business_date)?;
         if self.row.day_open || self.row.latest_date.is_some_and(|latest| latest >= date) {
-            let latest = self.row.latest_date.map(|date| date.to_string()).unwrap_or_default();
-            return Err(Poison::Illegal(format!("business day {date} is opened, but {latest} is open or not before it")));
+            let latest = self
+                .row
+                .latest_date
+                .map(|date| date.to_string())
+                .unwrap_or_default();
+            return Err(Poison::Illegal(format!(
+                "business day {date} is opened, but {latest} is open or not before it"
+            )));
         }
         // Carried in is what was carried out of the day before, so orders completed in between are both carried in and completed.
         let completed = std::mem::take(&mut self.row.completed_between);
         let carried_in = self.row.open_orders + completed;
-        let mut figures = Figures::begin(carried_in, self.row.grand_total_sales.minor(), self.row.grand_total_returns.minor());
+        let mut figures = Figures::begin(
+            carried_in,
+            self.row.grand_total_sales.minor(),
+            self.row.grand_total_returns.minor(),
+        );
         figures.completed(completed);
         for (float, position) in opened.floats.iter().zip(0..) {
             figures.float(&float.drawer_id, float.amount)?;
             let amounts = [float.amount, float.amount];
-            self.facts
-                .cash
-                .push(CashRow { position, ..cash_row(&self.row, place, CashKind::OpeningFloat, date, &float.drawer_id, amounts) });
+            self.facts.cash.push(CashRow {
+                position,
+                ..cash_row(
+                    &self.row,
+                    place,
+                    CashKind::OpeningFloat,
+                    date,
+                    &float.drawer_id,
+                    amounts,
+                )
+            });
         }
         let bound = |at: &Option<prost_types::Timestamp>| {
-            at.as_ref().and_then(timestamp_from_proto).ok_or_else(|| Poison::Illegal(format!("business day {date} has no start or end")))
+            at.as_ref()
+                .and_then(timestamp_from_proto)
+                .ok_or_else(|| Poison::Illegal(format!("business day {date} has no start or end")))
         };
         let row = DayRow {
             store: self.row.store.clone(),
@@ -243,13 +342,27 @@ impl StoreFold {
             differences: Vec::new(),
             figures: BTreeMap::new(),
         };
-        self.days.insert(date, DayFold { row, figures, changed: true, zone: None, hour: (0, 0, String::new()) });
+        self.days.insert(
+            date,
+            DayFold {
+                row,
+                figures,
+                changed: true,
+                zone: None,
+                hour: (0, 0, String::new()),
+            },
+        );
         self.row.latest_date = Some(date);
         self.row.day_open = true;
         Ok(())
     }
 
-    fn place(&mut self, place: &Place<'_>, event: &Event, placed: &OrderPlaced) -> Result<(), Poison> {
+    fn place(
+        &mut self,
+        place: &Place<'_>,
+        event: &Event,
+        placed: &OrderPlaced,
+    ) -> Result<(), Poison> {
         let order_id = order_id(&placed.order_id)?;
         let shown = order_id.to_string();
         if self.orders.contains_key(&order_id) {
@@ -272,9 +385,25 @@ impl StoreFold {
         day.figures.sale(placed, &day.hour.2)?;
         let hour = day.hour.2.clone();
         let store = self.row.store.clone();
-        self.facts.append(facts::sale(&facts::Place { store, place: place.at(), recorded_at, hour }, date, order_id, placed)?);
+        self.facts.append(facts::sale(
+            &facts::Place {
+                store,
+                place: place.at(),
+                recorded_at,
+                hour,
+            },
+            date,
+            order_id,
+            placed,
+        )?);
         if let Some(order) = order_view::fold(None, event, &context(&self.row, place, "")?) {
-            self.orders.insert(order_id, OrderFold { order, changed: true });
+            self.orders.insert(
+                order_id,
+                OrderFold {
+                    order,
+                    changed: true,
+                },
+            );
         }
         self.placed.push(order_id);
         self.row.open_orders += 1;
@@ -282,7 +411,13 @@ impl StoreFold {
     }
 
     /// Something given back counts in the day of its event, which must be the open one.
-    fn give_back(&mut self, place: &Place<'_>, date: &str, block: ReturnBlock, returned: &Returned<'_>) -> Result<&mut Figures, Poison> {
+    fn give_back(
+        &mut self,
+        place: &Place<'_>,
+        date: &str,
+        block: ReturnBlock,
+        returned: &Returned<'_>,
+    ) -> Result<&mut Figures, Poison> {
         self.document(returned.document_number, "given back")?;
         let day = self.day(place, date)?;
         day.figures.give_back(block, returned)?;
@@ -296,10 +431,25 @@ impl StoreFold {
         let day = self.day(place, given.business_date)?;
         day.set_hour(recorded_at)?;
         let (date, hour) = (day.row.date, day.hour.2.clone());
-        let order = self.orders.get(&id).ok_or_else(|| Poison::Illegal(format!("order {id} was never placed")))?;
+        let order = self
+            .orders
+            .get(&id)
+            .ok_or_else(|| Poison::Illegal(format!("order {id} was never placed")))?;
         let store = self.row.store.clone();
-        let place = facts::Place { store, place: place.at(), recorded_at, hour };
-        self.facts.append(facts::given_back(&place, date, business_date(given.sale_business_date)?, id, given, &order.order)?);
+        let place = facts::Place {
+            store,
+            place: place.at(),
+            recorded_at,
+            hour,
+        };
+        self.facts.append(facts::given_back(
+            &place,
+            date,
+            business_date(given.sale_business_date)?,
+            id,
+            given,
+            &order.order,
+        )?);
         Ok(())
     }
 
@@ -307,7 +457,11 @@ impl StoreFold {
         let day = self.day(place, &moved.business_date)?;
         let before = day.figures.expected(&moved.drawer_id);
         day.figures.cash(moved)?;
-        let effect = day.figures.expected(&moved.drawer_id).checked_sub(before).ok_or(Poison::Overflow("a cash movement"))?;
+        let effect = day
+            .figures
+            .expected(&moved.drawer_id)
+            .checked_sub(before)
+            .ok_or(Poison::Overflow("a cash movement"))?;
         let date = day.row.date;
         let kind = match moved.kind() {
             CashMovementKind::PaidIn => CashKind::PaidIn,
@@ -315,44 +469,87 @@ impl StoreFold {
             CashMovementKind::Float | CashMovementKind::Unspecified => CashKind::Float,
         };
         let reason_code = moved.reason_code.clone();
-        let row = cash_row(&self.row, place, kind, date, &moved.drawer_id, [moved.amount, effect]);
+        let row = cash_row(
+            &self.row,
+            place,
+            kind,
+            date,
+            &moved.drawer_id,
+            [moved.amount, effect],
+        );
         self.facts.cash.push(CashRow { reason_code, ..row });
         Ok(())
     }
 
-    fn count_drawer(&mut self, place: &Place<'_>, counted: &contract::event::DrawerCounted) -> Result<(), Poison> {
+    fn count_drawer(
+        &mut self,
+        place: &Place<'_>,
+        counted: &contract::event::DrawerCounted,
+    ) -> Result<(), Poison> {
         let date = business_date(&counted.business_date)?;
         let revision = place.record.revision();
-        let day =
-            self.days.get_mut(&date).ok_or_else(|| Poison::Illegal(format!("a drawer of {date} is counted, which was never opened")))?;
+        let day = self.days.get_mut(&date).ok_or_else(|| {
+            Poison::Illegal(format!(
+                "a drawer of {date} is counted, which was never opened"
+            ))
+        })?;
         day.figures.counted(&counted.drawer_id, counted.counted)?;
         if day.row.state == DayState::Closed {
-            let carried_out = DayReport::decode(day.row.body.as_slice()).map_err(|error| Poison::Corrupt(error.to_string()))?.carried_out;
+            let carried_out = DayReport::decode(day.row.body.as_slice())
+                .map_err(|error| Poison::Corrupt(error.to_string()))?
+                .carried_out;
             day.row.body = day.figures.report(carried_out)?.encode_to_vec();
         }
         day.row.revision = revision;
         day.changed = true;
         let amounts = [counted.counted, 0];
-        self.facts.cash.push(cash_row(&self.row, place, CashKind::CountedLate, date, &counted.drawer_id, amounts));
+        self.facts.cash.push(cash_row(
+            &self.row,
+            place,
+            CashKind::CountedLate,
+            date,
+            &counted.drawer_id,
+            amounts,
+        ));
         Ok(())
     }
 
     fn close_day(&mut self, place: &Place<'_>, closed: &BusinessDayClosed) -> Result<(), Poison> {
         if place.index != 0 {
-            return Err(Poison::Illegal("BusinessDayClosed is not the first event of its record".into()));
+            return Err(Poison::Illegal(
+                "BusinessDayClosed is not the first event of its record".into(),
+            ));
         }
-        let chain = self.row.chain.ok_or_else(|| Poison::Illegal("a day is closed before the ledger is opened".into()))?;
+        let chain = self
+            .row
+            .chain
+            .ok_or_else(|| Poison::Illegal("a day is closed before the ledger is opened".into()))?;
         let last_revision = i64::try_from(chain.revision.0).unwrap_or(i64::MAX);
-        equal(closed.last_revision, last_revision, || "the Z's last revision against the record before it".into())?;
+        equal(closed.last_revision, last_revision, || {
+            "the Z's last revision against the record before it".into()
+        })?;
         if closed.last_hash[..] != chain.hash.0[..] {
-            return Err(Poison::Illegal("the Z names another hash than that of the record before it".into()));
+            return Err(Poison::Illegal(
+                "the Z names another hash than that of the record before it".into(),
+            ));
         }
-        equal(closed.z_number, self.row.z_number + 1, || "the Z's number against the next one".into())?;
-        let previous = if self.row.z_hash == RecordHash::NONE { &[][..] } else { &self.row.z_hash.0[..] };
+        equal(closed.z_number, self.row.z_number + 1, || {
+            "the Z's number against the next one".into()
+        })?;
+        let previous = if self.row.z_hash == RecordHash::NONE {
+            &[][..]
+        } else {
+            &self.row.z_hash.0[..]
+        };
         if closed.previous_z_hash[..] != *previous {
-            return Err(Poison::Illegal("the Z names another hash than that of the Z before it".into()));
+            return Err(Poison::Illegal(
+                "the Z names another hash than that of the Z before it".into(),
+            ));
         }
-        let recorded = closed.report.as_ref().ok_or_else(|| Poison::Illegal("a Z without a report".into()))?;
+        let recorded = closed
+            .report
+            .as_ref()
+            .ok_or_else(|| Poison::Illegal("a Z without a report".into()))?;
         let (open_orders, recorded_at) = (self.row.open_orders, place.record.header().recorded_at);
         let day = self.day(place, &closed.business_date)?;
         let date = day.row.date;
@@ -368,7 +565,11 @@ impl StoreFold {
         day.row.body = projected.encode_to_vec();
         day.row.figures = compare::figures(recorded);
         // What is carried over is for who writes the next day, and may be long.
-        day.row.recorded = BusinessDayClosed { carry_over: None, ..closed.clone() }.encode_to_vec();
+        day.row.recorded = BusinessDayClosed {
+            carry_over: None,
+            ..closed.clone()
+        }
+        .encode_to_vec();
         day.row.state = DayState::Closed;
         day.row.z_number = closed.z_number;
         day.row.closed_at = Some(recorded_at);
@@ -379,15 +580,30 @@ impl StoreFold {
         self.row.z_hash = place.record.hash();
         self.row.day_open = false;
         for ((drawer, counted), position) in counts.into_iter().zip(0..) {
-            self.facts.cash.push(CashRow { position, ..cash_row(&self.row, place, CashKind::Counted, date, drawer, [counted, 0]) });
+            self.facts.cash.push(CashRow {
+                position,
+                ..cash_row(
+                    &self.row,
+                    place,
+                    CashKind::Counted,
+                    date,
+                    drawer,
+                    [counted, 0],
+                )
+            });
         }
         Ok(())
     }
 
     /// The open day, if there is one, about to change.
     fn open_day_fold(&mut self, place: &Place<'_>) -> Result<Option<&mut DayFold>, Poison> {
-        let Some(date) = self.row.latest_date.filter(|_| self.row.day_open) else { return Ok(None) };
-        let day = self.days.get_mut(&date).ok_or_else(|| Poison::Corrupt(format!("the open day {date} is missing")))?;
+        let Some(date) = self.row.latest_date.filter(|_| self.row.day_open) else {
+            return Ok(None);
+        };
+        let day = self
+            .days
+            .get_mut(&date)
+            .ok_or_else(|| Poison::Corrupt(format!("the open day {date} is missing")))?;
         day.changed = true;
         day.row.revision = place.record.revision();
         Ok(Some(day))
@@ -398,20 +614,33 @@ impl StoreFold {
         let date = business_date(named)?;
         match self.open_day_fold(place)? {
             Some(day) if day.row.date == date => Ok(day),
-            Some(day) => Err(Poison::Illegal(format!("an event counts in {date}, but {} is open", day.row.date))),
-            None => Err(Poison::Illegal(format!("an event counts in {date}, but no business day is open"))),
+            Some(day) => Err(Poison::Illegal(format!(
+                "an event counts in {date}, but {} is open",
+                day.row.date
+            ))),
+            None => Err(Poison::Illegal(format!(
+                "an event counts in {date}, but no business day is open"
+            ))),
         }
     }
 
     /// An event of an order that must exist and allow it.
     fn on_order(&mut self, place: &Place<'_>, event: &Event) -> Result<(), Poison> {
-        let id = order_of(event).ok_or_else(|| Poison::Illegal("an event names no order".into()))?;
-        let request_id = RequestId::from_slice(place.request_id).map(|id| id.to_string()).unwrap_or_default();
+        let id =
+            order_of(event).ok_or_else(|| Poison::Illegal("an event names no order".into()))?;
+        let request_id = RequestId::from_slice(place.request_id)
+            .map(|id| id.to_string())
+            .unwrap_or_default();
         let context = context(&self.row, place, &request_id)?;
-        let fold = self.orders.get_mut(&id).ok_or_else(|| Poison::Illegal(format!("order {id} was never placed")))?;
+        let fold = self
+            .orders
+            .get_mut(&id)
+            .ok_or_else(|| Poison::Illegal(format!("order {id} was never placed")))?;
         order::check(&fold.order, event)?;
         fold.changed = true;
-        if let Some(order) = order_view::fold(Some(std::mem::take(&mut fold.order)), event, &context) {
+        if let Some(order) =
+            order_view::fold(Some(std::mem::take(&mut fold.order)), event, &context)
+        {
             fold.order = order;
         }
         Ok(())
@@ -420,7 +649,9 @@ impl StoreFold {
     fn document(&mut self, number: i64, what: &str) -> Result<(), Poison> {
         let next = self.row.document_number + 1;
         if number != next {
-            return Err(Poison::Illegal(format!("{what}: document number {number}, but the next is {next}")));
+            return Err(Poison::Illegal(format!(
+                "{what}: document number {number}, but the next is {next}"
+            )));
         }
         self.row.document_number = number;
         Ok(())
@@ -428,7 +659,14 @@ impl StoreFold {
 }
 
 /// Cash of a drawer: the amount, and its effect on what the drawer should hold.
-fn cash_row(store: &StoreRow, place: &Place<'_>, kind: CashKind, date: BusinessDate, drawer: &str, [amount, effect]: [i64; 2]) -> CashRow {
+fn cash_row(
+    store: &StoreRow,
+    place: &Place<'_>,
+    kind: CashKind,
+    date: BusinessDate,
+    drawer: &str,
+    [amount, effect]: [i64; 2],
+) -> CashRow {
     CashRow {
         store: store.store.clone(),
         place: place.at(),
@@ -443,10 +681,16 @@ fn cash_row(store: &StoreRow, place: &Place<'_>, kind: CashKind, date: BusinessD
     }
 }
 
-fn context<'a>(row: &'a StoreRow, place: &Place<'a>, request_id: &'a str) -> Result<EventContext<'a>, Poison> {
+fn context<'a>(
+    row: &'a StoreRow,
+    place: &Place<'a>,
+    request_id: &'a str,
+) -> Result<EventContext<'a>, Poison> {
     Ok(EventContext {
         store_id: row.store.as_str(),
-        currency: row.currency.ok_or_else(|| Poison::Corrupt("the store has no currency".into()))?,
+        currency: row
+            .currency
+            .ok_or_else(|| Poison::Corrupt("the store has no currency".into()))?,
         recorded_at: place.record.header().recorded_at,
         revision: place.record.revision().0,
         terminal_id: &place.actor.terminal_id,
@@ -465,8 +709,12 @@ impl DayFold {
         let zone = match &self.zone {
             Some(zone) => zone.clone(),
             None => {
-                let zone = TimeZone::get(&self.row.time_zone)
-                    .map_err(|_| Poison::Illegal(format!("time zone {:?} is not known to this machine", self.row.time_zone)))?;
+                let zone = TimeZone::get(&self.row.time_zone).map_err(|_| {
+                    Poison::Illegal(format!(
+                        "time zone {:?} is not known to this machine",
+                        self.row.time_zone
+                    ))
+                })?;
                 self.zone.insert(zone).clone()
             }
         };
@@ -474,8 +722,13 @@ impl DayFold {
         let local = offset.to_datetime(at);
         let minutes = offset.seconds() / 60;
         let sign = if minutes < 0 { '-' } else { '+' };
-        let text =
-            format!("{}T{:02}:00{sign}{:02}:{:02}", local.date(), local.hour(), minutes.unsigned_abs() / 60, minutes.unsigned_abs() % 60);
+        let text = format!(
+            "{}T{:02}:00{sign}{:02}:{:02}",
+            local.date(),
+            local.hour(),
+            minutes.unsigned_abs() / 60,
+            minutes.unsigned_abs() % 60
+        );
         // Only the rest of the minute is sure to have the same offset and hour.
         let minute = seconds - i64::from(local.second());
         self.hour = (minute, minute + 60, text);
@@ -484,7 +737,8 @@ impl DayFold {
 }
 
 fn business_date(text: &str) -> Result<BusinessDate, Poison> {
-    BusinessDate::parse(text).map_err(|error| Poison::Illegal(format!("business date {text:?}: {error}")))
+    BusinessDate::parse(text)
+        .map_err(|error| Poison::Illegal(format!("business date {text:?}: {error}")))
 }
 
 fn order_id(bytes: &[u8]) -> Result<OrderId, Poison> {
@@ -493,7 +747,9 @@ fn order_id(bytes: &[u8]) -> Result<OrderId, Poison> {
 
 fn order_row(store: &StoreRow, order_id: OrderId, order: &api::Order) -> Result<OrderRow, Poison> {
     let instant = |at: &Option<prost_types::Timestamp>| {
-        at.as_ref().and_then(timestamp_from_proto).ok_or_else(|| Poison::Corrupt(format!("order {order_id} has no time")))
+        at.as_ref()
+            .and_then(timestamp_from_proto)
+            .ok_or_else(|| Poison::Corrupt(format!("order {order_id} has no time")))
     };
     Ok(OrderRow {
         store: store.store.clone(),
@@ -501,7 +757,10 @@ fn order_row(store: &StoreRow, order_id: OrderId, order: &api::Order) -> Result<
         business_date: business_date(&order.business_date)?,
         ticket_number: order.ticket_number,
         status: order.status,
-        membership: order.membership.as_ref().map_or(0, |membership| membership.outcome),
+        membership: order
+            .membership
+            .as_ref()
+            .map_or(0, |membership| membership.outcome),
         placed_at: instant(&order.place_time)?,
         updated_at: instant(&order.update_time)?,
         revision: Revision(u64::try_from(order.revision).unwrap_or_default()),

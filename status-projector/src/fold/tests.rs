@@ -2,8 +2,8 @@ use bytes::Bytes;
 use contract::api::ordering::Order;
 use contract::api::types::OrderStatus;
 use contract::event::{
-    DayReport, DiscountSource, DrawerCounted, MembershipResolved, OrderCompleted, OrderPlaced, PreparationStarted, TenderKind,
-    event::Event as Kind,
+    DayReport, DiscountSource, DrawerCounted, MembershipResolved, OrderCompleted, OrderPlaced,
+    PreparationStarted, TenderKind, event::Event as Kind,
 };
 use contract::{Money, StoreId};
 use event_log::{Record, StreamIndex};
@@ -28,16 +28,28 @@ struct Rows {
 impl Rows {
     fn empty(ledger: &Ledger) -> Result<Self, Failure> {
         let store = StoreRow::new(StoreId::new(ledger.name.as_str())?, StreamIndex(0));
-        Ok(Self { store, orders: vec![], days: vec![], facts: Facts::default() })
+        Ok(Self {
+            store,
+            orders: vec![],
+            days: vec![],
+            facts: Facts::default(),
+        })
     }
 
     fn project(&mut self, records: &[Record]) -> StoreOutput {
         let input = StoreInput {
             row: self.store.clone(),
-            orders: self.orders.iter().map(|row| (row.order_id, Bytes::from(row.body.clone()))).collect(),
+            orders: self
+                .orders
+                .iter()
+                .map(|row| (row.order_id, Bytes::from(row.body.clone())))
+                .collect(),
             days: self.days.clone(),
         };
-        let entries: Vec<Entry> = records.iter().map(|record| Entry::of(Ok(record.clone()))).collect();
+        let entries: Vec<Entry> = records
+            .iter()
+            .map(|record| Entry::of(Ok(record.clone())))
+            .collect();
         let output = project(&input, &entries, AT);
         self.store = output.row.clone();
         for row in &output.orders {
@@ -55,11 +67,21 @@ impl Rows {
     }
 
     fn report(&self, index: usize) -> Result<DayReport, Failure> {
-        Ok(DayReport::decode(self.days.get(index).ok_or("the day is there")?.body.as_slice())?)
+        Ok(DayReport::decode(
+            self.days
+                .get(index)
+                .ok_or("the day is there")?
+                .body
+                .as_slice(),
+        )?)
     }
 
     fn order(&self, placed: &OrderPlaced) -> Result<Order, Failure> {
-        let row = self.orders.iter().find(|row| Some(row.order_id) == id_of(placed)).ok_or("the order is there")?;
+        let row = self
+            .orders
+            .iter()
+            .find(|row| Some(row.order_id) == id_of(placed))
+            .ok_or("the order is there")?;
         Ok(Order::decode(row.body.as_slice())?)
     }
 }
@@ -90,43 +112,143 @@ fn the_worked_example() -> Result<(), Failure> {
     let report = rows.report(1)?;
     let block = |block: &Option<contract::event::Block>| {
         let block = block.clone().unwrap_or_default();
-        let class = |name: &str| block.taxes.iter().find(|tax| tax.tax_class == name).map_or((0, 0), |tax| (tax.supply, tax.vat));
-        (block.count, [block.gross, block.discount, block.net], class("STD"), class("EX"))
+        let class = |name: &str| {
+            block
+                .taxes
+                .iter()
+                .find(|tax| tax.tax_class == name)
+                .map_or((0, 0), |tax| (tax.supply, tax.vat))
+        };
+        (
+            block.count,
+            [block.gross, block.discount, block.net],
+            class("STD"),
+            class("EX"),
+        )
     };
-    assert_eq!(block(&report.sales), (5, [38_700, 7_000, 31_700], (24_892, 2_490), (4_318, 0)));
-    assert_eq!(block(&report.voids), (1, [5_200, 0, 5_200], (4_727, 473), (0, 0)));
-    assert_eq!(block(&report.refunds_same_day), (1, [5_000, 772, 4_228], (3_844, 384), (0, 0)));
-    assert_eq!(block(&report.refunds_prior_days), (2, [9_500, 0, 9_500], (8_637, 863), (0, 0)));
-    assert_eq!(block(&report.turnover), (1, [19_000, 6_228, 12_772], (7_684, 770), (4_318, 0)));
-    let tenders: Vec<_> = report.tenders.iter().map(|row| (row.kind(), row.taken, row.returned, row.net)).collect();
+    assert_eq!(
+        block(&report.sales),
+        (5, [38_700, 7_000, 31_700], (24_892, 2_490), (4_318, 0))
+    );
+    assert_eq!(
+        block(&report.voids),
+        (1, [5_200, 0, 5_200], (4_727, 473), (0, 0))
+    );
+    assert_eq!(
+        block(&report.refunds_same_day),
+        (1, [5_000, 772, 4_228], (3_844, 384), (0, 0))
+    );
+    assert_eq!(
+        block(&report.refunds_prior_days),
+        (2, [9_500, 0, 9_500], (8_637, 863), (0, 0))
+    );
+    assert_eq!(
+        block(&report.turnover),
+        (1, [19_000, 6_228, 12_772], (7_684, 770), (4_318, 0))
+    );
+    let tenders: Vec<_> = report
+        .tenders
+        .iter()
+        .map(|row| (row.kind(), row.taken, row.returned, row.net))
+        .collect();
     assert_eq!(
         tenders,
-        [(TenderKind::Cash, 16_700, 10_200, 6_500), (TenderKind::Card, 10_000, 4_228, 5_772), (TenderKind::Mobile, 5_000, 4_500, 500),]
+        [
+            (TenderKind::Cash, 16_700, 10_200, 6_500),
+            (TenderKind::Card, 10_000, 4_228, 5_772),
+            (TenderKind::Mobile, 5_000, 4_500, 500),
+        ]
     );
     let drawer = report.drawers.first().ok_or("one drawer")?;
     assert_eq!((drawer.expected, drawer.counted), (144_500, None));
-    let items: Vec<_> = report.items.iter().map(|row| (row.sku.as_str(), row.net)).collect();
-    assert_eq!(items, [("americano", 9_500), ("banana", 4_318), ("cold-brew", 5_200), ("latte", 12_682)]);
+    let items: Vec<_> = report
+        .items
+        .iter()
+        .map(|row| (row.sku.as_str(), row.net))
+        .collect();
+    assert_eq!(
+        items,
+        [
+            ("americano", 9_500),
+            ("banana", 4_318),
+            ("cold-brew", 5_200),
+            ("latte", 12_682)
+        ]
+    );
     let sums = |values: Vec<i64>| values.iter().sum::<i64>();
-    assert_eq!(sums(report.categories.iter().map(|row| row.net).collect()), 31_700);
-    assert_eq!(sums(report.hours.iter().map(|row| row.net).collect()), 31_700);
-    assert_eq!(sums(report.discounts.iter().map(|row| row.amount).collect()), 7_000);
-    assert_eq!((report.carried_in, report.completed, report.cancelled, report.carried_out), (1, 3, 2, 1));
-    assert_eq!((report.first_ticket, report.last_ticket, report.first_document, report.last_document), (1, 5, 3, 11));
-    assert_eq!((report.grand_total_sales, report.grand_total_returns), (14_500 + 31_700, 18_928));
+    assert_eq!(
+        sums(report.categories.iter().map(|row| row.net).collect()),
+        31_700
+    );
+    assert_eq!(
+        sums(report.hours.iter().map(|row| row.net).collect()),
+        31_700
+    );
+    assert_eq!(
+        sums(report.discounts.iter().map(|row| row.amount).collect()),
+        7_000
+    );
+    assert_eq!(
+        (
+            report.carried_in,
+            report.completed,
+            report.cancelled,
+            report.carried_out
+        ),
+        (1, 3, 2, 1)
+    );
+    assert_eq!(
+        (
+            report.first_ticket,
+            report.last_ticket,
+            report.first_document,
+            report.last_document
+        ),
+        (1, 5, 3, 11)
+    );
+    assert_eq!(
+        (report.grand_total_sales, report.grand_total_returns),
+        (14_500 + 31_700, 18_928)
+    );
     assert_eq!(rows.report(0)?.turnover.unwrap_or_default().net, 14_500);
 
     let b = rows.order(&orders[3])?;
     assert_eq!(b.status(), OrderStatus::Completed);
-    assert_eq!(b.priced.unwrap_or_default().lines.iter().map(|line| line.refunded_quantity).collect::<Vec<_>>(), [1, 0]);
+    assert_eq!(
+        b.priced
+            .unwrap_or_default()
+            .lines
+            .iter()
+            .map(|line| line.refunded_quantity)
+            .collect::<Vec<_>>(),
+        [1, 0]
+    );
     assert_eq!(rows.order(&orders[1])?.status(), OrderStatus::Cancelled);
     // Every line and tender of sales and returns; VAT shared over the lines sums to the receipts'.
     let facts = &rows.facts;
-    assert_eq!((facts.facts.len(), facts.lines.len(), facts.tenders.len(), facts.cash.len()), (11, 13, 11, 3));
+    assert_eq!(
+        (
+            facts.facts.len(),
+            facts.lines.len(),
+            facts.tenders.len(),
+            facts.cash.len()
+        ),
+        (11, 13, 11, 3)
+    );
     for fact in &facts.facts {
-        let own: Vec<_> = facts.lines.iter().filter(|line| line.place == fact.place).collect();
-        let sum = |amount: fn(&LineRow) -> Money| own.iter().map(|line| amount(line).minor()).sum::<i64>();
-        assert_eq!((sum(|line| line.net), sum(|line| line.vat)), (fact.net.minor(), fact.vat.minor()), "{fact:?}");
+        let own: Vec<_> = facts
+            .lines
+            .iter()
+            .filter(|line| line.place == fact.place)
+            .collect();
+        let sum = |amount: fn(&LineRow) -> Money| {
+            own.iter().map(|line| amount(line).minor()).sum::<i64>()
+        };
+        assert_eq!(
+            (sum(|line| line.net), sum(|line| line.vat)),
+            (fact.net.minor(), fact.vat.minor()),
+            "{fact:?}"
+        );
     }
 
     // The close as the till counted it, with one figure that the ledger's writer got wrong.
@@ -140,11 +262,25 @@ fn the_worked_example() -> Result<(), Failure> {
     let rows = project_all(&ledger, &records)?;
     let day = rows.days.get(1).ok_or("two days")?;
     assert_eq!((day.state, day.z_number), (DayState::Closed, 2));
-    let differences: Vec<_> = day.differences.iter().map(|row| (row.figure.as_str(), row.recorded, row.projected)).collect();
+    let differences: Vec<_> = day
+        .differences
+        .iter()
+        .map(|row| (row.figure.as_str(), row.recorded, row.projected))
+        .collect();
     assert_eq!(differences, [("carried_out", 2, 1)]);
-    assert_eq!(rows.report(1)?.drawers.first().and_then(|drawer| drawer.over_short), Some(-500));
+    assert_eq!(
+        rows.report(1)?
+            .drawers
+            .first()
+            .and_then(|drawer| drawer.over_short),
+        Some(-500)
+    );
     assert_eq!(rows.store.grand_total_sales.minor(), 46_200);
-    assert!(rows.days.first().is_some_and(|day| day.differences.is_empty()));
+    assert!(
+        rows.days
+            .first()
+            .is_some_and(|day| day.differences.is_empty())
+    );
     Ok(())
 }
 
@@ -181,7 +317,10 @@ fn orphans_are_skipped_and_counted() -> Result<(), Failure> {
 }
 
 /// A store with an open day and one order, then a record that must not be applied, and one more behind it.
-fn poisoned(reason: &str, poison: impl FnOnce(&mut Ledger, &OrderPlaced) -> Result<Record, Failure>) -> Result<(), Failure> {
+fn poisoned(
+    reason: &str,
+    poison: impl FnOnce(&mut Ledger, &OrderPlaced) -> Result<Record, Failure>,
+) -> Result<(), Failure> {
     let mut ledger = Ledger::new("gangnam")?;
     let mut records = vec![ledger.open_day("2026-03-02", &[])?];
     let order = ledger.americano()?;
@@ -192,9 +331,21 @@ fn poisoned(reason: &str, poison: impl FnOnce(&mut Ledger, &OrderPlaced) -> Resu
     records.push(ledger.place(later)?);
     let mut rows = Rows::empty(&ledger)?;
     rows.project(&records);
-    let quarantine = rows.store.quarantine.take().ok_or_else(|| format!("{reason}: applied"))?;
-    assert!(quarantine.reason.contains(reason), "{} does not say {reason}", quarantine.reason);
-    assert_eq!((quarantine.revision.0, quarantine.skipped), (3, 1), "{reason}");
+    let quarantine = rows
+        .store
+        .quarantine
+        .take()
+        .ok_or_else(|| format!("{reason}: applied"))?;
+    assert!(
+        quarantine.reason.contains(reason),
+        "{} does not say {reason}",
+        quarantine.reason
+    );
+    assert_eq!(
+        (quarantine.revision.0, quarantine.skipped),
+        (3, 1),
+        "{reason}"
+    );
     assert_eq!(rows, sound, "{reason}: nothing of the record is applied");
     Ok(())
 }
@@ -210,13 +361,34 @@ fn what_cannot_be_applied_quarantines_the_store_at_the_record_before_it() -> Res
             ledger.append(vec![Kind::OrderPlaced(good), Kind::OrderPlaced(bad)])
         }
     };
-    poisoned("gross less discount against net", spoiled(|order| order.net += 1))?;
-    poisoned("unit price times quantity against gross", spoiled(|order| order.lines[0].quantity = 2))?;
-    poisoned("the tax classes against net", spoiled(|order| order.taxes.clear()))?;
-    poisoned("supply and VAT against net", spoiled(|order| order.taxes[0].vat += 1))?;
-    poisoned("the tenders against net", spoiled(|order| order.tenders.clear()))?;
-    poisoned("tendered less change against amount", spoiled(|order| order.tenders[0].change = 7))?;
-    poisoned("a negative amount", spoiled(|order| order.tenders[0] = paid("card-1", TenderKind::Card, -4_500)))?;
+    poisoned(
+        "gross less discount against net",
+        spoiled(|order| order.net += 1),
+    )?;
+    poisoned(
+        "unit price times quantity against gross",
+        spoiled(|order| order.lines[0].quantity = 2),
+    )?;
+    poisoned(
+        "the tax classes against net",
+        spoiled(|order| order.taxes.clear()),
+    )?;
+    poisoned(
+        "supply and VAT against net",
+        spoiled(|order| order.taxes[0].vat += 1),
+    )?;
+    poisoned(
+        "the tenders against net",
+        spoiled(|order| order.tenders.clear()),
+    )?;
+    poisoned(
+        "tendered less change against amount",
+        spoiled(|order| order.tenders[0].change = 7),
+    )?;
+    poisoned(
+        "a negative amount",
+        spoiled(|order| order.tenders[0] = paid("card-1", TenderKind::Card, -4_500)),
+    )?;
     poisoned(
         "does not fit into 64 bits",
         spoiled(|order| {
@@ -224,23 +396,55 @@ fn what_cannot_be_applied_quarantines_the_store_at_the_record_before_it() -> Res
             order.lines[0].quantity = 2;
         }),
     )?;
-    poisoned("the lines' discount against the order's", spoiled(|order| order.discount = i64::MIN))?;
-    poisoned("ticket 4, but the next of 2026-03-02 is 3", spoiled(|order| order.ticket_number += 1))?;
-    poisoned("document number 4, but the next is 3", spoiled(|order| order.document_number += 1))?;
-    poisoned("counts in 2026-03-03, but 2026-03-02 is open", spoiled(|order| order.business_date = "2026-03-03".into()))?;
-    poisoned("a discount names line 9", spoiled(|order| order.discounts = vec![discount(DiscountSource::Coupon, "none", &[(9, 0)])]))?;
+    poisoned(
+        "the lines' discount against the order's",
+        spoiled(|order| order.discount = i64::MIN),
+    )?;
+    poisoned(
+        "ticket 4, but the next of 2026-03-02 is 3",
+        spoiled(|order| order.ticket_number += 1),
+    )?;
+    poisoned(
+        "document number 4, but the next is 3",
+        spoiled(|order| order.document_number += 1),
+    )?;
+    poisoned(
+        "counts in 2026-03-03, but 2026-03-02 is open",
+        spoiled(|order| order.business_date = "2026-03-03".into()),
+    )?;
+    poisoned(
+        "a discount names line 9",
+        spoiled(|order| {
+            order.discounts = vec![discount(DiscountSource::Coupon, "none", &[(9, 0)])]
+        }),
+    )?;
     poisoned("is placed twice", |ledger, order| {
-        let again = OrderPlaced { ticket_number: 2, document_number: 2, ..order.clone() };
+        let again = OrderPlaced {
+            ticket_number: 2,
+            document_number: 2,
+            ..order.clone()
+        };
         ledger.place(again)
     })?;
-    poisoned("becomes ORDER_STATUS_COMPLETED, but it is ORDER_STATUS_PLACED", |ledger, order| {
-        ledger.append(vec![Kind::OrderCompleted(OrderCompleted { order_id: order.order_id.clone() })])
-    })?;
+    poisoned(
+        "becomes ORDER_STATUS_COMPLETED, but it is ORDER_STATUS_PLACED",
+        |ledger, order| {
+            ledger.append(vec![Kind::OrderCompleted(OrderCompleted {
+                order_id: order.order_id.clone(),
+            })])
+        },
+    )?;
     poisoned("was never placed", |ledger, _| {
-        ledger.append(vec![Kind::OrderCompleted(OrderCompleted { order_id: Bytes::copy_from_slice(&[1; 16]) })])
+        ledger.append(vec![Kind::OrderCompleted(OrderCompleted {
+            order_id: Bytes::copy_from_slice(&[1; 16]),
+        })])
     })?;
     poisoned("is resolved, but it is", |ledger, order| {
-        let resolved = MembershipResolved { order_id: order.order_id.clone(), outcome: 1, ..MembershipResolved::default() };
+        let resolved = MembershipResolved {
+            order_id: order.order_id.clone(),
+            outcome: 1,
+            ..MembershipResolved::default()
+        };
         ledger.append(vec![Kind::MembershipResolved(resolved)])
     })?;
     poisoned("the tenders against net", |ledger, order| {
@@ -248,32 +452,55 @@ fn what_cannot_be_applied_quarantines_the_store_at_the_record_before_it() -> Res
         void.tenders[0].amount += 1;
         ledger.append(vec![Kind::OrderCancelled(void)])
     })?;
-    poisoned("tender card-2 is returned, but the order has none", |ledger, order| {
-        let mut void = ledger.cancelled(order);
-        void.tenders[0].tender_id = "card-2".into();
-        ledger.append(vec![Kind::OrderCancelled(void)])
+    poisoned(
+        "tender card-2 is returned, but the order has none",
+        |ledger, order| {
+            let mut void = ledger.cancelled(order);
+            void.tenders[0].tender_id = "card-2".into();
+            ledger.append(vec![Kind::OrderCancelled(void)])
+        },
+    )?;
+    poisoned(
+        "2 units of line line-americano are given back, but only 1 remain",
+        |ledger, order| {
+            let mut void = ledger.cancelled(order);
+            void.lines[0].quantity = 2;
+            ledger.append(vec![Kind::OrderCancelled(void)])
+        },
+    )?;
+    poisoned("a type that this build does not know", |ledger, _| {
+        ledger.append_bytes(&[18, 5, 66, 3, 160, 6, 1], 1)
     })?;
-    poisoned("2 units of line line-americano are given back, but only 1 remain", |ledger, order| {
-        let mut void = ledger.cancelled(order);
-        void.lines[0].quantity = 2;
-        ledger.append(vec![Kind::OrderCancelled(void)])
+    poisoned("the record cannot be read", |ledger, _| {
+        ledger.append_bytes(&[255; 9], 1)
     })?;
-    poisoned("a type that this build does not know", |ledger, _| ledger.append_bytes(&[18, 5, 66, 3, 160, 6, 1], 1))?;
-    poisoned("the record cannot be read", |ledger, _| ledger.append_bytes(&[255; 9], 1))?;
     poisoned("UPGRADE_REQUIRED", |ledger, _| ledger.append_bytes(&[], 99))?;
     poisoned("not the first event of its record", |ledger, order| {
-        let completed = PreparationStarted { order_id: order.order_id.clone() };
+        let completed = PreparationStarted {
+            order_id: order.order_id.clone(),
+        };
         let closed = ledger.closed(DayReport::default(), 0);
-        ledger.append(vec![Kind::PreparationStarted(completed), Kind::BusinessDayClosed(closed)])
+        ledger.append(vec![
+            Kind::PreparationStarted(completed),
+            Kind::BusinessDayClosed(closed),
+        ])
     })?;
     poisoned("the Z's number against the next one", |ledger, _| {
         let closed = ledger.closed(DayReport::default(), 0);
-        ledger.append(vec![Kind::BusinessDayClosed(contract::event::BusinessDayClosed { z_number: 2, ..closed })])
+        ledger.append(vec![Kind::BusinessDayClosed(
+            contract::event::BusinessDayClosed {
+                z_number: 2,
+                ..closed
+            },
+        )])
     })?;
-    poisoned("LedgerOpened is the first event of a ledger", |ledger, _| {
-        let opened = ledger.opened();
-        ledger.append(vec![opened])
-    })
+    poisoned(
+        "LedgerOpened is the first event of a ledger",
+        |ledger, _| {
+            let opened = ledger.opened();
+            ledger.append(vec![opened])
+        },
+    )
 }
 
 #[test]
@@ -284,13 +511,23 @@ fn a_gap_and_a_foreign_record_break_the_ledger() -> Result<(), Failure> {
     gap.remove(3);
     rows.project(&gap);
     let quarantine = rows.store.quarantine.ok_or("a gap")?;
-    assert!(quarantine.reason.contains("the ledger is broken: revision 5 follows revision 3"), "{}", quarantine.reason);
+    assert!(
+        quarantine
+            .reason
+            .contains("the ledger is broken: revision 5 follows revision 3"),
+        "{}",
+        quarantine.reason
+    );
     assert_eq!(quarantine.skipped, gap.len() as u64 - 4);
 
     let mut foreign = Ledger::new("busan")?;
     let mut rows = Rows::empty(&ledger)?;
     rows.project(&[foreign.open_day("2026-03-02", &[])?]);
-    assert!(rows.store.quarantine.is_some_and(|quarantine| quarantine.reason.contains("a record of ledger busan")));
+    assert!(
+        rows.store
+            .quarantine
+            .is_some_and(|quarantine| quarantine.reason.contains("a record of ledger busan"))
+    );
     Ok(())
 }
 
@@ -307,14 +544,36 @@ fn orders_completed_between_two_days_count_in_the_next() -> Result<(), Failure> 
     records.push(ledger.open_day("2026-03-03", &[("main", 5_000)])?);
     let rows = project_all(&ledger, &records)?;
     let (before, after) = (rows.report(0)?, rows.report(1)?);
-    assert_eq!((before.carried_out, after.carried_in, after.completed, after.carried_out), (2, 2, 1, 1));
+    assert_eq!(
+        (
+            before.carried_out,
+            after.carried_in,
+            after.completed,
+            after.carried_out
+        ),
+        (2, 2, 1, 1)
+    );
     // A count that comes after an automatic close belongs to the closed day.
-    let counted = DrawerCounted { business_date: "2026-03-01".into(), drawer_id: "main".into(), counted: 40, expected: 0 };
+    let counted = DrawerCounted {
+        business_date: "2026-03-01".into(),
+        drawer_id: "main".into(),
+        counted: 40,
+        expected: 0,
+    };
     records.push(ledger.append(vec![Kind::DrawerCounted(counted)])?);
     let rows = project_all(&ledger, &records)?;
-    assert_eq!(rows.report(0)?.drawers.first().and_then(|drawer| drawer.over_short), Some(40));
+    assert_eq!(
+        rows.report(0)?
+            .drawers
+            .first()
+            .and_then(|drawer| drawer.over_short),
+        Some(40)
+    );
     assert_eq!(rows.report(0)?.carried_out, 2);
-    assert_eq!(rows.days.first().map(|day| day.state), Some(DayState::Closed));
+    assert_eq!(
+        rows.days.first().map(|day| day.state),
+        Some(DayState::Closed)
+    );
     Ok(())
 }
 
@@ -322,13 +581,28 @@ fn orders_completed_between_two_days_count_in_the_next() -> Result<(), Failure> 
 fn an_hour_repeated_by_a_clock_change_is_two() -> Result<(), Failure> {
     let mut ledger = Ledger::at("london", "Europe/London", "GBP", "2016-10-29T10:00:00Z")?;
     let mut records = vec![ledger.open_day("2016-10-29", &[])?];
-    for instant in ["2016-10-29T23:59:59Z", "2016-10-30T00:30:00Z", "2016-10-30T01:30:00Z", "2016-10-30T01:30:30Z"] {
+    for instant in [
+        "2016-10-29T23:59:59Z",
+        "2016-10-30T00:30:00Z",
+        "2016-10-30T01:30:00Z",
+        "2016-10-30T01:30:30Z",
+    ] {
         ledger.now = instant.parse()?;
         let order = ledger.americano()?;
         records.push(ledger.place(order)?);
     }
     let hours = project_all(&ledger, &records)?.report(0)?.hours;
-    let hours: Vec<_> = hours.iter().map(|row| (row.hour.as_str(), row.orders)).collect();
-    assert_eq!(hours, [("2016-10-30T00:00+01:00", 1), ("2016-10-30T01:00+00:00", 2), ("2016-10-30T01:00+01:00", 1)]);
+    let hours: Vec<_> = hours
+        .iter()
+        .map(|row| (row.hour.as_str(), row.orders))
+        .collect();
+    assert_eq!(
+        hours,
+        [
+            ("2016-10-30T00:00+01:00", 1),
+            ("2016-10-30T01:00+00:00", 2),
+            ("2016-10-30T01:00+01:00", 1)
+        ]
+    );
     Ok(())
 }

@@ -49,9 +49,21 @@ fn root() -> std::path::PathBuf {
 
 fn metadata() -> Result<Metadata> {
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["metadata", "--no-deps", "--offline", "--format-version", "1"]).current_dir(root());
+    cargo
+        .args([
+            "metadata",
+            "--no-deps",
+            "--offline",
+            "--format-version",
+            "1",
+        ])
+        .current_dir(root());
     let output = cargo.output().context("cargo does not start")?;
-    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    ensure!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     Ok(serde_json::from_slice(&output.stdout)?)
 }
 
@@ -60,32 +72,59 @@ fn edges(metadata: &Metadata) -> BTreeSet<Edge> {
         let from = package.name.clone();
         let edge = move |dependency: &Dependency| {
             let Dependency { name, kind, path } = dependency;
-            path.as_ref().map(|_| Edge { from: from.clone(), to: name.clone(), kind: kind.clone() })
+            path.as_ref().map(|_| Edge {
+                from: from.clone(),
+                to: name.clone(),
+                kind: kind.clone(),
+            })
         };
-        package.dependencies.iter().filter_map(edge).collect::<Vec<_>>()
+        package
+            .dependencies
+            .iter()
+            .filter_map(edge)
+            .collect::<Vec<_>>()
     };
     metadata.packages.iter().flat_map(of).collect()
 }
 
 /// The level of each member; a member without one is found by the test.
 fn levels() -> BTreeMap<&'static str, usize> {
-    LEVELS.iter().enumerate().flat_map(|(level, names)| names.iter().map(move |name| (*name, level))).collect()
+    LEVELS
+        .iter()
+        .enumerate()
+        .flat_map(|(level, names)| names.iter().map(move |name| (*name, level)))
+        .collect()
 }
 
 #[test]
 fn dependencies_point_one_way() -> Result<()> {
     let metadata = metadata()?;
     let levels = levels();
-    let level = |name: &str| levels.get(name).copied().with_context(|| format!("package {name} is in no level of the architecture"));
-    let members: BTreeSet<&str> = metadata.packages.iter().map(|package| package.name.as_str()).collect();
+    let level = |name: &str| {
+        levels
+            .get(name)
+            .copied()
+            .with_context(|| format!("package {name} is in no level of the architecture"))
+    };
+    let members: BTreeSet<&str> = metadata
+        .packages
+        .iter()
+        .map(|package| package.name.as_str())
+        .collect();
     for name in &members {
         level(name)?;
     }
     for name in levels.keys() {
-        ensure!(members.contains(name), "package {name} has a level and is not in the workspace");
+        ensure!(
+            members.contains(name),
+            "package {name} has a level and is not in the workspace"
+        );
     }
     for Edge { from, to, .. } in edges(&metadata) {
-        ensure!(level(&to)? < level(&from)?, "{from} must not depend on {to}, which is not below it; see docs/ARCHITECTURE.md");
+        ensure!(
+            level(&to)? < level(&from)?,
+            "{from} must not depend on {to}, which is not below it; see docs/ARCHITECTURE.md"
+        );
     }
     Ok(())
 }
@@ -97,7 +136,10 @@ fn every_edge_is_meant() -> Result<()> {
         let to = kind.map_or_else(|| to.clone(), |kind| format!("{to} ({kind})"));
         lines.entry(from).or_default().push(to);
     }
-    let lines: Vec<String> = lines.into_iter().map(|(from, to)| format!("{from} -> {}", to.join(", "))).collect();
+    let lines: Vec<String> = lines
+        .into_iter()
+        .map(|(from, to)| format!("{from} -> {}", to.join(", ")))
+        .collect();
     insta::assert_snapshot!(lines.join("\n"), @r"
     doppio -> contract, event-log, member, ordering, query-api, read-model, runtime, status-projector
     integration-tests -> contract, doppio, event-log, member, ordering, query-api, read-model, runtime, status-projector
@@ -117,28 +159,45 @@ fn variable(key: &str) -> String {
 
 /// The text in the first pair of backquotes of a table's cell.
 fn code(cell: Option<&str>) -> &str {
-    cell.and_then(|cell| cell.split('`').nth(1)).unwrap_or_default()
+    cell.and_then(|cell| cell.split('`').nth(1))
+        .unwrap_or_default()
 }
 
 #[test]
 fn every_setting_is_documented() -> Result<()> {
     let page = std::fs::read_to_string(root().join("docs/CONFIGURATION.md"))?;
     // Rows of settings are those whose second cell is a variable.
-    let rows = page.lines().filter(|line| line.starts_with("| `")).map(|line| {
-        let mut cells = line.split('|').skip(1);
-        (code(cells.next()), code(cells.next()))
-    });
-    let rows: Vec<(&str, &str)> = rows.filter(|(_, variable)| variable.starts_with("DOPPIO_")).collect();
+    let rows = page
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .map(|line| {
+            let mut cells = line.split('|').skip(1);
+            (code(cells.next()), code(cells.next()))
+        });
+    let rows: Vec<(&str, &str)> = rows
+        .filter(|(_, variable)| variable.starts_with("DOPPIO_"))
+        .collect();
     let documented: BTreeMap<&str, &str> = rows.iter().copied().collect();
-    ensure!(documented.len() == rows.len(), "docs/CONFIGURATION.md has a setting twice");
+    ensure!(
+        documented.len() == rows.len(),
+        "docs/CONFIGURATION.md has a setting twice"
+    );
     for (key, meaning) in runtime::config::KEYS {
         let wanted = variable(key);
-        let found = documented.get(key).with_context(|| format!("docs/CONFIGURATION.md lacks {key}, {wanted}: {meaning}"))?;
-        ensure!(**found == *wanted, "docs/CONFIGURATION.md says {found} for {key}, which is {wanted}");
+        let found = documented
+            .get(key)
+            .with_context(|| format!("docs/CONFIGURATION.md lacks {key}, {wanted}: {meaning}"))?;
+        ensure!(
+            **found == *wanted,
+            "docs/CONFIGURATION.md says {found} for {key}, which is {wanted}"
+        );
     }
     let known: BTreeSet<&str> = runtime::config::KEYS.iter().map(|(key, _)| *key).collect();
     for key in documented.keys() {
-        ensure!(known.contains(key), "docs/CONFIGURATION.md documents {key}, which no program reads");
+        ensure!(
+            known.contains(key),
+            "docs/CONFIGURATION.md documents {key}, which no program reads"
+        );
     }
     Ok(())
 }

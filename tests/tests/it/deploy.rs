@@ -96,9 +96,14 @@ fn interpolate(text: &str) -> Result<String> {
             rest = after;
             continue;
         }
-        let inner = after.strip_prefix('{').and_then(|after| after.split_once('}'));
-        let (inner, after) = inner.with_context(|| format!("a dollar sign before {:?}", after.get(..20)))?;
-        let (name, default) = inner.split_once(":-").with_context(|| format!("{inner} has no default"))?;
+        let inner = after
+            .strip_prefix('{')
+            .and_then(|after| after.split_once('}'));
+        let (inner, after) =
+            inner.with_context(|| format!("a dollar sign before {:?}", after.get(..20)))?;
+        let (name, default) = inner
+            .split_once(":-")
+            .with_context(|| format!("{inner} has no default"))?;
         // Such a variable in the shell would be an unknown setting to every program started there.
         ensure!(!name.starts_with("DOPPIO_"), "{name} looks like a setting");
         out.push_str(default);
@@ -117,10 +122,18 @@ fn compose() -> Result<Compose> {
 fn interpolate_all(value: Value) -> Result<Value> {
     Ok(match value {
         Value::String(text) => Value::String(interpolate(&text)?),
-        Value::Array(items) => Value::Array(items.into_iter().map(interpolate_all).collect::<Result<_>>()?),
-        Value::Object(fields) => {
-            Value::Object(fields.into_iter().map(|(key, value)| Ok((key, interpolate_all(value)?))).collect::<Result<_>>()?)
-        }
+        Value::Array(items) => Value::Array(
+            items
+                .into_iter()
+                .map(interpolate_all)
+                .collect::<Result<_>>()?,
+        ),
+        Value::Object(fields) => Value::Object(
+            fields
+                .into_iter()
+                .map(|(key, value)| Ok((key, interpolate_all(value)?)))
+                .collect::<Result<_>>()?,
+        ),
         other => other,
     })
 }
@@ -128,7 +141,11 @@ fn interpolate_all(value: Value) -> Result<Value> {
 /// Programs that the image holds, by the names that the Dockerfile copies them under.
 fn programs() -> Result<BTreeSet<String>> {
     let dockerfile = read("Dockerfile")?;
-    let copied = dockerfile.split_whitespace().filter_map(|word| word.strip_prefix("target/release/")).map(str::to_owned).collect();
+    let copied = dockerfile
+        .split_whitespace()
+        .filter_map(|word| word.strip_prefix("target/release/"))
+        .map(str::to_owned)
+        .collect();
     Ok(copied)
 }
 
@@ -138,27 +155,52 @@ fn everything_named_exists_and_everything_defined_is_used() -> Result<()> {
     let (mut volumes, mut configs) = (BTreeSet::new(), BTreeSet::new());
     for (name, service) in &compose.services {
         for (needed, dependency) in &service.depends_on {
-            let target = compose.services.get(needed).with_context(|| format!("{name} depends on {needed}, which is not there"))?;
+            let target = compose
+                .services
+                .get(needed)
+                .with_context(|| format!("{name} depends on {needed}, which is not there"))?;
             match dependency.condition.as_str() {
-                "service_healthy" => ensure!(target.healthcheck.is_some(), "{name} waits for {needed}, which has no health check"),
-                "service_completed_successfully" => ensure!(target.is_one_shot(), "{name} waits for the end of {needed}, which never ends"),
+                "service_healthy" => ensure!(
+                    target.healthcheck.is_some(),
+                    "{name} waits for {needed}, which has no health check"
+                ),
+                "service_completed_successfully" => ensure!(
+                    target.is_one_shot(),
+                    "{name} waits for the end of {needed}, which never ends"
+                ),
                 "service_started" => {}
                 other => bail!("{name} waits for {needed} to be {other}"),
             }
         }
         for volume in &service.volumes {
             let volume = volume.split(':').next().unwrap_or_default();
-            ensure!(compose.volumes.contains_key(volume), "{name} mounts {volume}, which is not there");
+            ensure!(
+                compose.volumes.contains_key(volume),
+                "{name} mounts {volume}, which is not there"
+            );
             ensure!(volumes.insert(volume), "{volume} is mounted twice");
         }
         for config in &service.configs {
-            ensure!(compose.configs.contains_key(&config.source), "{name} uses the config {}", config.source);
+            ensure!(
+                compose.configs.contains_key(&config.source),
+                "{name} uses the config {}",
+                config.source
+            );
             configs.insert(config.source.as_str());
         }
-        ensure!(service.networks.iter().all(|network| compose.networks.contains_key(network)), "{name} is in a network that is not there");
+        ensure!(
+            service
+                .networks
+                .iter()
+                .all(|network| compose.networks.contains_key(network)),
+            "{name} is in a network that is not there"
+        );
         ensure!(!service.networks.is_empty(), "{name} is in no network");
     }
-    ensure!(volumes.len() == compose.volumes.len() && configs.len() == compose.configs.len(), "something is defined and not used");
+    ensure!(
+        volumes.len() == compose.volumes.len() && configs.len() == compose.configs.len(),
+        "something is defined and not used"
+    );
     Ok(())
 }
 
@@ -169,11 +211,29 @@ fn every_service_is_checked_and_comes_back() -> Result<()> {
             ensure!(service.healthcheck.is_none(), "{name} ends by itself");
             continue;
         }
-        ensure!(service.restart.as_deref() == Some("unless-stopped"), "{name} is not restarted");
-        let check = service.healthcheck.as_ref().with_context(|| format!("{name} has no health check"))?;
-        ensure!(check.test.first().map(String::as_str) == Some("CMD") && check.test.len() > 1, "{name}: {:?}", check.test);
-        let seconds = |text: &str| text.strip_suffix('s').and_then(|digits| digits.parse::<u32>().ok());
-        ensure!(seconds(&check.timeout).zip(seconds(&check.interval)).is_some_and(|(timeout, interval)| timeout <= interval), "{name}");
+        ensure!(
+            service.restart.as_deref() == Some("unless-stopped"),
+            "{name} is not restarted"
+        );
+        let check = service
+            .healthcheck
+            .as_ref()
+            .with_context(|| format!("{name} has no health check"))?;
+        ensure!(
+            check.test.first().map(String::as_str) == Some("CMD") && check.test.len() > 1,
+            "{name}: {:?}",
+            check.test
+        );
+        let seconds = |text: &str| {
+            text.strip_suffix('s')
+                .and_then(|digits| digits.parse::<u32>().ok())
+        };
+        ensure!(
+            seconds(&check.timeout)
+                .zip(seconds(&check.interval))
+                .is_some_and(|(timeout, interval)| timeout <= interval),
+            "{name}"
+        );
         ensure!(check.retries > 0, "{name}");
     }
     Ok(())
@@ -184,9 +244,14 @@ fn every_setting_is_known_to_the_programs() -> Result<()> {
     let known: BTreeSet<&str> = runtime::config::KEYS.iter().map(|(key, _)| *key).collect();
     for (name, service) in &compose()?.services {
         for variable in service.environment.keys() {
-            let Some(key) = variable.strip_prefix("DOPPIO_") else { continue };
+            let Some(key) = variable.strip_prefix("DOPPIO_") else {
+                continue;
+            };
             let key = key.to_lowercase().replace("__", ".");
-            ensure!(known.contains(key.as_str()), "{name}: {variable} sets {key}, which no program knows");
+            ensure!(
+                known.contains(key.as_str()),
+                "{name}: {variable} sets {key}, which no program knows"
+            );
         }
     }
     Ok(())
@@ -195,25 +260,61 @@ fn every_setting_is_known_to_the_programs() -> Result<()> {
 #[test]
 fn every_program_is_in_the_image() -> Result<()> {
     let (compose, programs, dockerfile) = (compose()?, programs()?, read("Dockerfile")?);
-    for (name, service) in compose.services.iter().filter(|(_, service)| service.build.is_some()) {
-        ensure!(service.image.starts_with("doppio:"), "{name} is built as {}", service.image);
-        let checks = service.healthcheck.iter().filter_map(|check| check.test.get(1));
+    for (name, service) in compose
+        .services
+        .iter()
+        .filter(|(_, service)| service.build.is_some())
+    {
+        ensure!(
+            service.image.starts_with("doppio:"),
+            "{name} is built as {}",
+            service.image
+        );
+        let checks = service
+            .healthcheck
+            .iter()
+            .filter_map(|check| check.test.get(1));
         for program in service.command.first().into_iter().chain(checks) {
-            ensure!(programs.contains(program), "{name} runs {program}, which the Dockerfile does not copy");
+            ensure!(
+                programs.contains(program),
+                "{name} runs {program}, which the Dockerfile does not copy"
+            );
         }
     }
     for name in SERVICES {
-        let service = compose.services.get(name).with_context(|| format!("no service {name}"))?;
-        ensure!(service.command == [name], "{name} runs {:?}", service.command);
+        let service = compose
+            .services
+            .get(name)
+            .with_context(|| format!("no service {name}"))?;
+        ensure!(
+            service.command == [name],
+            "{name} runs {:?}",
+            service.command
+        );
     }
     let workspace = read("Cargo.toml")?;
     for program in &programs {
-        ensure!(dockerfile.contains(&format!("--package {program}")), "{program} is copied and not built");
-        let folder = if program == "doppio" { "crates/doppio" } else { program };
-        ensure!(workspace.contains(&format!("\"{folder}\"")), "{program} is no package of the workspace");
+        ensure!(
+            dockerfile.contains(&format!("--package {program}")),
+            "{program} is copied and not built"
+        );
+        let folder = if program == "doppio" {
+            "crates/doppio"
+        } else {
+            program
+        };
+        ensure!(
+            workspace.contains(&format!("\"{folder}\"")),
+            "{program} is no package of the workspace"
+        );
     }
     let last_stage = dockerfile.rsplit("\nFROM ").next().unwrap_or_default();
-    ensure!(last_stage.lines().any(|line| line.starts_with("USER ") && line != "USER root"), "the image runs as root");
+    ensure!(
+        last_stage
+            .lines()
+            .any(|line| line.starts_with("USER ") && line != "USER root"),
+        "the image runs as root"
+    );
     Ok(())
 }
 
@@ -221,11 +322,24 @@ fn every_program_is_in_the_image() -> Result<()> {
 #[test]
 fn the_builder_gets_every_package() -> Result<()> {
     let (ignored, workspace) = (read(".dockerignore")?, read("Cargo.toml")?);
-    let manifest = workspace.split("members = [").nth(1).and_then(|rest| rest.split(']').next()).context("members")?;
-    let members = manifest.split('"').skip(1).step_by(2).filter(|member| *member != ".");
-    let folders = members.filter_map(|member| member.split('/').next()).chain(["Cargo.toml", "Cargo.lock", "build.rs", "src", "proto"]);
+    let manifest = workspace
+        .split("members = [")
+        .nth(1)
+        .and_then(|rest| rest.split(']').next())
+        .context("members")?;
+    let members = manifest
+        .split('"')
+        .skip(1)
+        .step_by(2)
+        .filter(|member| *member != ".");
+    let folders = members
+        .filter_map(|member| member.split('/').next())
+        .chain(["Cargo.toml", "Cargo.lock", "build.rs", "src", "proto"]);
     for folder in folders {
-        ensure!(ignored.lines().any(|line| line == format!("!{folder}")), ".dockerignore keeps {folder} from the builder");
+        ensure!(
+            ignored.lines().any(|line| line == format!("!{folder}")),
+            ".dockerignore keeps {folder} from the builder"
+        );
     }
     Ok(())
 }
@@ -234,19 +348,49 @@ fn the_builder_gets_every_package() -> Result<()> {
 #[test]
 fn ports_agree() -> Result<()> {
     let (compose, dockerfile) = (compose()?, read("Dockerfile")?);
-    let exposed: BTreeSet<&str> =
-        dockerfile.lines().filter_map(|line| line.strip_prefix("EXPOSE ")).flat_map(str::split_whitespace).collect();
+    let exposed: BTreeSet<&str> = dockerfile
+        .lines()
+        .filter_map(|line| line.strip_prefix("EXPOSE "))
+        .flat_map(str::split_whitespace)
+        .collect();
     for name in SERVICES {
-        let service = compose.services.get(name).with_context(|| format!("no service {name}"))?;
-        let listens: Vec<_> = service.environment.iter().filter(|(variable, _)| variable.ends_with("__LISTEN")).collect();
-        let [(_, address)] = listens.as_slice() else { bail!("{name} has {} addresses", listens.len()) };
-        let port = address.strip_prefix("0.0.0.0:").with_context(|| format!("{name} listens on {address}"))?;
+        let service = compose
+            .services
+            .get(name)
+            .with_context(|| format!("no service {name}"))?;
+        let listens: Vec<_> = service
+            .environment
+            .iter()
+            .filter(|(variable, _)| variable.ends_with("__LISTEN"))
+            .collect();
+        let [(_, address)] = listens.as_slice() else {
+            bail!("{name} has {} addresses", listens.len())
+        };
+        let port = address
+            .strip_prefix("0.0.0.0:")
+            .with_context(|| format!("{name} listens on {address}"))?;
         ensure!(exposed.contains(port), "{port} of {name} is not exposed");
         let check = service.healthcheck.as_ref().context("a health check")?;
-        ensure!(check.test[1..] == ["doppio", "health", "--server", &format!("http://127.0.0.1:{port}")], "{name}: {:?}", check.test);
+        ensure!(
+            check.test[1..]
+                == [
+                    "doppio",
+                    "health",
+                    "--server",
+                    &format!("http://127.0.0.1:{port}")
+                ],
+            "{name}: {:?}",
+            check.test
+        );
         for published in &service.ports {
-            ensure!(published.ends_with(&format!(":{port}:{port}")), "{name} publishes {published}");
-            ensure!(published.starts_with("127.0.0.1:"), "{name} is open to the world by default");
+            ensure!(
+                published.ends_with(&format!(":{port}:{port}")),
+                "{name} publishes {published}"
+            );
+            ensure!(
+                published.starts_with("127.0.0.1:"),
+                "{name} is open to the world by default"
+            );
         }
     }
     let ordering = &compose.services["ordering"].environment;
@@ -261,16 +405,31 @@ fn every_database_is_made() -> Result<()> {
     let sql = &compose.configs["databases"].content;
     let mut databases = BTreeSet::new();
     for (name, service) in &compose.services {
-        for address in service.environment.values().filter_map(|value| value.strip_prefix("postgres://")) {
+        for address in service
+            .environment
+            .values()
+            .filter_map(|value| value.strip_prefix("postgres://"))
+        {
             let (user, rest) = address.split_once(':').context("a user")?;
             let (password, rest) = rest.split_once('@').context("a password")?;
-            let database = rest.strip_prefix("postgres:5432/").with_context(|| format!("{name} connects to {rest}"))?;
-            ensure!(sql.contains(&format!("CREATE ROLE {user} LOGIN PASSWORD '{password}';")), "no role {user} for {name}");
-            ensure!(sql.contains(&format!("CREATE DATABASE {database} OWNER {user};")), "no database {database} for {name}");
+            let database = rest
+                .strip_prefix("postgres:5432/")
+                .with_context(|| format!("{name} connects to {rest}"))?;
+            ensure!(
+                sql.contains(&format!("CREATE ROLE {user} LOGIN PASSWORD '{password}';")),
+                "no role {user} for {name}"
+            );
+            ensure!(
+                sql.contains(&format!("CREATE DATABASE {database} OWNER {user};")),
+                "no database {database} for {name}"
+            );
             databases.insert(database.to_owned());
         }
     }
-    ensure!(databases.len() == 2, "members and the read model live apart: {databases:?}");
+    ensure!(
+        databases.len() == 2,
+        "members and the read model live apart: {databases:?}"
+    );
     Ok(())
 }
 
@@ -278,24 +437,63 @@ fn every_database_is_made() -> Result<()> {
 fn three_nats_nodes_know_each_other_and_sync_every_write() -> Result<()> {
     let compose = compose()?;
     let config = &compose.configs["nats"].content;
-    ensure!(config.lines().any(|line| line.trim() == "sync_interval: always"), "acknowledged orders could be lost");
-    let routes: BTreeSet<&str> =
-        config.lines().filter_map(|line| line.trim().strip_prefix("nats://")).filter_map(|route| route.strip_suffix(":6222")).collect();
+    ensure!(
+        config
+            .lines()
+            .any(|line| line.trim() == "sync_interval: always"),
+        "acknowledged orders could be lost"
+    );
+    let routes: BTreeSet<&str> = config
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("nats://"))
+        .filter_map(|route| route.strip_suffix(":6222"))
+        .collect();
     ensure!(routes == NATS_NODES.into(), "routes to {routes:?}");
     for node in NATS_NODES {
-        let service = compose.services.get(node).with_context(|| format!("no service {node}"))?;
-        ensure!(service.environment.get("NATS_NAME").map(String::as_str) == Some(node), "{node} has another name");
-        ensure!(service.volumes.iter().any(|volume| volume == &format!("{node}:/data")), "{node} has no volume of its own");
-        ensure!(service.configs.iter().any(|used| used.source == "nats" && service.command.contains(&used.target)), "{node}");
-        let version = service.image.strip_prefix("nats:").and_then(|tag| tag.split('-').next()).context("a version of nats")?;
+        let service = compose
+            .services
+            .get(node)
+            .with_context(|| format!("no service {node}"))?;
+        ensure!(
+            service.environment.get("NATS_NAME").map(String::as_str) == Some(node),
+            "{node} has another name"
+        );
+        ensure!(
+            service
+                .volumes
+                .iter()
+                .any(|volume| volume == &format!("{node}:/data")),
+            "{node} has no volume of its own"
+        );
+        ensure!(
+            service
+                .configs
+                .iter()
+                .any(|used| used.source == "nats" && service.command.contains(&used.target)),
+            "{node}"
+        );
+        let version = service
+            .image
+            .strip_prefix("nats:")
+            .and_then(|tag| tag.split('-').next())
+            .context("a version of nats")?;
         let (major, minor) = version.split_once('.').context("major and minor")?;
-        ensure!((major.parse::<u32>()?, minor.parse::<u32>()?) >= NATS_VERSION, "{node} is {version}");
+        ensure!(
+            (major.parse::<u32>()?, minor.parse::<u32>()?) >= NATS_VERSION,
+            "{node} is {version}"
+        );
     }
     let expected = NATS_NODES.map(|node| format!("{node}:4222")).join(",");
     for name in ["log-init", "ordering", "status-projector"] {
         let environment = &compose.services[name].environment;
-        ensure!(environment["DOPPIO_LOG"] == format!("nats://{expected}"), "{name} does not know every node");
-        ensure!(environment["DOPPIO_LOG_REPLICAS"] == "3", "{name} expects another number of copies");
+        ensure!(
+            environment["DOPPIO_LOG"] == format!("nats://{expected}"),
+            "{name} does not know every node"
+        );
+        ensure!(
+            environment["DOPPIO_LOG_REPLICAS"] == "3",
+            "{name} expects another number of copies"
+        );
     }
     Ok(())
 }
@@ -307,9 +505,20 @@ fn a_real_nats_server_takes_the_configuration() -> Result<()> {
     std::fs::write(&file, &compose()?.configs["nats"].content)?;
     let server = std::env::var_os("DOPPIO_NATS_SERVER").unwrap_or_else(|| "nats-server".into());
     for node in NATS_NODES {
-        let checked = Command::new(&server).arg("-t").arg("-c").arg(&file).env("NATS_NAME", node).output();
-        let checked = checked.context("nats-server does not start; run `./test`, or name one in DOPPIO_NATS_SERVER")?;
-        ensure!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+        let checked = Command::new(&server)
+            .arg("-t")
+            .arg("-c")
+            .arg(&file)
+            .env("NATS_NAME", node)
+            .output();
+        let checked = checked.context(
+            "nats-server does not start; run `./test`, or name one in DOPPIO_NATS_SERVER",
+        )?;
+        ensure!(
+            checked.status.success(),
+            "{}",
+            String::from_utf8_lossy(&checked.stderr)
+        );
     }
     Ok(())
 }
@@ -317,12 +526,21 @@ fn a_real_nats_server_takes_the_configuration() -> Result<()> {
 /// Where Docker Compose is installed, its own opinion counts too; it needs no engine for that.
 #[test]
 fn docker_compose_agrees_where_it_is_installed() -> Result<()> {
-    let docker = |arguments: &[&str]| Command::new("docker").args(arguments).current_dir(root()).output();
+    let docker = |arguments: &[&str]| {
+        Command::new("docker")
+            .args(arguments)
+            .current_dir(root())
+            .output()
+    };
     if !docker(&["compose", "version"]).is_ok_and(|output| output.status.success()) {
         return Ok(());
     }
     let checked = docker(&["compose", "--file", "compose.yaml", "config", "--quiet"])?;
-    ensure!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+    ensure!(
+        checked.status.success(),
+        "{}",
+        String::from_utf8_lossy(&checked.stderr)
+    );
     Ok(())
 }
 

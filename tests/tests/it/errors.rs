@@ -15,13 +15,26 @@ fn calls(reason: Reason) -> &'static str {
     const MUTATIONS: &str = "PlaceOrder and every other mutation of ordering";
     const READS: &str = "every read of query-api";
     match reason {
-        Reason::InvalidArgument | Reason::MessageTooLarge | Reason::Overloaded | Reason::Internal => ANY,
-        Reason::WrongCurrency | Reason::AmountOutOfRange => "every call of ordering with an amount, GetSales",
+        Reason::InvalidArgument
+        | Reason::MessageTooLarge
+        | Reason::Overloaded
+        | Reason::Internal => ANY,
+        Reason::WrongCurrency | Reason::AmountOutOfRange => {
+            "every call of ordering with an amount, GetSales"
+        }
         Reason::OrderTooLarge => "PlaceOrder",
-        Reason::TooManyLines | Reason::OptionNotAllowed | Reason::PromotionNotApplicable => "QuoteOrder, PlaceOrder",
+        Reason::TooManyLines | Reason::OptionNotAllowed | Reason::PromotionNotApplicable => {
+            "QuoteOrder, PlaceOrder"
+        }
         Reason::UnknownItem | Reason::UnknownOption | Reason::SoldOut => "QuoteOrder, PlaceOrder",
-        Reason::TendersDoNotSum | Reason::ChangeOnlyFromCash | Reason::TooManyCashTenders | Reason::PriceChanged => "PlaceOrder",
-        Reason::MalformedConsistencyToken | Reason::ReadModelUnavailable | Reason::TooStale | Reason::ProjectionQuarantined => READS,
+        Reason::TendersDoNotSum
+        | Reason::ChangeOnlyFromCash
+        | Reason::TooManyCashTenders
+        | Reason::PriceChanged => "PlaceOrder",
+        Reason::MalformedConsistencyToken
+        | Reason::ReadModelUnavailable
+        | Reason::TooStale
+        | Reason::ProjectionQuarantined => READS,
         Reason::MalformedPageToken => "ListOrders, ListStores, ListZReports, ExplainFigure",
         Reason::UnknownStore => "every call that names a store",
         Reason::UnknownMember => "GetMember, UpdateMember, WithdrawMember, AttachMember",
@@ -30,7 +43,9 @@ fn calls(reason: Reason) -> &'static str {
         Reason::IdReused => "RegisterMember, PlaceOrder and every other mutation of ordering",
         Reason::PhoneInUse | Reason::CardInUse => "RegisterMember, UpdateMember",
         Reason::MemberWithdrawn | Reason::MemberChanged => "UpdateMember",
-        Reason::IllegalTransition => "StartPreparation, MarkReady, CompleteOrder, CancelOrder, RefundOrder, AttachMember",
+        Reason::IllegalTransition => {
+            "StartPreparation, MarkReady, CompleteOrder, CancelOrder, RefundOrder, AttachMember"
+        }
         Reason::AlreadyHasMember | Reason::MemberUnavailable => "AttachMember",
         Reason::NothingLeftToRefund | Reason::CancelInstead => "RefundOrder",
         Reason::ReturnExceedsTender | Reason::ReturnsDoNotSum => "CancelOrder, RefundOrder",
@@ -45,17 +60,26 @@ fn calls(reason: Reason) -> &'static str {
         Reason::OutcomeUnknown | Reason::TooManyConflicts => MUTATIONS,
         Reason::ClockSuspect => "PlaceOrder, CancelOrder, RefundOrder, RecordCashMovement",
         Reason::DayClosed => "RecordCashMovement, CloseBusinessDay",
-        Reason::DayNotBegun => "RecordCashMovement, CloseBusinessDay, GetDailySales, GetZReport, ExplainFigure",
+        Reason::DayNotBegun => {
+            "RecordCashMovement, CloseBusinessDay, GetDailySales, GetZReport, ExplainFigure"
+        }
         Reason::TooManyKinds => "PlaceOrder, CancelOrder, RefundOrder, RecordCashMovement",
         Reason::OpenOrders => "CloseBusinessDay",
     }
 }
 
 fn table() -> Result<String> {
-    let mut text = String::from("| Reason | gRPC code | Calls | What it means and what to do |\n|---|---|---|---|\n");
+    let mut text = String::from(
+        "| Reason | gRPC code | Calls | What it means and what to do |\n|---|---|---|---|\n",
+    );
     for reason in Reason::ALL {
         let code = code_name(reason.code());
-        writeln!(text, "| `{reason}` | `{code}` | {} | {} |", calls(*reason), reason.meaning())?;
+        writeln!(
+            text,
+            "| `{reason}` | `{code}` | {} | {} |",
+            calls(*reason),
+            reason.meaning()
+        )?;
     }
     Ok(text)
 }
@@ -74,11 +98,21 @@ fn code_name(code: tonic::Code) -> String {
 
 #[test]
 fn the_table_is_the_code() -> Result<()> {
-    let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/ERRORS.md"))?;
-    let after = page.split_once(BEGIN).context("docs/ERRORS.md has lost the line before its table")?.1;
-    let found = after.split_once(END).context("docs/ERRORS.md has lost the line after its table")?.0;
+    let page =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/ERRORS.md"))?;
+    let after = page
+        .split_once(BEGIN)
+        .context("docs/ERRORS.md has lost the line before its table")?
+        .1;
+    let found = after
+        .split_once(END)
+        .context("docs/ERRORS.md has lost the line after its table")?
+        .0;
     let expected = table()?;
-    ensure!(found == expected, "docs/ERRORS.md differs from contract::Reason. Its table has to be:\n\n{expected}");
+    ensure!(
+        found == expected,
+        "docs/ERRORS.md differs from contract::Reason. Its table has to be:\n\n{expected}"
+    );
     Ok(())
 }
 

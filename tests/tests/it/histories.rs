@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use contract::api::query::{ExplainFigureRequest, GetSalesRequest, ListZReportsRequest, SalesBasis, SalesRow};
+use contract::api::query::{
+    ExplainFigureRequest, GetSalesRequest, ListZReportsRequest, SalesBasis, SalesRow,
+};
 use contract::api::types::DayReport;
 use contract::event::{CashMovementKind, Channel, Pricing, ServiceMode, TenderKind};
 use contract::{ConsistencyToken, Money, OrderId, Reason, RequestId, Slug, StoreId};
@@ -20,8 +22,9 @@ use event_log::sqlite::SqliteLog;
 use jiff::{SignedDuration, Timestamp};
 use ordering::catalog::{self, DiscountValue, Store};
 use ordering::domain::{
-    Actor, CancelOrder, CarryOver, ChangeStatus, CloseBusinessDay, Command, CountDrawer, Draft, DraftLine, DraftOption, DraftTender,
-    ManualClose, ManualDiscount, NewStatus, PlaceOrder, RecordCashMovement, RefundOrder, pricing,
+    Actor, CancelOrder, CarryOver, ChangeStatus, CloseBusinessDay, Command, CountDrawer, Draft,
+    DraftLine, DraftOption, DraftTender, ManualClose, ManualDiscount, NewStatus, PlaceOrder,
+    RecordCashMovement, RefundOrder, pricing,
 };
 use ordering::ledger::{Answer, CommandIndex, Ledger, Work};
 use rand::rngs::StdRng;
@@ -93,20 +96,49 @@ fn slug(text: &str) -> Result<Slug> {
 }
 
 async fn open(log: &Arc<SqliteLog>, index: &Path) -> Result<Ledger> {
-    Ok(Ledger::open(log.clone(), CommandIndex::open(index).await?, StoreId::new("london")?).await?)
+    Ok(Ledger::open(
+        log.clone(),
+        CommandIndex::open(index).await?,
+        StoreId::new("london")?,
+    )
+    .await?)
 }
 
 impl History {
     async fn begin(seed: u64) -> Result<Self> {
         let directory = tempfile::tempdir()?;
         let log = Arc::new(SqliteLog::create(&directory.path().join("log.db")).await?);
-        let store = catalog::parse(CATALOG)?.stores.values().next().context("a store")?.clone();
-        let ledgers = vec![open(&log, &directory.path().join("one.db")).await?, open(&log, &directory.path().join("two.db")).await?];
+        let store = catalog::parse(CATALOG)?
+            .stores
+            .values()
+            .next()
+            .context("a store")?
+            .clone();
+        let ledgers = vec![
+            open(&log, &directory.path().join("one.db")).await?,
+            open(&log, &directory.path().join("two.db")).await?,
+        ];
         let mut random = StdRng::seed_from_u64(seed);
         // A few days before a clock change, of which there are two.
-        let start: Timestamp = if random.random_bool(0.5) { "2017-03-24T09:00:00Z" } else { "2016-10-28T09:00:00Z" }.parse()?;
+        let start: Timestamp = if random.random_bool(0.5) {
+            "2017-03-24T09:00:00Z"
+        } else {
+            "2016-10-28T09:00:00Z"
+        }
+        .parse()?;
         let (orders, accepted, refused) = (Vec::new(), Vec::new(), BTreeMap::new());
-        Ok(Self { seed, random, directory, log, ledgers, clock: Clock::manual(start), store, orders, accepted, refused })
+        Ok(Self {
+            seed,
+            random,
+            directory,
+            log,
+            ledgers,
+            clock: Clock::manual(start),
+            store,
+            orders,
+            accepted,
+            refused,
+        })
     }
 
     fn id(&mut self) -> Uuid {
@@ -121,7 +153,11 @@ impl History {
 
     /// Any order, rather a late one.
     fn order(&mut self) -> Option<(OrderId, Vec<(Slug, i32)>)> {
-        let from = if self.random.random_bool(0.6) { self.orders.len().saturating_sub(4) } else { 0 };
+        let from = if self.random.random_bool(0.6) {
+            self.orders.len().saturating_sub(4)
+        } else {
+            0
+        };
         self.orders[from..].choose(&mut self.random).cloned()
     }
 
@@ -130,15 +166,27 @@ impl History {
         let count = self.random.random_range(1..=4);
         let mut lines = Vec::new();
         for index in 0..count {
-            let sku = *["coffee", "tea", "bread", "cake"].choose(&mut self.random).context("an item")?;
+            let sku = *["coffee", "tea", "bread", "cake"]
+                .choose(&mut self.random)
+                .context("an item")?;
             let mut options = Vec::new();
             if sku == "coffee" && self.random.random_bool(0.4) {
-                options.push(DraftOption { option_id: slug("shot")?, quantity: self.random.random_range(1..=3) });
+                options.push(DraftOption {
+                    option_id: slug("shot")?,
+                    quantity: self.random.random_range(1..=3),
+                });
             }
             if matches!(sku, "coffee" | "tea") && self.random.random_bool(0.2) {
-                options.push(DraftOption { option_id: slug("small")?, quantity: 1 });
+                options.push(DraftOption {
+                    option_id: slug("small")?,
+                    quantity: 1,
+                });
             }
-            let discounts = if self.random.random_bool(0.1) { vec![self.discount()?] } else { vec![] };
+            let discounts = if self.random.random_bool(0.1) {
+                vec![self.discount()?]
+            } else {
+                vec![]
+            };
             let (service_mode, till_unit_price) = (None, None);
             let quantity = self.random.random_range(1..=7);
             lines.push(DraftLine {
@@ -163,17 +211,33 @@ impl History {
             terminal_seq: 0,
             staff_id: None,
             channel: Channel::Counter,
-            service_mode: if self.random.random_bool(0.5) { ServiceMode::EatIn } else { ServiceMode::TakeAway },
+            service_mode: if self.random.random_bool(0.5) {
+                ServiceMode::EatIn
+            } else {
+                ServiceMode::TakeAway
+            },
             lines,
-            order_discounts: if self.random.random_bool(0.1) { vec![self.discount()?] } else { vec![] },
+            order_discounts: if self.random.random_bool(0.1) {
+                vec![self.discount()?]
+            } else {
+                vec![]
+            },
             promotion_codes,
             member: None,
             pricing: Pricing::Server,
         };
         // What it costs is asked first, as a till does; the rate may change between asking and placing, and then it is refused.
-        let due = pricing::price(&draft, &self.store, self.clock.now(), false).map_or(0, |priced| priced.net.minor());
+        let due = pricing::price(&draft, &self.store, self.clock.now(), false)
+            .map_or(0, |priced| priced.net.minor());
         let tenders = self.tenders(due)?;
-        Ok(Command::PlaceOrder(Box::new(PlaceOrder { order_id, draft, tenders, expected_total: None, membership: None, quoted: None })))
+        Ok(Command::PlaceOrder(Box::new(PlaceOrder {
+            order_id,
+            draft,
+            tenders,
+            expected_total: None,
+            membership: None,
+            quoted: None,
+        })))
     }
 
     fn discount(&mut self) -> Result<ManualDiscount> {
@@ -182,7 +246,12 @@ impl History {
         } else {
             DiscountValue::Fixed(Money::new(self.random.random_range(1..=900)))
         };
-        Ok(ManualDiscount { discount_id: slug("goodwill")?, value, reason_code: slug("late")?, approver_id: slug("chief")? })
+        Ok(ManualDiscount {
+            discount_id: slug("goodwill")?,
+            value,
+            reason_code: slug("late")?,
+            approver_id: slug("chief")?,
+        })
     }
 
     fn tenders(&mut self, due: i64) -> Result<Vec<DraftTender>> {
@@ -201,14 +270,28 @@ impl History {
         if due == 0 {
             return Ok(vec![]);
         }
-        let drawer = if self.random.random_bool(0.3) { Some("second") } else { None };
+        let drawer = if self.random.random_bool(0.3) {
+            Some("second")
+        } else {
+            None
+        };
         Ok(match self.random.random_range(0..4) {
-            0 => vec![tender("cash", TenderKind::Cash, due + self.random.random_range(0..500), drawer)?],
+            0 => vec![tender(
+                "cash",
+                TenderKind::Cash,
+                due + self.random.random_range(0..500),
+                drawer,
+            )?],
             1 if due > 1 => {
                 let card = self.random.random_range(1..due);
                 vec![
                     tender("card", TenderKind::Card, card, None)?,
-                    tender("cash", TenderKind::Cash, due - card + self.random.random_range(0..300), drawer)?,
+                    tender(
+                        "cash",
+                        TenderKind::Cash,
+                        due - card + self.random.random_range(0..300),
+                        drawer,
+                    )?,
                 ]
             }
             2 => vec![tender("mobile", TenderKind::Mobile, due, None)?],
@@ -225,7 +308,11 @@ impl History {
                 let to = *[NewStatus::Preparing, NewStatus::Ready, NewStatus::Completed]
                     .choose(&mut self.random)
                     .unwrap_or(&NewStatus::Preparing);
-                Command::ChangeStatus(ChangeStatus { order_id, request_id: self.request(), to })
+                Command::ChangeStatus(ChangeStatus {
+                    order_id,
+                    request_id: self.request(),
+                    to,
+                })
             }),
             60..=66 => self.order().map(|(order_id, _)| {
                 Command::CancelOrder(CancelOrder {
@@ -251,35 +338,72 @@ impl History {
                 })
             }),
             83..=89 => {
-                let kind = *[CashMovementKind::Float, CashMovementKind::PaidIn, CashMovementKind::PaidOut]
-                    .choose(&mut self.random)
-                    .context("a kind")?;
-                let business_date = self.store.day_rule().context("a rule")?.date_of(self.clock.now())?;
+                let kind = *[
+                    CashMovementKind::Float,
+                    CashMovementKind::PaidIn,
+                    CashMovementKind::PaidOut,
+                ]
+                .choose(&mut self.random)
+                .context("a kind")?;
+                let business_date = self
+                    .store
+                    .day_rule()
+                    .context("a rule")?
+                    .date_of(self.clock.now())?;
                 Some(Command::RecordCashMovement(RecordCashMovement {
                     request_id: self.request(),
                     business_date,
-                    drawer_id: slug(if self.random.random_bool(0.7) { "main" } else { "second" })?,
+                    drawer_id: slug(if self.random.random_bool(0.7) {
+                        "main"
+                    } else {
+                        "second"
+                    })?,
                     kind,
                     amount: Money::new(self.random.random_range(0..20_000)),
                     reason_code: reason,
                     approver_id: Some(slug("chief")?),
                 }))
             }
-            90..=94 => self.ledgers[0].state().day.as_ref().map(|day| day.date).map(|business_date| {
-                let counted = Money::new(self.random.random_range(0..50_000));
-                let counts = if self.random.random_bool(0.5) {
-                    Slug::new("main").ok().map(|drawer| (drawer, counted)).into_iter().collect()
-                } else {
-                    vec![]
-                };
-                let carry_over = if self.random.random_bool(0.8) { CarryOver::All } else { CarryOver::Named(vec![]) };
-                let manual = Some(ManualClose { request_id: self.request(), counts, carry_over });
-                Command::CloseBusinessDay(CloseBusinessDay { business_date, manual })
-            }),
+            90..=94 => self.ledgers[0]
+                .state()
+                .day
+                .as_ref()
+                .map(|day| day.date)
+                .map(|business_date| {
+                    let counted = Money::new(self.random.random_range(0..50_000));
+                    let counts = if self.random.random_bool(0.5) {
+                        Slug::new("main")
+                            .ok()
+                            .map(|drawer| (drawer, counted))
+                            .into_iter()
+                            .collect()
+                    } else {
+                        vec![]
+                    };
+                    let carry_over = if self.random.random_bool(0.8) {
+                        CarryOver::All
+                    } else {
+                        CarryOver::Named(vec![])
+                    };
+                    let manual = Some(ManualClose {
+                        request_id: self.request(),
+                        counts,
+                        carry_over,
+                    });
+                    Command::CloseBusinessDay(CloseBusinessDay {
+                        business_date,
+                        manual,
+                    })
+                }),
             _ => match self.ledgers[0].state().last_closed {
                 Some(business_date) => {
                     let (request_id, drawer_id) = (self.request(), slug("main")?);
-                    Some(Command::CountDrawer(CountDrawer { request_id, business_date, drawer_id, counted: Money::new(777) }))
+                    Some(Command::CountDrawer(CountDrawer {
+                        request_id,
+                        business_date,
+                        drawer_id,
+                        counted: Money::new(777),
+                    }))
                 }
                 None => None,
             },
@@ -287,22 +411,40 @@ impl History {
     }
 
     async fn carry_out(&mut self, command: Command) -> Result<()> {
-        let actor = Actor { principal: "till", client_time: Some(self.clock.now()), ..Actor::default() };
-        let work = Work { command, actor, store: self.store.clone() };
+        let actor = Actor {
+            principal: "till",
+            client_time: Some(self.clock.now()),
+            ..Actor::default()
+        };
+        let work = Work {
+            command,
+            actor,
+            store: self.store.clone(),
+        };
         let index = usize::from(self.random.random_bool(0.3));
-        let (mut verdicts, ended) = self.ledgers[index].execute(std::slice::from_ref(&work), &self.clock).await;
+        let (mut verdicts, ended) = self.ledgers[index]
+            .execute(std::slice::from_ref(&work), &self.clock)
+            .await;
         ended?;
         match verdicts.remove(0) {
             Ok(answer) => {
                 if let Command::PlaceOrder(place) = &work.command {
-                    let lines = place.draft.lines.iter().map(|line| (line.line_id.clone(), line.quantity)).collect();
+                    let lines = place
+                        .draft
+                        .lines
+                        .iter()
+                        .map(|line| (line.line_id.clone(), line.quantity))
+                        .collect();
                     self.orders.push((place.order_id, lines));
                 }
                 ensure!(!answer.replayed, "a new command was taken for a repeat");
                 self.accepted.push((work, answer));
             }
             Err(rejection) => {
-                ensure!(rejection.reason != Reason::Internal, "refused as internal: {rejection}");
+                ensure!(
+                    rejection.reason != Reason::Internal,
+                    "refused as internal: {rejection}"
+                );
                 *self.refused.entry(rejection.reason.as_str()).or_default() += 1;
             }
         }
@@ -311,14 +453,24 @@ impl History {
 
     /// A repeat of anything, at any time, from any instance: the first answer.
     async fn repeat(&mut self) -> Result<()> {
-        let Some((work, first)) = self.accepted.choose(&mut self.random).cloned() else { return Ok(()) };
+        let Some((work, first)) = self.accepted.choose(&mut self.random).cloned() else {
+            return Ok(());
+        };
         let index = usize::from(self.random.random_bool(0.5));
-        let (mut verdicts, ended) = self.ledgers[index].execute(std::slice::from_ref(&work), &self.clock).await;
+        let (mut verdicts, ended) = self.ledgers[index]
+            .execute(std::slice::from_ref(&work), &self.clock)
+            .await;
         ended?;
         let again = verdicts.remove(0)?;
-        ensure!(again.replayed, "a repeat was recorded again: {:?}", work.command);
         ensure!(
-            again.order == first.order && again.fact == first.fact && again.revision == first.revision,
+            again.replayed,
+            "a repeat was recorded again: {:?}",
+            work.command
+        );
+        ensure!(
+            again.order == first.order
+                && again.fact == first.fact
+                && again.revision == first.revision,
             "a repeat was answered otherwise: {:?}",
             work.command
         );
@@ -327,13 +479,21 @@ impl History {
 
     async fn run(&mut self) -> Result<()> {
         for step in 0..STEPS {
-            let minutes = if self.random.random_bool(0.08) { self.random.random_range(60..1_200) } else { self.random.random_range(0..40) };
+            let minutes = if self.random.random_bool(0.08) {
+                self.random.random_range(60..1_200)
+            } else {
+                self.random.random_range(0..40)
+            };
             self.clock.advance(SignedDuration::from_mins(minutes));
             match self.random.random_range(0..100) {
                 0..=9 => self.repeat().await?,
                 10..=12 => {
                     // A restart, with the index that was there or with none.
-                    let index = if self.random.random_bool(0.5) { "one.db".to_owned() } else { format!("new-{step}.db") };
+                    let index = if self.random.random_bool(0.5) {
+                        "one.db".to_owned()
+                    } else {
+                        format!("new-{step}.db")
+                    };
                     self.ledgers[0] = open(&self.log, &self.directory.path().join(index)).await?;
                 }
                 _ => {
@@ -347,9 +507,18 @@ impl History {
             self.repeat().await?;
         }
         // The last day is closed too.
-        if let Some((date, end)) = self.ledgers[0].state().day.as_ref().map(|day| (day.date, day.end)) {
+        if let Some((date, end)) = self.ledgers[0]
+            .state()
+            .day
+            .as_ref()
+            .map(|day| (day.date, day.end))
+        {
             self.clock.set(end.max(self.clock.now()));
-            self.carry_out(Command::CloseBusinessDay(CloseBusinessDay { business_date: date, manual: None })).await?;
+            self.carry_out(Command::CloseBusinessDay(CloseBusinessDay {
+                business_date: date,
+                manual: None,
+            }))
+            .await?;
         }
         Ok(())
     }
@@ -360,19 +529,35 @@ impl History {
         let store = self.store.id.clone();
         let held = DataDir::hold(data.path()).map_err(|failure| failure.error)?;
         let log: Arc<dyn EventLog> = self.log.clone();
-        let audited = audit::ledger(&log, &store).await.map_err(|failure| failure.error)?;
+        let audited = audit::ledger(&log, &store)
+            .await
+            .map_err(|failure| failure.error)?;
         ensure!(audited.problems.is_empty(), "{:#?}", audited.problems);
-        ensure!(audited.verified_reports > 0, "a history without a single close");
+        ensure!(
+            audited.verified_reports > 0,
+            "a history without a single close"
+        );
         let mut plan = Plan::embedded(held).map_err(|failure| failure.error)?;
         plan.log = event_log::LogLocation::sqlite(&self.directory.path().join("log.db"));
         plan.init_log = false;
         let system = System::start(plan).await.map_err(|failure| failure.error)?;
         let clients = Clients::of(&system.addresses).map_err(|failure| failure.error)?;
         let epoch = log.epoch();
-        let token = ConsistencyToken { log_id: epoch.log_id, epoch: epoch.epoch, store: store.clone(), revision: audited.records };
-        let (differences, _) = audited.compare(&clients, &store, &[token.to_string()]).await.map_err(|failure| failure.error)?;
+        let token = ConsistencyToken {
+            log_id: epoch.log_id,
+            epoch: epoch.epoch,
+            store: store.clone(),
+            revision: audited.records,
+        };
+        let (differences, _) = audited
+            .compare(&clients, &store, &[token.to_string()])
+            .await
+            .map_err(|failure| failure.error)?;
         restated(&clients, &store, &token).await?;
-        system.stop(Duration::from_secs(5)).await.map_err(|failure| failure.error)?;
+        system
+            .stop(Duration::from_secs(5))
+            .await
+            .map_err(|failure| failure.error)?;
         ensure!(differences.is_empty(), "{differences:#?}");
         Ok(audited.verified_reports)
     }
@@ -387,7 +572,11 @@ async fn restated(clients: &Clients, store: &StoreId, token: &ConsistencyToken) 
     let mut client = clients.settlement.clone();
     let at_least = vec![token.to_string()];
     let mut reports = Vec::new();
-    let mut request = ListZReportsRequest { store_id: store.to_string(), at_least: at_least.clone(), ..ListZReportsRequest::default() };
+    let mut request = ListZReportsRequest {
+        store_id: store.to_string(),
+        at_least: at_least.clone(),
+        ..ListZReportsRequest::default()
+    };
     loop {
         let page = client.list_z_reports(request.clone()).await?.into_inner();
         reports.extend(page.reports);
@@ -396,8 +585,22 @@ async fn restated(clients: &Clients, store: &StoreId, token: &ConsistencyToken) 
             break;
         }
     }
-    let net = |report: &DayReport| minor(report.turnover.as_ref().and_then(|block| block.net.as_ref()));
-    let vat = |report: &DayReport| minor(report.turnover.as_ref().and_then(|block| block.vat.as_ref()));
+    let net = |report: &DayReport| {
+        minor(
+            report
+                .turnover
+                .as_ref()
+                .and_then(|block| block.net.as_ref()),
+        )
+    };
+    let vat = |report: &DayReport| {
+        minor(
+            report
+                .turnover
+                .as_ref()
+                .and_then(|block| block.vat.as_ref()),
+        )
+    };
     let (first, last) = reports.first().zip(reports.last()).context("a Z report")?;
     let sales = async |basis: SalesBasis| -> Result<Turnover> {
         let request = GetSalesRequest {
@@ -408,22 +611,51 @@ async fn restated(clients: &Clients, store: &StoreId, token: &ConsistencyToken) 
             at_least: at_least.clone(),
             ..GetSalesRequest::default()
         };
-        let answer = clients.settlement.clone().get_sales(request).await?.into_inner();
-        let of = |row: &SalesRow| (minor(row.turnover_net.as_ref()), minor(row.turnover_vat.as_ref()));
+        let answer = clients
+            .settlement
+            .clone()
+            .get_sales(request)
+            .await?
+            .into_inner();
+        let of = |row: &SalesRow| {
+            (
+                minor(row.turnover_net.as_ref()),
+                minor(row.turnover_vat.as_ref()),
+            )
+        };
         let total = answer.totals.first().map(of).unwrap_or_default();
-        Ok((answer.rows.iter().map(|row| (row.key.clone(), of(row).0)).collect(), total.0, total.1))
+        Ok((
+            answer
+                .rows
+                .iter()
+                .map(|row| (row.key.clone(), of(row).0))
+                .collect(),
+            total.0,
+            total.1,
+        ))
     };
     let (by_day, closed_net, closed_vat) = sales(SalesBasis::AsClosed).await?;
     let (restated_by_day, restated_net, restated_vat) = sales(SalesBasis::AsRestated).await?;
-    let of_reports = (reports.iter().map(net).sum::<i64>(), reports.iter().map(vat).sum::<i64>());
+    let of_reports = (
+        reports.iter().map(net).sum::<i64>(),
+        reports.iter().map(vat).sum::<i64>(),
+    );
     ensure!(
         of_reports == (closed_net, closed_vat) && of_reports == (restated_net, restated_vat),
         "{of_reports:?}, {closed_net}, {restated_net}"
     );
     ensure!(restated_by_day.iter().map(|(_, net)| net).sum::<i64>() == restated_net);
     for report in &reports {
-        let day = by_day.iter().find(|(date, _)| *date == report.business_date).map_or(0, |(_, net)| *net);
-        ensure!(day == net(report), "{}: {day}, not {}", report.business_date, net(report));
+        let day = by_day
+            .iter()
+            .find(|(date, _)| *date == report.business_date)
+            .map_or(0, |(_, net)| *net);
+        ensure!(
+            day == net(report),
+            "{}: {day}, not {}",
+            report.business_date,
+            net(report)
+        );
     }
     for report in [&reports[reports.len() / 2], last] {
         for (figure, value) in figures(report) {
@@ -448,13 +680,22 @@ async fn restated(clients: &Clients, store: &StoreId, token: &ConsistencyToken) 
 
 async fn one(seed: u64) -> Result<usize> {
     let mut history = History::begin(seed).await?;
-    history.run().await.with_context(|| format!("seed {}", history.seed))?;
-    history.judge().await.with_context(|| format!("seed {seed}"))
+    history
+        .run()
+        .await
+        .with_context(|| format!("seed {}", history.seed))?;
+    history
+        .judge()
+        .await
+        .with_context(|| format!("seed {seed}"))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_history_adds_up() -> Result<()> {
-    #[expect(clippy::disallowed_methods, reason = "which seed to run is a matter of whoever runs the test")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "which seed to run is a matter of whoever runs the test"
+    )]
     let seeds = match std::env::var("DOPPIO_TEST_SEED") {
         Ok(seed) => vec![seed.parse()?],
         Err(_) => (0..SEEDS).collect(),

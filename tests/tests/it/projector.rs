@@ -8,7 +8,9 @@ use contract::ConsistencyToken;
 use contract::api::admin::GetProjectionStatusRequest;
 use contract::api::admin::admin_service_client::AdminServiceClient;
 use contract::api::query::query_service_client::QueryServiceClient;
-use contract::api::query::{GetDailySalesRequest, GetOrderRequest, ListOrdersRequest, ListStoresRequest};
+use contract::api::query::{
+    GetDailySalesRequest, GetOrderRequest, ListOrdersRequest, ListStoresRequest,
+};
 use contract::api::types::{BusinessDayState, OrderStatus};
 use contract::event::OrderPlaced;
 use event_log::sqlite::SqliteLog;
@@ -38,7 +40,10 @@ struct Rig {
 impl Rig {
     async fn embedded() -> Result<Self> {
         let directory = tempfile::tempdir()?;
-        let model = ReadModel::open(&format!("sqlite:{}", directory.path().join("read-model.db").display()))?;
+        let model = ReadModel::open(&format!(
+            "sqlite:{}",
+            directory.path().join("read-model.db").display()
+        ))?;
         Self::new(directory, model).await
     }
 
@@ -49,15 +54,28 @@ impl Rig {
 
     async fn new(directory: tempfile::TempDir, model: ReadModel) -> Result<Self> {
         let log = Arc::new(SqliteLog::create(&directory.path().join("log.db")).await?);
-        Ok(Self { log, model, directory })
+        Ok(Self {
+            log,
+            model,
+            directory,
+        })
     }
 
     async fn append(&self, record: &Record) -> Result<()> {
         let expectation = match record.revision() {
             Revision(1) => Expectation::Empty,
-            _ => Expectation::Tip(self.log.tip(&record.header().ledger).await?.context("the ledger has a tip")?),
+            _ => Expectation::Tip(
+                self.log
+                    .tip(&record.header().ledger)
+                    .await?
+                    .context("the ledger has a tip")?,
+            ),
         };
-        match self.log.append(record, &expectation, Instant::now() + PATIENCE).await? {
+        match self
+            .log
+            .append(record, &expectation, Instant::now() + PATIENCE)
+            .await?
+        {
             Outcome::Stored(_) => Ok(()),
             other => bail!("{other:?}"),
         }
@@ -65,8 +83,17 @@ impl Rig {
 
     fn project(&self, instance: &str, batch: usize) -> (Shutdown, Health) {
         let shutdown = Shutdown::new();
-        let config = Config { instance: instance.into(), batch };
-        let health = status_projector::start(config, &self.log, &self.model.writer, &shutdown, &Clock::system());
+        let config = Config {
+            instance: instance.into(),
+            batch,
+        };
+        let health = status_projector::start(
+            config,
+            &self.log,
+            &self.model.writer,
+            &shutdown,
+            &Clock::system(),
+        );
         (shutdown, health)
     }
 
@@ -82,7 +109,13 @@ impl Rig {
         let revision = ledger.chain.map_or(0, |chain| chain.revision.0);
         let epoch = self.log.epoch();
         let store = contract::StoreId::new(ledger.name.as_str())?;
-        Ok(ConsistencyToken { log_id: epoch.log_id, epoch: epoch.epoch, store, revision }.to_string())
+        Ok(ConsistencyToken {
+            log_id: epoch.log_id,
+            epoch: epoch.epoch,
+            store,
+            revision,
+        }
+        .to_string())
     }
 
     /// Waits until the store's last record is projected.
@@ -90,11 +123,21 @@ impl Rig {
         let store = contract::StoreId::new(ledger.name.as_str())?;
         let limit = Instant::now() + PATIENCE;
         loop {
-            let revision = self.model.reader.store(&store).await.ok().flatten().map_or(0, |seen| seen.store.revision().0);
+            let revision = self
+                .model
+                .reader
+                .store(&store)
+                .await
+                .ok()
+                .flatten()
+                .map_or(0, |seen| seen.store.revision().0);
             if Some(Revision(revision)) == ledger.chain.map(|chain| chain.revision) {
                 return Ok(());
             }
-            ensure!(Instant::now() < limit, "store {store} is at revision {revision}");
+            ensure!(
+                Instant::now() < limit,
+                "store {store} is at revision {revision}"
+            );
             sleep(Duration::from_millis(20)).await;
         }
     }
@@ -107,7 +150,8 @@ fn sound<T>(result: Result<T, status_projector::fixture::Failure>) -> Result<T> 
 /// A ledger with an open day and `count` orders in the log.
 async fn orders(rig: &Rig, store: &str, count: usize) -> Result<(Ledger, Vec<OrderPlaced>)> {
     let mut ledger = sound(Ledger::new(store))?;
-    rig.append(&sound(ledger.open_day(DAY, &[("main", 1_000)]))?).await?;
+    rig.append(&sound(ledger.open_day(DAY, &[("main", 1_000)]))?)
+        .await?;
     let mut orders = Vec::new();
     for _ in 0..count {
         let order = sound(ledger.americano())?;
@@ -118,26 +162,52 @@ async fn orders(rig: &Rig, store: &str, count: usize) -> Result<(Ledger, Vec<Ord
 }
 
 fn reason(status: &Status) -> String {
-    status.get_error_details().error_info().map(|info| info.reason.clone()).unwrap_or_default()
+    status
+        .get_error_details()
+        .error_info()
+        .map(|info| info.reason.clone())
+        .unwrap_or_default()
 }
 
-fn refused<T: std::fmt::Debug>(answer: Result<T, Status>, code: Code, because: &str) -> Result<Status> {
-    let status = answer.err().with_context(|| format!("{because} is expected"))?;
-    ensure!((status.code(), reason(&status).as_str()) == (code, because), "{because} is expected, not {status:?}");
+fn refused<T: std::fmt::Debug>(
+    answer: Result<T, Status>,
+    code: Code,
+    because: &str,
+) -> Result<Status> {
+    let status = answer
+        .err()
+        .with_context(|| format!("{because} is expected"))?;
+    ensure!(
+        (status.code(), reason(&status).as_str()) == (code, because),
+        "{because} is expected, not {status:?}"
+    );
     Ok(status)
 }
 
 fn get_order(store: &str, order: &OrderPlaced, at_least: &[String]) -> GetOrderRequest {
     let order_id = id_of(order).map(|id| id.to_string()).unwrap_or_default();
-    GetOrderRequest { store_id: store.into(), order_id, at_least: at_least.to_vec() }
+    GetOrderRequest {
+        store_id: store.into(),
+        order_id,
+        at_least: at_least.to_vec(),
+    }
 }
 
 fn page(page_size: i32, page_token: &str) -> ListOrdersRequest {
-    ListOrdersRequest { store_id: "gangnam".into(), page_size, page_token: page_token.into(), ..ListOrdersRequest::default() }
+    ListOrdersRequest {
+        store_id: "gangnam".into(),
+        page_size,
+        page_token: page_token.into(),
+        ..ListOrdersRequest::default()
+    }
 }
 
 fn sales(store: &str, date: &str) -> GetDailySalesRequest {
-    GetDailySalesRequest { store_id: store.into(), business_date: date.into(), ..GetDailySalesRequest::default() }
+    GetDailySalesRequest {
+        store_id: store.into(),
+        business_date: date.into(),
+        ..GetDailySalesRequest::default()
+    }
 }
 
 fn within<T>(message: T, limit: Duration) -> Request<T> {
@@ -157,7 +227,14 @@ async fn reads(rig: Rig) -> Result<()> {
 
     // What was written is read with its token, at once.
     let token = rig.token(&ledger)?;
-    let answer = client.get_order(get_order("gangnam", &placed[0], std::slice::from_ref(&token))).await?.into_inner();
+    let answer = client
+        .get_order(get_order(
+            "gangnam",
+            &placed[0],
+            std::slice::from_ref(&token),
+        ))
+        .await?
+        .into_inner();
     let order = answer.order.context("an order")?;
     ensure!(order.status() == OrderStatus::Completed && order.ticket_number == 1);
     let freshness = answer.freshness.context("freshness")?;
@@ -174,44 +251,151 @@ async fn reads(rig: Rig) -> Result<()> {
             break;
         }
         ensure!(answer.orders.len() == 10);
-        refused(client.list_orders(page(9, &next)).await, Code::InvalidArgument, "MALFORMED_PAGE_TOKEN")?;
-        refused(client.list_orders(page(10, &next[1..])).await, Code::InvalidArgument, "MALFORMED_PAGE_TOKEN")?;
+        refused(
+            client.list_orders(page(9, &next)).await,
+            Code::InvalidArgument,
+            "MALFORMED_PAGE_TOKEN",
+        )?;
+        refused(
+            client.list_orders(page(10, &next[1..])).await,
+            Code::InvalidArgument,
+            "MALFORMED_PAGE_TOKEN",
+        )?;
     }
     ensure!(tickets == (1..=25).collect::<Vec<_>>(), "{tickets:?}");
-    let completed = ListOrdersRequest { statuses: vec![OrderStatus::Completed.into()], ..page(0, "") };
-    ensure!(client.list_orders(completed).await?.into_inner().orders.len() == 1);
+    let completed = ListOrdersRequest {
+        statuses: vec![OrderStatus::Completed.into()],
+        ..page(0, "")
+    };
+    ensure!(
+        client
+            .list_orders(completed)
+            .await?
+            .into_inner()
+            .orders
+            .len()
+            == 1
+    );
 
     // The day's figures, and the states of days.
-    let day = client.get_daily_sales(sales("gangnam", "")).await?.into_inner();
+    let day = client
+        .get_daily_sales(sales("gangnam", ""))
+        .await?
+        .into_inner();
     ensure!(day.state() == BusinessDayState::Open && day.orders == 25 && day.business_date == DAY);
-    ensure!(day.net.as_ref().is_some_and(|net| net.amount_minor == 25 * 4_500 && net.currency_code == "KRW"));
-    ensure!(day.vat.as_ref().is_some_and(|vat| vat.amount_minor == 25 * 409));
+    ensure!(
+        day.net
+            .as_ref()
+            .is_some_and(|net| net.amount_minor == 25 * 4_500 && net.currency_code == "KRW")
+    );
+    ensure!(
+        day.vat
+            .as_ref()
+            .is_some_and(|vat| vat.amount_minor == 25 * 409)
+    );
     clock.set("2026-03-02T19:00:00Z".parse()?);
-    ensure!(client.get_daily_sales(sales("gangnam", DAY)).await?.into_inner().state() == BusinessDayState::Overdue);
-    let none = client.get_daily_sales(sales("gangnam", "2020-01-01")).await?.into_inner();
+    ensure!(
+        client
+            .get_daily_sales(sales("gangnam", DAY))
+            .await?
+            .into_inner()
+            .state()
+            == BusinessDayState::Overdue
+    );
+    let none = client
+        .get_daily_sales(sales("gangnam", "2020-01-01"))
+        .await?
+        .into_inner();
     ensure!(none.state() == BusinessDayState::NoTrade && none.orders == 0 && none.net.is_some());
-    ensure!(client.list_stores(ListStoresRequest::default()).await?.into_inner().stores.len() == 1);
+    ensure!(
+        client
+            .list_stores(ListStoresRequest::default())
+            .await?
+            .into_inner()
+            .stores
+            .len()
+            == 1
+    );
 
     // What is refused.
     let with = |at_least: &str| get_order("gangnam", &placed[0], &[at_least.to_owned()]);
-    refused(client.get_order(with("nonsense")).await, Code::InvalidArgument, "MALFORMED_CONSISTENCY_TOKEN")?;
-    refused(client.get_order(get_order("nowhere", &placed[0], &[])).await, Code::NotFound, "UNKNOWN_STORE")?;
-    let unknown = GetOrderRequest { order_id: "019352f0-7a1c-7c3e-8f00-0123456789ab".into(), ..get_order("gangnam", &placed[0], &[]) };
-    refused(client.get_order(unknown).await, Code::NotFound, "UNKNOWN_ORDER")?;
-    let malformed = GetOrderRequest { store_id: "Gang nam".into(), order_id: "7".into(), at_least: vec![] };
-    let status = refused(client.get_order(malformed).await, Code::InvalidArgument, "INVALID_ARGUMENT")?;
+    refused(
+        client.get_order(with("nonsense")).await,
+        Code::InvalidArgument,
+        "MALFORMED_CONSISTENCY_TOKEN",
+    )?;
+    refused(
+        client
+            .get_order(get_order("nowhere", &placed[0], &[]))
+            .await,
+        Code::NotFound,
+        "UNKNOWN_STORE",
+    )?;
+    let unknown = GetOrderRequest {
+        order_id: "019352f0-7a1c-7c3e-8f00-0123456789ab".into(),
+        ..get_order("gangnam", &placed[0], &[])
+    };
+    refused(
+        client.get_order(unknown).await,
+        Code::NotFound,
+        "UNKNOWN_ORDER",
+    )?;
+    let malformed = GetOrderRequest {
+        store_id: "Gang nam".into(),
+        order_id: "7".into(),
+        at_least: vec![],
+    };
+    let status = refused(
+        client.get_order(malformed).await,
+        Code::InvalidArgument,
+        "INVALID_ARGUMENT",
+    )?;
     let details = status.get_error_details();
-    let fields: Vec<_> = details.bad_request().into_iter().flat_map(|bad| &bad.field_violations).map(|bad| bad.field.as_str()).collect();
+    let fields: Vec<_> = details
+        .bad_request()
+        .into_iter()
+        .flat_map(|bad| &bad.field_violations)
+        .map(|bad| bad.field.as_str())
+        .collect();
     ensure!(fields == ["store_id", "order_id"], "{fields:?}");
-    refused(client.get_daily_sales(sales("gangnam", "2026-3-2")).await, Code::InvalidArgument, "INVALID_ARGUMENT")?;
-    refused(client.list_orders(page(-1, "")).await, Code::InvalidArgument, "INVALID_ARGUMENT")?;
+    refused(
+        client.get_daily_sales(sales("gangnam", "2026-3-2")).await,
+        Code::InvalidArgument,
+        "INVALID_ARGUMENT",
+    )?;
+    refused(
+        client.list_orders(page(-1, "")).await,
+        Code::InvalidArgument,
+        "INVALID_ARGUMENT",
+    )?;
     let epoch = rig.log.epoch();
     let store = contract::StoreId::new("gangnam")?;
-    let other = ConsistencyToken { log_id: epoch.log_id, epoch: epoch.epoch + 1, store: store.clone(), revision: 1 };
-    refused(client.get_order(with(&other.to_string())).await, Code::FailedPrecondition, "LOG_CHANGED")?;
-    let ahead = ConsistencyToken { log_id: epoch.log_id, epoch: epoch.epoch, store, revision: 1_000 }.to_string();
+    let other = ConsistencyToken {
+        log_id: epoch.log_id,
+        epoch: epoch.epoch + 1,
+        store: store.clone(),
+        revision: 1,
+    };
+    refused(
+        client.get_order(with(&other.to_string())).await,
+        Code::FailedPrecondition,
+        "LOG_CHANGED",
+    )?;
+    let ahead = ConsistencyToken {
+        log_id: epoch.log_id,
+        epoch: epoch.epoch,
+        store,
+        revision: 1_000,
+    }
+    .to_string();
     // The reason arrives before the caller's own deadline, which would leave none.
-    let status = refused(client.get_order(within(with(&ahead), Duration::from_millis(2_000))).await, Code::DeadlineExceeded, "TOO_STALE")?;
+    let status = refused(
+        client
+            .get_order(within(with(&ahead), Duration::from_millis(2_000)))
+            .await,
+        Code::DeadlineExceeded,
+        "TOO_STALE",
+    )?;
     ensure!(status.get_error_details().retry_info().is_some());
 
     // Many who wait for one order are answered when it is there.
@@ -220,7 +404,10 @@ async fn reads(rig: Rig) -> Result<()> {
     let token = rig.token(&ledger)?;
     let waiting: Vec<_> = (0..200)
         .map(|_| {
-            let (mut client, request) = (client.clone(), get_order("gangnam", &order, std::slice::from_ref(&token)));
+            let (mut client, request) = (
+                client.clone(),
+                get_order("gangnam", &order, std::slice::from_ref(&token)),
+            );
             tokio::spawn(async move { client.get_order(request).await })
         })
         .collect();
@@ -230,9 +417,15 @@ async fn reads(rig: Rig) -> Result<()> {
         ensure!(one.await??.into_inner().order.is_some());
     }
 
-    let status = AdminServiceClient::new(channel).get_projection_status(GetProjectionStatusRequest {}).await?.into_inner();
+    let status = AdminServiceClient::new(channel)
+        .get_projection_status(GetProjectionStatusRequest {})
+        .await?
+        .into_inner();
     let stream = status.streams.first().context("a stream")?;
-    ensure!(stream.checkpoint == 28 && stream.owner == "one" && status.log_epoch == epoch.to_string(), "{status:?}");
+    ensure!(
+        stream.checkpoint == 28 && stream.owner == "one" && status.log_epoch == epoch.to_string(),
+        "{status:?}"
+    );
     serving.finish(PATIENCE).await;
     projecting.finish(PATIENCE).await;
     Ok(())
@@ -280,16 +473,35 @@ async fn killed(rig: Rig) -> Result<()> {
         whole.projected(ledger).await?;
         projecting.finish(PATIENCE).await;
         let store = contract::StoreId::new(ledger.name.as_str())?;
-        let (mine, theirs) = (rig.model.reader.day(&store, None).await?, whole.model.reader.day(&store, None).await?);
+        let (mine, theirs) = (
+            rig.model.reader.day(&store, None).await?,
+            whole.model.reader.day(&store, None).await?,
+        );
         let (mine, theirs) = (mine.context("a store")?, theirs.context("a store")?);
-        ensure!(mine.store == theirs.store && mine.found == theirs.found, "{store}: {:?} {:?}", mine.store, theirs.store);
+        ensure!(
+            mine.store == theirs.store && mine.found == theirs.found,
+            "{store}: {:?} {:?}",
+            mine.store,
+            theirs.store
+        );
         for order in placed {
             let id = id_of(order).context("an id")?;
-            let (mine, theirs) = (rig.model.reader.order(&store, id).await?, whole.model.reader.order(&store, id).await?);
+            let (mine, theirs) = (
+                rig.model.reader.order(&store, id).await?,
+                whole.model.reader.order(&store, id).await?,
+            );
             ensure!(mine.context("a store")?.found == theirs.context("a store")?.found);
         }
     }
-    ensure!(rig.model.reader.status().await?.streams.iter().all(|stream| stream.orphans == 0));
+    ensure!(
+        rig.model
+            .reader
+            .status()
+            .await?
+            .streams
+            .iter()
+            .all(|stream| stream.orphans == 0)
+    );
     shutdown.finish(PATIENCE).await;
     Ok(())
 }
@@ -305,7 +517,15 @@ async fn killed_in_the_middle_it_projects_exactly_once_on_postgresql() -> Result
 }
 
 async fn owner(rig: &Rig) -> Result<String> {
-    Ok(rig.model.reader.status().await?.streams.first().map(|stream| stream.owner.clone()).unwrap_or_default())
+    Ok(rig
+        .model
+        .reader
+        .status()
+        .await?
+        .streams
+        .first()
+        .map(|stream| stream.owner.clone())
+        .unwrap_or_default())
 }
 
 /// A standby takes over from an owner that was killed, and one that let go is followed at once.
@@ -315,7 +535,10 @@ async fn taken_over(rig: Rig) -> Result<()> {
     rig.projected(&ledger).await?;
     let (two, _) = rig.project("two", 10);
     sleep(Duration::from_millis(3_000)).await;
-    ensure!(owner(&rig).await? == "one", "an owner at rest is left alone");
+    ensure!(
+        owner(&rig).await? == "one",
+        "an owner at rest is left alone"
+    );
     one.hard().cancel();
     let order = sound(ledger.americano())?;
     rig.append(&sound(ledger.place(order))?).await?;
@@ -327,12 +550,26 @@ async fn taken_over(rig: Rig) -> Result<()> {
     let order = sound(ledger.americano())?;
     rig.append(&sound(ledger.place(order))?).await?;
     rig.projected(&ledger).await?;
-    ensure!(owner(&rig).await? == "three", "who waits follows one that let go");
+    ensure!(
+        owner(&rig).await? == "three",
+        "who waits follows one that let go"
+    );
     // An instance of the same name takes over at once; the one before is fenced, and stays so.
     let (again, _) = rig.project("three", 10);
     let patience = Instant::now() + PATIENCE;
-    while rig.model.reader.status().await?.streams.first().is_some_and(|stream| stream.term < 4) {
-        ensure!(Instant::now() < patience, "an instance of the owner's name does not take over");
+    while rig
+        .model
+        .reader
+        .status()
+        .await?
+        .streams
+        .first()
+        .is_some_and(|stream| stream.term < 4)
+    {
+        ensure!(
+            Instant::now() < patience,
+            "an instance of the owner's name does not take over"
+        );
         sleep(Duration::from_millis(50)).await;
     }
     for _ in 0..20 {
@@ -341,7 +578,15 @@ async fn taken_over(rig: Rig) -> Result<()> {
         sleep(Duration::from_millis(50)).await;
     }
     rig.projected(&ledger).await?;
-    let stream = rig.model.reader.status().await?.streams.into_iter().next().context("a stream")?;
+    let stream = rig
+        .model
+        .reader
+        .status()
+        .await?
+        .streams
+        .into_iter()
+        .next()
+        .context("a stream")?;
     ensure!(stream.term == 4, "{stream:?}");
     again.finish(PATIENCE).await;
     three.finish(PATIENCE).await;
@@ -366,20 +611,52 @@ async fn a_broken_ledger_is_quarantined_and_the_others_go_on() -> Result<()> {
     let channel = rig.serve(&serving, Clock::system()).await?;
     let mut client = QueryServiceClient::new(channel.clone());
     let (mut broken, placed) = orders(&rig, "gangnam", 3).await?;
-    rig.append(&sound(broken.append_bytes(b"\xff\xff", 1))?).await?;
+    rig.append(&sound(broken.append_bytes(b"\xff\xff", 1))?)
+        .await?;
     for _ in 0..4 {
         let order = sound(broken.americano())?;
         rig.append(&sound(broken.place(order))?).await?;
     }
     let (whole, others) = orders(&rig, "busan", 3).await?;
     let token = rig.token(&whole)?;
-    ensure!(client.get_order(get_order("busan", &others[2], &[token])).await?.into_inner().order.is_some());
+    ensure!(
+        client
+            .get_order(get_order("busan", &others[2], &[token]))
+            .await?
+            .into_inner()
+            .order
+            .is_some()
+    );
     let token = rig.token(&broken)?;
-    refused(client.get_order(get_order("gangnam", &placed[0], &[token])).await, Code::FailedPrecondition, "PROJECTION_QUARANTINED")?;
-    ensure!(client.get_order(get_order("gangnam", &placed[2], &[])).await?.into_inner().order.is_some(), "what was applied stays readable");
-    let status = AdminServiceClient::new(channel).get_projection_status(GetProjectionStatusRequest {}).await?.into_inner();
+    refused(
+        client
+            .get_order(get_order("gangnam", &placed[0], &[token]))
+            .await,
+        Code::FailedPrecondition,
+        "PROJECTION_QUARANTINED",
+    )?;
+    ensure!(
+        client
+            .get_order(get_order("gangnam", &placed[2], &[]))
+            .await?
+            .into_inner()
+            .order
+            .is_some(),
+        "what was applied stays readable"
+    );
+    let status = AdminServiceClient::new(channel)
+        .get_projection_status(GetProjectionStatusRequest {})
+        .await?
+        .into_inner();
     let store = status.quarantined.first().context("a quarantined store")?;
-    ensure!((store.store_id.as_str(), store.revision, store.skipped_records) == ("gangnam", 5, 4), "{store:?}");
+    ensure!(
+        (
+            store.store_id.as_str(),
+            store.revision,
+            store.skipped_records
+        ) == ("gangnam", 5, 4),
+        "{store:?}"
+    );
     ensure!(store.reason.contains("cannot be read"), "{}", store.reason);
     serving.finish(PATIENCE).await;
     projecting.finish(PATIENCE).await;
@@ -393,8 +670,13 @@ async fn another_log_stops_the_projector() -> Result<()> {
     let (shutdown, _) = rig.project("one", 10);
     rig.projected(&ledger).await?;
     shutdown.finish(PATIENCE).await;
-    let other: Arc<dyn EventLog> = Arc::new(SqliteLog::create(&rig.directory.path().join("other.db")).await?);
-    let other = Rig { log: other, model: rig.model.clone(), directory: tempfile::tempdir()? };
+    let other: Arc<dyn EventLog> =
+        Arc::new(SqliteLog::create(&rig.directory.path().join("other.db")).await?);
+    let other = Rig {
+        log: other,
+        model: rig.model.clone(),
+        directory: tempfile::tempdir()?,
+    };
     orders(&other, "gangnam", 9).await?;
     let (shutdown, health) = other.project("one", 10);
     let limit = Instant::now() + PATIENCE;
@@ -421,7 +703,10 @@ async fn a_database_that_dies_is_waited_for() -> Result<()> {
     let rig = Rig::postgres(&postgres).await?;
     let (projecting, _) = rig.project("one", 10);
     let serving = Shutdown::new();
-    let mut client = QueryServiceClient::new(rig.serve(&serving, Clock::manual(Timestamp::UNIX_EPOCH)).await?);
+    let mut client = QueryServiceClient::new(
+        rig.serve(&serving, Clock::manual(Timestamp::UNIX_EPOCH))
+            .await?,
+    );
     let (mut ledger, placed) = orders(&rig, "gangnam", 5).await?;
     rig.projected(&ledger).await?;
     postgres.kill();
@@ -430,7 +715,12 @@ async fn a_database_that_dies_is_waited_for() -> Result<()> {
         rig.append(&sound(ledger.place(order))?).await?;
     }
     let status = refused(
-        client.get_order(within(get_order("gangnam", &placed[0], &[]), Duration::from_secs(4))).await,
+        client
+            .get_order(within(
+                get_order("gangnam", &placed[0], &[]),
+                Duration::from_secs(4),
+            ))
+            .await,
         Code::Unavailable,
         "READ_MODEL_UNAVAILABLE",
     )?;
@@ -438,8 +728,22 @@ async fn a_database_that_dies_is_waited_for() -> Result<()> {
     postgres.restart().await?;
     rig.projected(&ledger).await?;
     let token = rig.token(&ledger)?;
-    ensure!(client.get_order(get_order("gangnam", &placed[0], &[token])).await?.into_inner().order.is_some());
-    ensure!(client.get_daily_sales(sales("gangnam", DAY)).await?.into_inner().orders == 10);
+    ensure!(
+        client
+            .get_order(get_order("gangnam", &placed[0], &[token]))
+            .await?
+            .into_inner()
+            .order
+            .is_some()
+    );
+    ensure!(
+        client
+            .get_daily_sales(sales("gangnam", DAY))
+            .await?
+            .into_inner()
+            .orders
+            == 10
+    );
     serving.finish(PATIENCE).await;
     projecting.finish(PATIENCE).await;
     Ok(())

@@ -8,16 +8,25 @@ use sqlx::{Connection, PgConnection};
 #[tokio::test]
 async fn postgres_comes_back_after_a_kill() -> Result<()> {
     let postgres = Postgres::start().await?;
-    let (one, two) = (postgres.fresh_database().await?, postgres.fresh_database().await?);
+    let (one, two) = (
+        postgres.fresh_database().await?,
+        postgres.fresh_database().await?,
+    );
     ensure!(one.name != two.name);
     let mut connection = PgConnection::connect(&one.url).await?;
-    sqlx::query("CREATE TABLE kept (number integer)").execute(&mut connection).await?;
-    sqlx::query("INSERT INTO kept VALUES (42)").execute(&mut connection).await?;
+    sqlx::query("CREATE TABLE kept (number integer)")
+        .execute(&mut connection)
+        .await?;
+    sqlx::query("INSERT INTO kept VALUES (42)")
+        .execute(&mut connection)
+        .await?;
     postgres.kill();
     ensure!(PgConnection::connect(&one.url).await.is_err());
     postgres.restart().await?;
     let mut connection = PgConnection::connect(&one.url).await?;
-    let kept: i32 = sqlx::query_scalar("SELECT number FROM kept").fetch_one(&mut connection).await?;
+    let kept: i32 = sqlx::query_scalar("SELECT number FROM kept")
+        .fetch_one(&mut connection)
+        .await?;
     ensure!(kept == 42);
     ensure!(Postgres::shared().await?.fresh_database().await?.url != one.url);
     Ok(())

@@ -10,8 +10,9 @@ use contract::api::admin::admin_service_client::AdminServiceClient;
 use contract::api::query::query_service_client::QueryServiceClient;
 use contract::api::query::settlement_service_client::SettlementServiceClient;
 use contract::api::query::{
-    ExplainFigureRequest, GetDailySalesRequest, GetSalesRequest, GetXReportRequest, GetZReportRequest, ListZReportsRequest, SalesBasis,
-    SalesGrouping, SalesRow, get_z_report_request::Key,
+    ExplainFigureRequest, GetDailySalesRequest, GetSalesRequest, GetXReportRequest,
+    GetZReportRequest, ListZReportsRequest, SalesBasis, SalesGrouping, SalesRow,
+    get_z_report_request::Key,
 };
 use contract::api::types::{Block, BusinessDayState, DayReport, DifferingDay, Money, TenderKind};
 use contract::event::{DrawerCounted, event::Event};
@@ -55,32 +56,68 @@ fn sound<T>(result: Result<T, Failure>) -> Result<T> {
 }
 
 impl Rig {
-    pub(super) async fn on(model: impl FnOnce(&std::path::Path) -> Result<ReadModel>) -> Result<Self> {
+    pub(super) async fn on(
+        model: impl FnOnce(&std::path::Path) -> Result<ReadModel>,
+    ) -> Result<Self> {
         let directory = tempfile::tempdir()?;
         let model = model(directory.path())?;
-        let log: Arc<dyn EventLog> = Arc::new(SqliteLog::create(&directory.path().join("log.db")).await?);
+        let log: Arc<dyn EventLog> =
+            Arc::new(SqliteLog::create(&directory.path().join("log.db")).await?);
         let stop = Shutdown::new();
-        let _health = status_projector::start(status_projector::Config::default(), &log, &model.writer, &stop, &Clock::system());
+        let _health = status_projector::start(
+            status_projector::Config::default(),
+            &log,
+            &model.writer,
+            &stop,
+            &Clock::system(),
+        );
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let url = format!("http://{}", listener.local_addr()?);
         let channel = runtime::channel::connect_lazy(&url)?;
         let client = Client::new(channel.clone());
-        let (reader, serving, clock) = (model.reader.clone(), stop.clone(), Clock::manual(EVENING.parse()?));
+        let (reader, serving, clock) = (
+            model.reader.clone(),
+            stop.clone(),
+            Clock::manual(EVENING.parse()?),
+        );
         tokio::spawn(async move { query_api::run(reader, listener, serving, clock).await });
-        Ok(Self { log, model, client, channel, url, stop, _directory: directory })
+        Ok(Self {
+            log,
+            model,
+            client,
+            channel,
+            url,
+            stop,
+            _directory: directory,
+        })
     }
 
     pub(super) async fn embedded() -> Result<Self> {
-        Self::on(|directory| Ok(ReadModel::open(&format!("sqlite:{}", directory.join("read-model.db").display()))?)).await
+        Self::on(|directory| {
+            Ok(ReadModel::open(&format!(
+                "sqlite:{}",
+                directory.join("read-model.db").display()
+            ))?)
+        })
+        .await
     }
 
     async fn append(&self, records: &[Record]) -> Result<()> {
         for record in records {
             let expectation = match record.revision() {
                 Revision(1) => Expectation::Empty,
-                _ => Expectation::Tip(self.log.tip(&record.header().ledger).await?.context("the ledger has a tip")?),
+                _ => Expectation::Tip(
+                    self.log
+                        .tip(&record.header().ledger)
+                        .await?
+                        .context("the ledger has a tip")?,
+                ),
             };
-            match self.log.append(record, &expectation, Instant::now() + PATIENCE).await? {
+            match self
+                .log
+                .append(record, &expectation, Instant::now() + PATIENCE)
+                .await?
+            {
                 Outcome::Stored(_) => {}
                 other => bail!("{other:?}"),
             }
@@ -92,28 +129,65 @@ impl Rig {
     pub(super) fn token(&self, ledger: &Ledger) -> Result<Vec<String>> {
         let (epoch, store) = (self.log.epoch(), StoreId::new(ledger.name.as_str())?);
         let revision = ledger.chain.map_or(0, |chain| chain.revision.0);
-        Ok(vec![ConsistencyToken { log_id: epoch.log_id, epoch: epoch.epoch, store, revision }.to_string()])
+        Ok(vec![
+            ConsistencyToken {
+                log_id: epoch.log_id,
+                epoch: epoch.epoch,
+                store,
+                revision,
+            }
+            .to_string(),
+        ])
     }
 
     /// The figures of the store's latest day as the projection has them.
     async fn figures(&self, ledger: &Ledger) -> Result<event::DayReport> {
         let limit = Instant::now() + PATIENCE;
         loop {
-            let seen = self.model.reader.day(&StoreId::new(ledger.name.as_str())?, None).await.ok().flatten();
-            if let Some(seen) = seen.filter(|seen| Some(seen.store.revision()) == ledger.chain.map(|chain| chain.revision)) {
-                return Ok(event::DayReport::decode(seen.found.context("a day")?.body.as_slice())?);
+            let seen = self
+                .model
+                .reader
+                .day(&StoreId::new(ledger.name.as_str())?, None)
+                .await
+                .ok()
+                .flatten();
+            if let Some(seen) = seen.filter(|seen| {
+                Some(seen.store.revision()) == ledger.chain.map(|chain| chain.revision)
+            }) {
+                return Ok(event::DayReport::decode(
+                    seen.found.context("a day")?.body.as_slice(),
+                )?);
             }
-            ensure!(Instant::now() < limit, "store {} is not projected", ledger.name);
+            ensure!(
+                Instant::now() < limit,
+                "store {} is not projected",
+                ledger.name
+            );
             sleep(Duration::from_millis(10)).await;
         }
     }
 
     async fn x(&self, ledger: &Ledger) -> Result<DayReport> {
-        let request = GetXReportRequest { store_id: ledger.name.to_string(), at_least: self.token(ledger)? };
-        self.client.clone().get_x_report(request).await?.into_inner().report.context("a report")
+        let request = GetXReportRequest {
+            store_id: ledger.name.to_string(),
+            at_least: self.token(ledger)?,
+        };
+        self.client
+            .clone()
+            .get_x_report(request)
+            .await?
+            .into_inner()
+            .report
+            .context("a report")
     }
 
-    async fn sales(&self, stores: &[&str], days: [&str; 2], group_by: SalesGrouping, basis: SalesBasis) -> Result<(Rows, Rows)> {
+    async fn sales(
+        &self,
+        stores: &[&str],
+        days: [&str; 2],
+        group_by: SalesGrouping,
+        basis: SalesBasis,
+    ) -> Result<(Rows, Rows)> {
         let request = GetSalesRequest {
             store_ids: stores.iter().map(|store| (*store).to_owned()).collect(),
             first_business_date: days[0].into(),
@@ -123,7 +197,10 @@ impl Rig {
             at_least: vec![],
         };
         let answer = self.client.clone().get_sales(request).await?.into_inner();
-        Ok((answer.rows.iter().map(row).collect(), answer.totals.iter().map(row).collect()))
+        Ok((
+            answer.rows.iter().map(row).collect(),
+            answer.totals.iter().map(row).collect(),
+        ))
     }
 
     /// All facts of a figure, two a page: its value, and their amounts.
@@ -141,7 +218,11 @@ impl Rig {
             let answer = client.explain_figure(request.clone()).await?.into_inner();
             amounts.extend(answer.facts.iter().map(|fact| fact.amount));
             if answer.next_page_token.is_empty() {
-                ensure!(answer.facts_total == amounts.iter().sum::<i64>(), "{figure}: {} {amounts:?}", answer.facts_total);
+                ensure!(
+                    answer.facts_total == amounts.iter().sum::<i64>(),
+                    "{figure}: {} {amounts:?}",
+                    answer.facts_total
+                );
                 return Ok((answer.value, amounts));
             }
             request.page_token = answer.next_page_token;
@@ -165,8 +246,22 @@ fn row(row: &SalesRow) -> (String, String, i64, i64, i64, i64, Option<i64>) {
     )
 }
 
-fn krw(key: &str, count: i64, sales: i64, returns: i64, vat: Option<i64>) -> (String, String, i64, i64, i64, i64, Option<i64>) {
-    ("KRW".into(), key.into(), count, sales, returns, sales - returns, vat)
+fn krw(
+    key: &str,
+    count: i64,
+    sales: i64,
+    returns: i64,
+    vat: Option<i64>,
+) -> (String, String, i64, i64, i64, i64, Option<i64>) {
+    (
+        "KRW".into(),
+        key.into(),
+        count,
+        sales,
+        returns,
+        sales - returns,
+        vat,
+    )
 }
 
 pub(super) fn minor(money: Option<&Money>) -> i64 {
@@ -189,7 +284,12 @@ pub(super) fn block(block: Option<&Block>) -> [i64; 6] {
 pub(super) fn figures(report: &DayReport) -> BTreeMap<String, i64> {
     let mut all = BTreeMap::new();
     let mut put = |path: String, names: &[&str], values: &[i64]| {
-        all.extend(names.iter().zip(values).map(|(name, value)| (format!("{path}.{name}"), *value)));
+        all.extend(
+            names
+                .iter()
+                .zip(values)
+                .map(|(name, value)| (format!("{path}.{name}"), *value)),
+        );
     };
     for (name, own) in [
         ("sales", &report.sales),
@@ -198,40 +298,112 @@ pub(super) fn figures(report: &DayReport) -> BTreeMap<String, i64> {
         ("refunds_prior_days", &report.refunds_prior_days),
         ("turnover", &report.turnover),
     ] {
-        put(name.into(), &["count", "gross", "discount", "net", "supply", "vat"], &block(own.as_ref()));
+        put(
+            name.into(),
+            &["count", "gross", "discount", "net", "supply", "vat"],
+            &block(own.as_ref()),
+        );
         for tax in own.iter().flat_map(|own| &own.taxes) {
-            let values = [minor(tax.net.as_ref()), minor(tax.supply.as_ref()), minor(tax.vat.as_ref())];
-            put(format!("{name}.taxes.{}@{}", tax.tax_class, tax.rate_bp), &["net", "supply", "vat"], &values);
+            let values = [
+                minor(tax.net.as_ref()),
+                minor(tax.supply.as_ref()),
+                minor(tax.vat.as_ref()),
+            ];
+            put(
+                format!("{name}.taxes.{}@{}", tax.tax_class, tax.rate_bp),
+                &["net", "supply", "vat"],
+                &values,
+            );
         }
     }
     for own in &report.tenders {
-        let kind = own.kind().as_str_name().trim_start_matches("TENDER_KIND_").to_lowercase();
-        let values = [minor(own.taken.as_ref()), minor(own.returned.as_ref()), minor(own.net.as_ref())];
-        put(format!("tenders.{kind}"), &["taken", "returned", "net"], &values);
+        let kind = own
+            .kind()
+            .as_str_name()
+            .trim_start_matches("TENDER_KIND_")
+            .to_lowercase();
+        let values = [
+            minor(own.taken.as_ref()),
+            minor(own.returned.as_ref()),
+            minor(own.net.as_ref()),
+        ];
+        put(
+            format!("tenders.{kind}"),
+            &["taken", "returned", "net"],
+            &values,
+        );
     }
     for own in &report.drawers {
-        let flows = [&own.float, &own.tendered, &own.change, &own.returned, &own.paid_in, &own.paid_out, &own.expected];
+        let flows = [
+            &own.float,
+            &own.tendered,
+            &own.change,
+            &own.returned,
+            &own.paid_in,
+            &own.paid_out,
+            &own.expected,
+        ];
         let values = [flows.as_slice(), &[&own.counted, &own.over_short]].concat();
-        let names = ["float", "tendered", "change", "returned", "paid_in", "paid_out", "expected", "counted", "over_short"];
-        let values: Vec<i64> = values.into_iter().map(|money| minor(money.as_ref())).collect();
+        let names = [
+            "float",
+            "tendered",
+            "change",
+            "returned",
+            "paid_in",
+            "paid_out",
+            "expected",
+            "counted",
+            "over_short",
+        ];
+        let values: Vec<i64> = values
+            .into_iter()
+            .map(|money| minor(money.as_ref()))
+            .collect();
         put(format!("drawers.{}", own.drawer_id), &names, &values);
     }
     let amounts = ["units", "gross", "discount", "net"];
     for own in &report.items {
-        let values = [own.units, minor(own.gross.as_ref()), minor(own.discount.as_ref()), minor(own.net.as_ref())];
+        let values = [
+            own.units,
+            minor(own.gross.as_ref()),
+            minor(own.discount.as_ref()),
+            minor(own.net.as_ref()),
+        ];
         put(format!("items.{}", own.sku), &amounts, &values);
     }
     for own in &report.categories {
-        let values = [own.units, minor(own.gross.as_ref()), minor(own.discount.as_ref()), minor(own.net.as_ref())];
+        let values = [
+            own.units,
+            minor(own.gross.as_ref()),
+            minor(own.discount.as_ref()),
+            minor(own.net.as_ref()),
+        ];
         put(format!("categories.{}", own.category), &amounts, &values);
     }
     for own in &report.hours {
-        let values = [own.orders, minor(own.gross.as_ref()), minor(own.discount.as_ref()), minor(own.net.as_ref())];
-        put(format!("hours.{}", own.hour), &["orders", "gross", "discount", "net"], &values);
+        let values = [
+            own.orders,
+            minor(own.gross.as_ref()),
+            minor(own.discount.as_ref()),
+            minor(own.net.as_ref()),
+        ];
+        put(
+            format!("hours.{}", own.hour),
+            &["orders", "gross", "discount", "net"],
+            &values,
+        );
     }
     for own in &report.discounts {
-        let source = own.source().as_str_name().trim_start_matches("DISCOUNT_SOURCE_").to_lowercase();
-        put(format!("discounts.{source}.{}", own.discount_id), &["count", "amount"], &[own.count, minor(own.amount.as_ref())]);
+        let source = own
+            .source()
+            .as_str_name()
+            .trim_start_matches("DISCOUNT_SOURCE_")
+            .to_lowercase();
+        put(
+            format!("discounts.{source}.{}", own.discount_id),
+            &["count", "amount"],
+            &[own.count, minor(own.amount.as_ref())],
+        );
     }
     let single = [
         ("carried_in", report.carried_in),
@@ -242,19 +414,43 @@ pub(super) fn figures(report: &DayReport) -> BTreeMap<String, i64> {
         ("last_ticket", report.last_ticket),
         ("first_document", report.first_document),
         ("last_document", report.last_document),
-        ("grand_total_sales", minor(report.grand_total_sales.as_ref())),
-        ("grand_total_returns", minor(report.grand_total_returns.as_ref())),
+        (
+            "grand_total_sales",
+            minor(report.grand_total_sales.as_ref()),
+        ),
+        (
+            "grand_total_returns",
+            minor(report.grand_total_returns.as_ref()),
+        ),
         ("grand_total", minor(report.grand_total.as_ref())),
     ];
     all.extend(single.map(|(name, value)| (name.to_owned(), value)));
     all
 }
 
-fn refused<T: std::fmt::Debug>(answer: Result<T, Status>, code: Code, because: &str, says: &str) -> Result<()> {
-    let status = answer.err().with_context(|| format!("{because} is expected"))?;
-    let reason = status.get_error_details().error_info().map(|info| info.reason.clone()).unwrap_or_default();
-    ensure!((status.code(), reason.as_str()) == (code, because), "{because} is expected, not {status:?}");
-    ensure!(status.message().contains(says), "{says:?} is expected, not {:?}", status.message());
+fn refused<T: std::fmt::Debug>(
+    answer: Result<T, Status>,
+    code: Code,
+    because: &str,
+    says: &str,
+) -> Result<()> {
+    let status = answer
+        .err()
+        .with_context(|| format!("{because} is expected"))?;
+    let reason = status
+        .get_error_details()
+        .error_info()
+        .map(|info| info.reason.clone())
+        .unwrap_or_default();
+    ensure!(
+        (status.code(), reason.as_str()) == (code, because),
+        "{because} is expected, not {status:?}"
+    );
+    ensure!(
+        status.message().contains(says),
+        "{says:?} is expected, not {:?}",
+        status.message()
+    );
     Ok(())
 }
 
@@ -265,19 +461,35 @@ pub(super) async fn settle(rig: &Rig) -> Result<Ledger> {
     rig.append(&records).await?;
     rig.figures(&ledger).await?;
     let x = rig.x(&ledger).await?;
-    ensure!(x.z_number == 0 && x.state() == BusinessDayState::Overdue && x.business_date == "2026-03-01");
+    ensure!(
+        x.z_number == 0
+            && x.state() == BusinessDayState::Overdue
+            && x.business_date == "2026-03-01"
+    );
     let report = rig.figures(&ledger).await?;
-    rig.append(&[sound(ledger.close(ledger.closed(report, 1)))?]).await?;
+    rig.append(&[sound(ledger.close(ledger.closed(report, 1)))?])
+        .await?;
     let (records, _) = sound(example::today(&mut ledger, &p, &q))?;
     rig.append(&records).await?;
 
     let x = rig.x(&ledger).await?;
-    ensure!(x.state() == BusinessDayState::Open && x.previous_z_hash.is_empty() && x.close_time.is_none());
-    ensure!(ledger.chain.is_some_and(|chain| chain.hash.0[..] == x.last_hash[..]));
+    ensure!(
+        x.state() == BusinessDayState::Open
+            && x.previous_z_hash.is_empty()
+            && x.close_time.is_none()
+    );
+    ensure!(
+        ledger
+            .chain
+            .is_some_and(|chain| chain.hash.0[..] == x.last_hash[..])
+    );
     worked_example(&x)?;
     for (figure, value) in figures(&x) {
         let (said, amounts) = rig.explain("gangnam", "2026-03-02", &figure).await?;
-        ensure!(said == value && amounts.iter().sum::<i64>() == value, "{figure}: {value}, {said}, {amounts:?}");
+        ensure!(
+            said == value && amounts.iter().sum::<i64>() == value,
+            "{figure}: {value}, {said}, {amounts:?}"
+        );
     }
 
     let mut counted = rig.figures(&ledger).await?;
@@ -286,12 +498,29 @@ pub(super) async fn settle(rig: &Rig) -> Result<Ledger> {
     let close = sound(ledger.close(ledger.closed(counted, 1)))?;
     let (last, closed_at) = (close.header().previous_hash, close.header().recorded_at);
     rig.append(&[close]).await?;
-    let request = GetZReportRequest { store_id: "gangnam".into(), key: Some(Key::ZNumber(2)), at_least: rig.token(&ledger)? };
+    let request = GetZReportRequest {
+        store_id: "gangnam".into(),
+        key: Some(Key::ZNumber(2)),
+        at_least: rig.token(&ledger)?,
+    };
     let answer = rig.client.clone().get_z_report(request).await?.into_inner();
     let z = answer.report.context("a report")?;
-    ensure!(answer.differences.is_empty() && z.z_number == 2 && z.automatic && z.report_version == 1 && z.last_hash == last.0);
-    ensure!(z.close_time == Some(contract::timestamp_to_proto(closed_at)) && z.previous_z_hash.len() == 32);
-    ensure!(z.drawers.first().is_some_and(|drawer| minor(drawer.over_short.as_ref()) == -500));
+    ensure!(
+        answer.differences.is_empty()
+            && z.z_number == 2
+            && z.automatic
+            && z.report_version == 1
+            && z.last_hash == last.0
+    );
+    ensure!(
+        z.close_time == Some(contract::timestamp_to_proto(closed_at))
+            && z.previous_z_hash.len() == 32
+    );
+    ensure!(
+        z.drawers
+            .first()
+            .is_some_and(|drawer| minor(drawer.over_short.as_ref()) == -500)
+    );
     // But for who, when and the count it is the X report.
     let drawers = x.drawers.clone();
     let same = DayReport {
@@ -307,25 +536,56 @@ pub(super) async fn settle(rig: &Rig) -> Result<Ledger> {
     ensure!(same == x, "{same:?}\n{x:?}");
     for (figure, value) in figures(&z) {
         let (said, amounts) = rig.explain("gangnam", "2026-03-02", &figure).await?;
-        ensure!(said == value && amounts.iter().sum::<i64>() == value, "{figure}: {value}, {said}, {amounts:?}");
+        ensure!(
+            said == value && amounts.iter().sum::<i64>() == value,
+            "{figure}: {value}, {said}, {amounts:?}"
+        );
     }
 
     // Counted after the close: the report stays as it was, the count is shown beside it. Yesterday nobody had counted.
-    let count = DrawerCounted { business_date: "2026-03-01".into(), drawer_id: "main".into(), counted: 9_900, expected: 10_000 };
-    rig.append(&[sound(ledger.append(vec![Event::DrawerCounted(count)]))?]).await?;
-    let request = GetZReportRequest { store_id: "gangnam".into(), key: Some(Key::ZNumber(1)), at_least: rig.token(&ledger)? };
+    let count = DrawerCounted {
+        business_date: "2026-03-01".into(),
+        drawer_id: "main".into(),
+        counted: 9_900,
+        expected: 10_000,
+    };
+    rig.append(&[sound(ledger.append(vec![Event::DrawerCounted(count)]))?])
+        .await?;
+    let request = GetZReportRequest {
+        store_id: "gangnam".into(),
+        key: Some(Key::ZNumber(1)),
+        at_least: rig.token(&ledger)?,
+    };
     let answer = rig.client.clone().get_z_report(request).await?.into_inner();
-    let late: Vec<_> = answer.late_counts.iter().map(|row| (row.drawer_id.as_str(), minor(row.over_short.as_ref()))).collect();
-    ensure!(late == [("main", -100)] && answer.differences.is_empty(), "{answer:?}");
-    ensure!(answer.report.is_some_and(|z| z.drawers.first().is_some_and(|drawer| drawer.counted.is_none())));
+    let late: Vec<_> = answer
+        .late_counts
+        .iter()
+        .map(|row| (row.drawer_id.as_str(), minor(row.over_short.as_ref())))
+        .collect();
+    ensure!(
+        late == [("main", -100)] && answer.differences.is_empty(),
+        "{answer:?}"
+    );
+    ensure!(answer.report.is_some_and(|z| {
+        z.drawers
+            .first()
+            .is_some_and(|drawer| drawer.counted.is_none())
+    }));
 
-    let mut london = sound(Ledger::at("london", "Europe/London", "GBP", "2026-03-02T09:00:00Z"))?;
-    rig.append(&[sound(london.open_day("2026-03-02", &[]))?]).await?;
+    let mut london = sound(Ledger::at(
+        "london",
+        "Europe/London",
+        "GBP",
+        "2026-03-02T09:00:00Z",
+    ))?;
+    rig.append(&[sound(london.open_day("2026-03-02", &[]))?])
+        .await?;
     let order = sound(london.americano())?;
     rig.append(&[sound(london.place(order))?]).await?;
     let mut wrong = rig.figures(&london).await?;
     wrong.carried_out = 7;
-    rig.append(&[sound(london.close(london.closed(wrong, 1)))?]).await?;
+    rig.append(&[sound(london.close(london.closed(wrong, 1)))?])
+        .await?;
     rig.figures(&london).await?;
     Ok(ledger)
 }
@@ -336,41 +596,137 @@ pub(super) fn worked_example(report: &DayReport) -> Result<()> {
     ensure!(block(report.refunds_same_day.as_ref()) == [1, 5_000, 772, 4_228, 3_844, 384]);
     ensure!(block(report.refunds_prior_days.as_ref()) == [2, 9_500, 0, 9_500, 8_637, 863]);
     ensure!(block(report.turnover.as_ref()) == [1, 19_000, 6_228, 12_772, 12_002, 770]);
-    let tenders: Vec<_> = report.tenders.iter().map(|row| (row.kind(), minor(row.taken.as_ref()), minor(row.returned.as_ref()))).collect();
-    let expected = [(TenderKind::Cash, 16_700, 10_200), (TenderKind::Card, 10_000, 4_228), (TenderKind::Mobile, 5_000, 4_500)];
+    let tenders: Vec<_> = report
+        .tenders
+        .iter()
+        .map(|row| {
+            (
+                row.kind(),
+                minor(row.taken.as_ref()),
+                minor(row.returned.as_ref()),
+            )
+        })
+        .collect();
+    let expected = [
+        (TenderKind::Cash, 16_700, 10_200),
+        (TenderKind::Card, 10_000, 4_228),
+        (TenderKind::Mobile, 5_000, 4_500),
+    ];
     ensure!(tenders == expected, "{tenders:?}");
-    ensure!(report.drawers.first().is_some_and(|drawer| minor(drawer.expected.as_ref()) == 144_500));
-    let items: Vec<_> = report.items.iter().map(|row| (row.sku.as_str(), minor(row.net.as_ref()))).collect();
-    ensure!(items == [("americano", 9_500), ("banana", 4_318), ("cold-brew", 5_200), ("latte", 12_682)], "{items:?}");
-    ensure!((report.carried_in, report.completed, report.cancelled, report.carried_out) == (1, 3, 2, 1));
+    ensure!(
+        report
+            .drawers
+            .first()
+            .is_some_and(|drawer| minor(drawer.expected.as_ref()) == 144_500)
+    );
+    let items: Vec<_> = report
+        .items
+        .iter()
+        .map(|row| (row.sku.as_str(), minor(row.net.as_ref())))
+        .collect();
+    ensure!(
+        items
+            == [
+                ("americano", 9_500),
+                ("banana", 4_318),
+                ("cold-brew", 5_200),
+                ("latte", 12_682)
+            ],
+        "{items:?}"
+    );
+    ensure!(
+        (
+            report.carried_in,
+            report.completed,
+            report.cancelled,
+            report.carried_out
+        ) == (1, 3, 2, 1)
+    );
     Ok(())
 }
 
 async fn sums(rig: &Rig) -> Result<()> {
     let all = ["2026-03-01", "2026-03-02"];
-    let (rows, totals) = rig.sales(&["gangnam"], all, SalesGrouping::Day, SalesBasis::AsClosed).await?;
-    ensure!(rows == [krw("2026-03-01", 2, 14_500, 0, Some(1_318)), krw("2026-03-02", 5, 31_700, 18_928, Some(770))], "{rows:?}");
-    ensure!(totals == [krw("", 7, 46_200, 18_928, Some(2_088))], "{totals:?}");
-    let (rows, restated) = rig.sales(&["gangnam"], all, SalesGrouping::Day, SalesBasis::AsRestated).await?;
-    ensure!(rows == [krw("2026-03-01", 2, 14_500, 9_500, Some(455)), krw("2026-03-02", 5, 31_700, 9_428, Some(1_633))], "{rows:?}");
+    let (rows, totals) = rig
+        .sales(&["gangnam"], all, SalesGrouping::Day, SalesBasis::AsClosed)
+        .await?;
+    ensure!(
+        rows == [
+            krw("2026-03-01", 2, 14_500, 0, Some(1_318)),
+            krw("2026-03-02", 5, 31_700, 18_928, Some(770))
+        ],
+        "{rows:?}"
+    );
+    ensure!(
+        totals == [krw("", 7, 46_200, 18_928, Some(2_088))],
+        "{totals:?}"
+    );
+    let (rows, restated) = rig
+        .sales(
+            &["gangnam"],
+            all,
+            SalesGrouping::Day,
+            SalesBasis::AsRestated,
+        )
+        .await?;
+    ensure!(
+        rows == [
+            krw("2026-03-01", 2, 14_500, 9_500, Some(455)),
+            krw("2026-03-02", 5, 31_700, 9_428, Some(1_633))
+        ],
+        "{rows:?}"
+    );
     ensure!(restated == totals, "over all days both are the same");
     let today = ["2026-03-02", "2026-03-02"];
-    let (rows, _) = rig.sales(&["gangnam"], today, SalesGrouping::Tender, SalesBasis::AsClosed).await?;
-    let expected = [krw("card", 1, 10_000, 4_228, None), krw("cash", 3, 16_700, 10_200, None), krw("mobile", 1, 5_000, 4_500, None)];
+    let (rows, _) = rig
+        .sales(
+            &["gangnam"],
+            today,
+            SalesGrouping::Tender,
+            SalesBasis::AsClosed,
+        )
+        .await?;
+    let expected = [
+        krw("card", 1, 10_000, 4_228, None),
+        krw("cash", 3, 16_700, 10_200, None),
+        krw("mobile", 1, 5_000, 4_500, None),
+    ];
     ensure!(rows == expected, "{rows:?}");
-    let (rows, _) = rig.sales(&["gangnam"], today, SalesGrouping::Membership, SalesBasis::Unspecified).await?;
-    ensure!(rows == [krw("none", 5, 31_700, 18_928, Some(770))], "{rows:?}");
+    let (rows, _) = rig
+        .sales(
+            &["gangnam"],
+            today,
+            SalesGrouping::Membership,
+            SalesBasis::Unspecified,
+        )
+        .await?;
+    ensure!(
+        rows == [krw("none", 5, 31_700, 18_928, Some(770))],
+        "{rows:?}"
+    );
     // Whatever it is grouped by, rows sum to the totals.
     for basis in [SalesBasis::AsClosed, SalesBasis::AsRestated] {
         for grouping in (0..=7).filter_map(|grouping| SalesGrouping::try_from(grouping).ok()) {
             let (rows, totals) = rig.sales(&[], all, grouping, basis).await?;
-            ensure!(totals.len() == 2 && totals[0].0 == "GBP" && totals[1].3 == 46_200, "{grouping:?}: {totals:?}");
+            ensure!(
+                totals.len() == 2 && totals[0].0 == "GBP" && totals[1].3 == 46_200,
+                "{grouping:?}: {totals:?}"
+            );
             for total in &totals {
                 let own: Vec<_> = rows.iter().filter(|row| row.0 == total.0).collect();
-                ensure!(own.iter().map(|row| row.5).sum::<i64>() == total.5, "{grouping:?}: {rows:?}");
+                ensure!(
+                    own.iter().map(|row| row.5).sum::<i64>() == total.5,
+                    "{grouping:?}: {rows:?}"
+                );
                 if grouping != SalesGrouping::Tender {
-                    ensure!(own.iter().map(|row| row.2).sum::<i64>() == total.2, "{grouping:?}: {rows:?}");
-                    ensure!(own.iter().filter_map(|row| row.6).sum::<i64>() == total.6.unwrap_or(0), "{grouping:?}: {rows:?}");
+                    ensure!(
+                        own.iter().map(|row| row.2).sum::<i64>() == total.2,
+                        "{grouping:?}: {rows:?}"
+                    );
+                    ensure!(
+                        own.iter().filter_map(|row| row.6).sum::<i64>() == total.6.unwrap_or(0),
+                        "{grouping:?}: {rows:?}"
+                    );
                 }
             }
         }
@@ -380,41 +736,133 @@ async fn sums(rig: &Rig) -> Result<()> {
 
 async fn refusals(rig: &Rig, ledger: &mut Ledger) -> Result<()> {
     let mut client = rig.client.clone();
-    let x = |store: &str| GetXReportRequest { store_id: store.into(), at_least: vec![] };
-    refused(client.get_x_report(x("nowhere")).await, Code::NotFound, "UNKNOWN_STORE", "nowhere")?;
-    refused(client.get_x_report(x("gangnam")).await, Code::NotFound, "NO_SUCH_DAY", "2026-03-02 is closed")?;
-    let z = |key: Key| GetZReportRequest { store_id: "gangnam".into(), key: Some(key), at_least: vec![] };
+    let x = |store: &str| GetXReportRequest {
+        store_id: store.into(),
+        at_least: vec![],
+    };
+    refused(
+        client.get_x_report(x("nowhere")).await,
+        Code::NotFound,
+        "UNKNOWN_STORE",
+        "nowhere",
+    )?;
+    refused(
+        client.get_x_report(x("gangnam")).await,
+        Code::NotFound,
+        "NO_SUCH_DAY",
+        "2026-03-02 is closed",
+    )?;
+    let z = |key: Key| GetZReportRequest {
+        store_id: "gangnam".into(),
+        key: Some(key),
+        at_least: vec![],
+    };
     let date = |date: &str| z(Key::BusinessDate(date.into()));
-    refused(client.get_z_report(date("2026-3-2")).await, Code::InvalidArgument, "INVALID_ARGUMENT", "YYYY-MM-DD")?;
-    refused(client.get_z_report(z(Key::ZNumber(0))).await, Code::InvalidArgument, "INVALID_ARGUMENT", "from 1")?;
-    refused(client.get_z_report(z(Key::ZNumber(3))).await, Code::NotFound, "NO_SUCH_DAY", "number 2")?;
-    refused(client.get_z_report(date("2026-03-05")).await, Code::FailedPrecondition, "DAY_NOT_BEGUN", "has not begun")?;
-    refused(client.get_z_report(date("2026-02-20")).await, Code::NotFound, "NO_SUCH_DAY", "did not trade")?;
-    let none = GetZReportRequest { key: None, ..date("") };
-    refused(client.get_z_report(none).await, Code::InvalidArgument, "INVALID_ARGUMENT", "name a business date")?;
+    refused(
+        client.get_z_report(date("2026-3-2")).await,
+        Code::InvalidArgument,
+        "INVALID_ARGUMENT",
+        "YYYY-MM-DD",
+    )?;
+    refused(
+        client.get_z_report(z(Key::ZNumber(0))).await,
+        Code::InvalidArgument,
+        "INVALID_ARGUMENT",
+        "from 1",
+    )?;
+    refused(
+        client.get_z_report(z(Key::ZNumber(3))).await,
+        Code::NotFound,
+        "NO_SUCH_DAY",
+        "number 2",
+    )?;
+    refused(
+        client.get_z_report(date("2026-03-05")).await,
+        Code::FailedPrecondition,
+        "DAY_NOT_BEGUN",
+        "has not begun",
+    )?;
+    refused(
+        client.get_z_report(date("2026-02-20")).await,
+        Code::NotFound,
+        "NO_SUCH_DAY",
+        "did not trade",
+    )?;
+    let none = GetZReportRequest {
+        key: None,
+        ..date("")
+    };
+    refused(
+        client.get_z_report(none).await,
+        Code::InvalidArgument,
+        "INVALID_ARGUMENT",
+        "name a business date",
+    )?;
     // At 19:00 in Seoul it is the 2nd until 04:00.
-    let daily = |date: &str| GetDailySalesRequest { store_id: "gangnam".into(), business_date: date.into(), at_least: vec![] };
+    let daily = |date: &str| GetDailySalesRequest {
+        store_id: "gangnam".into(),
+        business_date: date.into(),
+        at_least: vec![],
+    };
     let mut query = QueryServiceClient::new(rig.channel.clone());
-    refused(query.get_daily_sales(daily("2026-03-03")).await, Code::FailedPrecondition, "DAY_NOT_BEGUN", "today is 2026-03-02")?;
-    ensure!(query.get_daily_sales(daily("2026-02-20")).await?.into_inner().state() == BusinessDayState::NoTrade);
+    refused(
+        query.get_daily_sales(daily("2026-03-03")).await,
+        Code::FailedPrecondition,
+        "DAY_NOT_BEGUN",
+        "today is 2026-03-02",
+    )?;
+    ensure!(
+        query
+            .get_daily_sales(daily("2026-02-20"))
+            .await?
+            .into_inner()
+            .state()
+            == BusinessDayState::NoTrade
+    );
     let open = sound(ledger.open_day("2026-03-03", &[]))?;
     rig.append(&[open]).await?;
     let token = rig.token(ledger)?;
-    let open = GetZReportRequest { at_least: token, ..date("2026-03-03") };
-    refused(client.get_z_report(open).await, Code::NotFound, "NO_SUCH_DAY", "still open")?;
+    let open = GetZReportRequest {
+        at_least: token,
+        ..date("2026-03-03")
+    };
+    refused(
+        client.get_z_report(open).await,
+        Code::NotFound,
+        "NO_SUCH_DAY",
+        "still open",
+    )?;
 
     let sales = |first: &str, last: &str| GetSalesRequest {
         first_business_date: first.into(),
         last_business_date: last.into(),
         ..GetSalesRequest::default()
     };
-    refused(client.get_sales(sales("", "2026-03-01")).await, Code::InvalidArgument, "INVALID_ARGUMENT", "first_business_date")?;
+    refused(
+        client.get_sales(sales("", "2026-03-01")).await,
+        Code::InvalidArgument,
+        "INVALID_ARGUMENT",
+        "first_business_date",
+    )?;
     for (first, last) in [("2025-03-01", "2026-03-02"), ("2026-03-02", "2026-03-01")] {
-        refused(client.get_sales(sales(first, last)).await, Code::InvalidArgument, "INVALID_ARGUMENT", "up to 365 days")?;
+        refused(
+            client.get_sales(sales(first, last)).await,
+            Code::InvalidArgument,
+            "INVALID_ARGUMENT",
+            "up to 365 days",
+        )?;
     }
     client.get_sales(sales("2025-03-02", "2026-03-02")).await?;
-    let unknown = GetSalesRequest { store_ids: vec!["gangnam".into(), "nowhere".into()], ..sales("2026-03-01", "2026-03-01") };
-    refused(client.get_sales(unknown).await, Code::NotFound, "UNKNOWN_STORE", "nowhere")?;
+    let unknown = GetSalesRequest {
+        store_ids: vec!["gangnam".into(), "nowhere".into()],
+        ..sales("2026-03-01", "2026-03-01")
+    };
+    refused(
+        client.get_sales(unknown).await,
+        Code::NotFound,
+        "UNKNOWN_STORE",
+        "nowhere",
+    )?;
 
     let explain = |figure: &str, page_token: &str| ExplainFigureRequest {
         store_id: "gangnam".into(),
@@ -424,12 +872,34 @@ async fn refusals(rig: &Rig, ledger: &mut Ledger) -> Result<()> {
         page_token: page_token.into(),
         ..ExplainFigureRequest::default()
     };
-    refused(client.explain_figure(explain("sales.nett", "")).await, Code::InvalidArgument, "INVALID_ARGUMENT", "refunds_prior_days")?;
-    let next = client.explain_figure(explain("sales.net", "")).await?.into_inner().next_page_token;
+    refused(
+        client.explain_figure(explain("sales.nett", "")).await,
+        Code::InvalidArgument,
+        "INVALID_ARGUMENT",
+        "refunds_prior_days",
+    )?;
+    let next = client
+        .explain_figure(explain("sales.net", ""))
+        .await?
+        .into_inner()
+        .next_page_token;
     ensure!(!next.is_empty());
-    refused(client.explain_figure(explain("sales.vat", &next)).await, Code::InvalidArgument, "MALFORMED_PAGE_TOKEN", "request")?;
-    let later = ExplainFigureRequest { business_date: "2026-04-01".into(), ..explain("sales.net", "") };
-    refused(client.explain_figure(later).await, Code::FailedPrecondition, "DAY_NOT_BEGUN", "has not begun")?;
+    refused(
+        client.explain_figure(explain("sales.vat", &next)).await,
+        Code::InvalidArgument,
+        "MALFORMED_PAGE_TOKEN",
+        "request",
+    )?;
+    let later = ExplainFigureRequest {
+        business_date: "2026-04-01".into(),
+        ..explain("sales.net", "")
+    };
+    refused(
+        client.explain_figure(later).await,
+        Code::FailedPrecondition,
+        "DAY_NOT_BEGUN",
+        "has not begun",
+    )?;
     Ok(())
 }
 
@@ -442,35 +912,117 @@ async fn pages(rig: &Rig) -> Result<()> {
         ..ListZReportsRequest::default()
     };
     let first = client.list_z_reports(list("")).await?.into_inner();
-    let second = client.list_z_reports(list(&first.next_page_token)).await?.into_inner();
+    let second = client
+        .list_z_reports(list(&first.next_page_token))
+        .await?
+        .into_inner();
     ensure!(second.next_page_token.is_empty());
-    let numbers: Vec<_> = first.reports.iter().chain(&second.reports).map(|report| report.z_number).collect();
+    let numbers: Vec<_> = first
+        .reports
+        .iter()
+        .chain(&second.reports)
+        .map(|report| report.z_number)
+        .collect();
     ensure!(numbers == [1, 2]);
-    ensure!(second.reports.first().is_some_and(|z| minor(z.grand_total.as_ref()) == 46_200 - 18_928));
-    let other = ListZReportsRequest { first_business_date: "2026-03-02".into(), ..list(&first.next_page_token) };
-    refused(client.list_z_reports(other).await, Code::InvalidArgument, "MALFORMED_PAGE_TOKEN", "request")?;
-    let ranged = ListZReportsRequest { last_business_date: "2026-03-01".into(), page_size: 0, ..list("") };
-    ensure!(client.list_z_reports(ranged).await?.into_inner().reports.len() == 1);
+    ensure!(
+        second
+            .reports
+            .first()
+            .is_some_and(|z| minor(z.grand_total.as_ref()) == 46_200 - 18_928)
+    );
+    let other = ListZReportsRequest {
+        first_business_date: "2026-03-02".into(),
+        ..list(&first.next_page_token)
+    };
+    refused(
+        client.list_z_reports(other).await,
+        Code::InvalidArgument,
+        "MALFORMED_PAGE_TOKEN",
+        "request",
+    )?;
+    let ranged = ListZReportsRequest {
+        last_business_date: "2026-03-01".into(),
+        page_size: 0,
+        ..list("")
+    };
+    ensure!(
+        client
+            .list_z_reports(ranged)
+            .await?
+            .into_inner()
+            .reports
+            .len()
+            == 1
+    );
     // A difference is shown, never replaced.
-    let request = GetZReportRequest { store_id: "london".into(), key: Some(Key::BusinessDate("2026-03-02".into())), at_least: vec![] };
+    let request = GetZReportRequest {
+        store_id: "london".into(),
+        key: Some(Key::BusinessDate("2026-03-02".into())),
+        at_least: vec![],
+    };
     let answer = client.get_z_report(request).await?.into_inner();
-    let differences: Vec<_> = answer.differences.iter().map(|row| (row.figure.as_str(), row.recorded, row.projected)).collect();
-    ensure!(differences == [("carried_out", 7, 1)] && answer.report.is_some_and(|report| report.carried_out == 7));
+    let differences: Vec<_> = answer
+        .differences
+        .iter()
+        .map(|row| (row.figure.as_str(), row.recorded, row.projected))
+        .collect();
+    ensure!(
+        differences == [("carried_out", 7, 1)]
+            && answer.report.is_some_and(|report| report.carried_out == 7)
+    );
     let shown = |days: &[DifferingDay]| {
         let [day] = days else { return false };
-        let at = (day.store_id.as_str(), day.business_date.as_str(), day.z_number, day.differences.len());
+        let at = (
+            day.store_id.as_str(),
+            day.business_date.as_str(),
+            day.z_number,
+            day.differences.len(),
+        );
         at == ("london", "2026-03-02", 1, 1)
     };
-    let london = ListZReportsRequest { store_id: "london".into(), ..ListZReportsRequest::default() };
-    ensure!(shown(&client.list_z_reports(london).await?.into_inner().differing_days));
+    let london = ListZReportsRequest {
+        store_id: "london".into(),
+        ..ListZReportsRequest::default()
+    };
+    ensure!(shown(
+        &client
+            .list_z_reports(london)
+            .await?
+            .into_inner()
+            .differing_days
+    ));
     ensure!(second.differing_days.is_empty());
-    let (first_business_date, last_business_date) = ("2026-03-01".to_owned(), "2026-03-02".to_owned());
-    let sales = GetSalesRequest { first_business_date, last_business_date, ..GetSalesRequest::default() };
-    ensure!(shown(&client.get_sales(sales.clone()).await?.into_inner().differing_days));
-    let other = GetSalesRequest { store_ids: vec!["gangnam".into()], ..sales };
-    ensure!(client.get_sales(other).await?.into_inner().differing_days.is_empty());
+    let (first_business_date, last_business_date) =
+        ("2026-03-01".to_owned(), "2026-03-02".to_owned());
+    let sales = GetSalesRequest {
+        first_business_date,
+        last_business_date,
+        ..GetSalesRequest::default()
+    };
+    ensure!(shown(
+        &client
+            .get_sales(sales.clone())
+            .await?
+            .into_inner()
+            .differing_days
+    ));
+    let other = GetSalesRequest {
+        store_ids: vec!["gangnam".into()],
+        ..sales
+    };
+    ensure!(
+        client
+            .get_sales(other)
+            .await?
+            .into_inner()
+            .differing_days
+            .is_empty()
+    );
     let mut admin = AdminServiceClient::new(rig.channel.clone());
-    let status = admin.get_projection_status(GetProjectionStatusRequest {}).await?.into_inner();
+    let status = admin
+        .get_projection_status(GetProjectionStatusRequest {})
+        .await?
+        .into_inner();
     ensure!(shown(&status.differing_days), "{status:?}");
     Ok(())
 }
@@ -478,7 +1030,9 @@ async fn pages(rig: &Rig) -> Result<()> {
 /// The service's health is told apart from the others'.
 async fn health(rig: &Rig) -> Result<()> {
     let mut health = HealthClient::new(rig.channel.clone());
-    let request = HealthCheckRequest { service: "doppio.query.v1.SettlementService".into() };
+    let request = HealthCheckRequest {
+        service: "doppio.query.v1.SettlementService".into(),
+    };
     let patience = Instant::now() + Duration::from_secs(20);
     // A server that has only just started has not said yet what it serves.
     loop {
@@ -517,7 +1071,10 @@ async fn a_chain_settles_on_postgresql() -> Result<()> {
 
 /// The SQL blocks of a page.
 fn statements(page: &str) -> Vec<&str> {
-    page.split("```sql\n").skip(1).filter_map(|rest| rest.split_once("```").map(|(sql, _)| sql)).collect()
+    page.split("```sql\n")
+        .skip(1)
+        .filter_map(|rest| rest.split_once("```").map(|(sql, _)| sql))
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -526,20 +1083,51 @@ async fn analysts_read_the_views_and_nothing_else() -> Result<()> {
     let rig = Rig::on(|_| Ok(ReadModel::open(&url)?)).await?;
     settle(&rig).await?;
     let mut analyst = PgConnection::connect(&url).await?;
-    sqlx::query("SET ROLE doppio_analyst").execute(&mut analyst).await?;
-    for forbidden in ["SELECT 1 FROM doppio_read.facts", "SELECT 1 FROM doppio_read.orders", "CREATE TABLE doppio_analytics.mine (a int)"] {
-        let error = sqlx::query(AssertSqlSafe(forbidden)).execute(&mut analyst).await.err().context(forbidden)?;
-        ensure!(error.as_database_error().and_then(sqlx::error::DatabaseError::code).as_deref() == Some("42501"), "{forbidden}: {error}");
+    sqlx::query("SET ROLE doppio_analyst")
+        .execute(&mut analyst)
+        .await?;
+    for forbidden in [
+        "SELECT 1 FROM doppio_read.facts",
+        "SELECT 1 FROM doppio_read.orders",
+        "CREATE TABLE doppio_analytics.mine (a int)",
+    ] {
+        let error = sqlx::query(AssertSqlSafe(forbidden))
+            .execute(&mut analyst)
+            .await
+            .err()
+            .context(forbidden)?;
+        ensure!(
+            error
+                .as_database_error()
+                .and_then(sqlx::error::DatabaseError::code)
+                .as_deref()
+                == Some("42501"),
+            "{forbidden}: {error}"
+        );
     }
-    let page = std::fs::read_to_string(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/ANALYSTS.md"))?;
+    let page = std::fs::read_to_string(
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/ANALYSTS.md"),
+    )?;
     let questions = statements(&page);
     ensure!(questions.len() == 10, "{}", questions.len());
     for sql in &questions {
-        let rows = sqlx::query(AssertSqlSafe(*sql)).fetch_all(&mut analyst).await.with_context(|| (*sql).to_owned())?;
+        let rows = sqlx::query(AssertSqlSafe(*sql))
+            .fetch_all(&mut analyst)
+            .await
+            .with_context(|| (*sql).to_owned())?;
         ensure!(!rows.is_empty(), "no rows: {sql}");
     }
-    let sum = format!("SELECT sum(turnover)::bigint AS total FROM ({}) q", questions[3].trim().trim_end_matches(';'));
-    ensure!(sqlx::query(AssertSqlSafe(sum)).fetch_one(&mut analyst).await?.try_get::<i64, _>("total")? == 27_272);
+    let sum = format!(
+        "SELECT sum(turnover)::bigint AS total FROM ({}) q",
+        questions[3].trim().trim_end_matches(';')
+    );
+    ensure!(
+        sqlx::query(AssertSqlSafe(sum))
+            .fetch_one(&mut analyst)
+            .await?
+            .try_get::<i64, _>("total")?
+            == 27_272
+    );
 
     // Views sum to the Zs, and every column is described.
     let sums = "SELECT z.store_id, z.turnover_net, d.turnover_net AS by_day, i.net::bigint AS by_item, t.net::bigint AS by_tender, \
@@ -559,7 +1147,10 @@ async fn analysts_read_the_views_and_nothing_else() -> Result<()> {
         let of = |column: &str| row.try_get::<i64, _>(column);
         let net = of("turnover_net")?;
         ensure!((of("by_day")?, of("by_item")?, of("by_tender")?) == (net, net, net));
-        ensure!((of("vat")?, of("by_line")?, of("by_order")?) == (of("sales_vat")?, of("sales_vat")?, of("sales_net")?));
+        ensure!(
+            (of("vat")?, of("by_line")?, of("by_order")?)
+                == (of("sales_vat")?, of("sales_vat")?, of("sales_net")?)
+        );
     }
     let columns = "SELECT c.relname::text, a.attname::text, col_description(c.oid, a.attnum::integer) IS NOT NULL FROM pg_class c \
                    JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 \
@@ -567,11 +1158,18 @@ async fn analysts_read_the_views_and_nothing_else() -> Result<()> {
     let rows = sqlx::query(columns).fetch_all(&mut analyst).await?;
     ensure!(rows.len() > 80, "{}", rows.len());
     for row in rows {
-        let (view, column, described): (String, String, bool) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+        let (view, column, described): (String, String, bool) =
+            (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
         ensure!(described, "{view}.{column} is not described");
         // The page knows every column of every view.
-        let line = page.lines().find(|line| line.starts_with(&format!("| `{view}` |"))).with_context(|| view.clone())?;
-        ensure!(line.contains(&format!("`{column}`")), "{view}.{column} is missing in docs/ANALYSTS.md");
+        let line = page
+            .lines()
+            .find(|line| line.starts_with(&format!("| `{view}` |")))
+            .with_context(|| view.clone())?;
+        ensure!(
+            line.contains(&format!("`{column}`")),
+            "{view}.{column} is missing in docs/ANALYSTS.md"
+        );
     }
     rig.stop.finish(PATIENCE).await;
     Ok(())
@@ -583,15 +1181,23 @@ async fn who_may_not_make_roles_is_not_held_up() -> Result<()> {
     let postgres = Postgres::start().await?;
     let database = postgres.fresh_database().await?;
     let mut superuser = PgConnection::connect(&database.url).await?;
-    sqlx::query("CREATE ROLE plain LOGIN").execute(&mut superuser).await?;
+    sqlx::query("CREATE ROLE plain LOGIN")
+        .execute(&mut superuser)
+        .await?;
     let grant = format!("GRANT CREATE ON DATABASE {} TO plain", database.name);
-    sqlx::query(AssertSqlSafe(grant)).execute(&mut superuser).await?;
+    sqlx::query(AssertSqlSafe(grant))
+        .execute(&mut superuser)
+        .await?;
     let plain = ReadModel::open(&database.url.replace("doppio@", "plain@"))?;
     plain.writer.migrate().await?;
     plain.reader.check().await?;
-    let roles = sqlx::query("SELECT 1 FROM pg_roles WHERE rolname = 'doppio_analyst'").fetch_all(&mut superuser).await?;
+    let roles = sqlx::query("SELECT 1 FROM pg_roles WHERE rolname = 'doppio_analyst'")
+        .fetch_all(&mut superuser)
+        .await?;
     ensure!(roles.is_empty(), "nobody made the role");
-    sqlx::query("SELECT * FROM doppio_analytics.z_reports").fetch_all(&mut superuser).await?;
+    sqlx::query("SELECT * FROM doppio_analytics.z_reports")
+        .fetch_all(&mut superuser)
+        .await?;
     // What docs/ANALYSTS.md says to run.
     for statement in [
         "CREATE ROLE doppio_analyst NOLOGIN",
@@ -600,7 +1206,10 @@ async fn who_may_not_make_roles_is_not_held_up() -> Result<()> {
         "SET ROLE doppio_analyst",
         "SELECT * FROM doppio_analytics.z_reports",
     ] {
-        sqlx::query(statement).execute(&mut superuser).await.context(statement)?;
+        sqlx::query(statement)
+            .execute(&mut superuser)
+            .await
+            .context(statement)?;
     }
     Ok(())
 }

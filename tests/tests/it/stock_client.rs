@@ -32,11 +32,21 @@ async fn a_stock_client_orders_reads_back_and_is_refused_as_documented() -> Resu
     if let Some(path) = std::env::var_os("DOPPIO_TEST_PYTHONPATH") {
         client.env("PYTHONPATH", path);
     }
-    let output = tokio::time::timeout(CLIENT_LIMIT, client.output()).await.context("the client does not end")?;
+    let output = tokio::time::timeout(CLIENT_LIMIT, client.output())
+        .await
+        .context("the client does not end")?;
     let output = output.context("python3 does not start")?;
-    system.stop(STOP_GRACE).await.map_err(|failure| failure.error)?;
-    let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
-    ensure!(!said.contains("ModuleNotFoundError"), "the client's packages are missing; run `./test`, which installs them:\n{said}");
+    system
+        .stop(STOP_GRACE)
+        .await
+        .map_err(|failure| failure.error)?;
+    let said = [output.stdout, output.stderr]
+        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        .concat();
+    ensure!(
+        !said.contains("ModuleNotFoundError"),
+        "the client's packages are missing; run `./test`, which installs them:\n{said}"
+    );
     ensure!(output.status.success(), "{said}");
     Ok(())
 }

@@ -59,7 +59,11 @@ pub async fn ledger(log: &Arc<dyn EventLog>, store: &StoreId) -> Result<LedgerAu
         for record in &records {
             audit.records += 1;
             let payload = decode_payload(record.payload())?;
-            let events = payload.commands.iter().flat_map(|command| &command.events).filter_map(|event| event.event.as_ref());
+            let events = payload
+                .commands
+                .iter()
+                .flat_map(|command| &command.events)
+                .filter_map(|event| event.event.as_ref());
             for (index, event) in events.enumerate() {
                 let place = Place {
                     revision: record.revision().0,
@@ -69,7 +73,9 @@ pub async fn ledger(log: &Arc<dyn EventLog>, store: &StoreId) -> Result<LedgerAu
                     hash: &record.hash().0,
                 };
                 if let Err(problem) = settlement.take(event, &place) {
-                    audit.problems.push(format!("revision {}: {problem}", record.revision()));
+                    audit
+                        .problems
+                        .push(format!("revision {}: {problem}", record.revision()));
                 }
                 audit.events += 1;
                 audit.take(event, record.revision().0, &mut document, &mut tickets);
@@ -81,11 +87,19 @@ pub async fn ledger(log: &Arc<dyn EventLog>, store: &StoreId) -> Result<LedgerAu
 }
 
 impl LedgerAudit {
-    fn take(&mut self, event: &Event, revision: u64, document: &mut i64, tickets: &mut BTreeMap<String, i64>) {
+    fn take(
+        &mut self,
+        event: &Event,
+        revision: u64,
+        document: &mut i64,
+        tickets: &mut BTreeMap<String, i64>,
+    ) {
         let mut number = |found: i64, problems: &mut Vec<String>| {
             *document += 1;
             if found != *document {
-                problems.push(format!("revision {revision}: document {found} where {document} is due"));
+                problems.push(format!(
+                    "revision {revision}: document {found} where {document} is due"
+                ));
                 *document = found;
             }
         };
@@ -103,7 +117,9 @@ impl LedgerAudit {
                 }
                 match OrderId::from_slice(&placed.order_id) {
                     Ok(id) if self.orders.insert(id) => {}
-                    Ok(id) => self.problems.push(format!("revision {revision}: order {id} is placed twice")),
+                    Ok(id) => self
+                        .problems
+                        .push(format!("revision {revision}: order {id} is placed twice")),
                     Err(error) => self.problems.push(format!("revision {revision}: {error}")),
                 }
                 let day = self.days.entry(placed.business_date.clone()).or_default();
@@ -120,7 +136,10 @@ impl LedgerAudit {
             Event::OrderCancelled(cancelled) => {
                 number(cancelled.document_number, &mut self.problems);
                 if cancelled.business_date == cancelled.sale_business_date {
-                    let day = self.days.entry(cancelled.business_date.clone()).or_default();
+                    let day = self
+                        .days
+                        .entry(cancelled.business_date.clone())
+                        .or_default();
                     day.voids += 1;
                     day.voids_net += cancelled.net;
                 }
@@ -130,7 +149,10 @@ impl LedgerAudit {
                 self.days.entry(opened.business_date.clone()).or_default();
             }
             Event::BusinessDayClosed(closed) => {
-                self.days.entry(closed.business_date.clone()).or_default().z_number = Some(closed.z_number);
+                self.days
+                    .entry(closed.business_date.clone())
+                    .or_default()
+                    .z_number = Some(closed.z_number);
             }
             _ => {}
         }
@@ -146,11 +168,23 @@ impl LedgerAudit {
         let mut differences = Vec::new();
         let mut answers = Vec::new();
         for (date, day) in &self.days {
-            let request = GetDailySalesRequest { store_id: store.to_string(), business_date: date.clone(), at_least: at_least.to_vec() };
-            let sales = clients.query.clone().get_daily_sales(call(request)).await?.into_inner();
+            let request = GetDailySalesRequest {
+                store_id: store.to_string(),
+                business_date: date.clone(),
+                at_least: at_least.to_vec(),
+            };
+            let sales = clients
+                .query
+                .clone()
+                .get_daily_sales(call(request))
+                .await?
+                .into_inner();
             let minor = |money: Option<&Money>| money.map_or(0, |money| money.amount_minor);
             let block = |block: Option<&contract::api::types::Block>| {
-                (block.map_or(0, |block| block.count), block.map_or(0, |block| minor(block.net.as_ref())))
+                (
+                    block.map_or(0, |block| block.count),
+                    block.map_or(0, |block| minor(block.net.as_ref())),
+                )
             };
             let voids = block(sales.voids.as_ref());
             let projected = DayAudit {
@@ -162,11 +196,17 @@ impl LedgerAudit {
                 vat: minor(sales.vat.as_ref()),
                 voids: voids.0,
                 voids_net: voids.1,
-                by_item: sales.items.iter().map(|item| (item.sku.clone(), item.units)).collect(),
+                by_item: sales
+                    .items
+                    .iter()
+                    .map(|item| (item.sku.clone(), item.units))
+                    .collect(),
                 z_number: Some(sales.z_number).filter(|number| *number > 0),
             };
             if projected != *day {
-                differences.push(format!("{store} {date}: the log says {day:?}, the read model {projected:?}"));
+                differences.push(format!(
+                    "{store} {date}: the log says {day:?}, the read model {projected:?}"
+                ));
             }
             for difference in &sales.differences {
                 differences.push(format!(

@@ -6,8 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use contract::OrderId;
 use contract::event::event::Event;
 use contract::event::{
-    Block, BusinessDayClosed, CashMovementKind, CategoryFigures, DayReport, DiscountFigures, DrawerFigures, HourFigures, ItemFigures,
-    OrderCancelled, OrderPlaced, OrderRefunded, ReturnedLine, ReturnedTender, TaxAmount, TenderFigures, TenderKind,
+    Block, BusinessDayClosed, CashMovementKind, CategoryFigures, DayReport, DiscountFigures,
+    DrawerFigures, HourFigures, ItemFigures, OrderCancelled, OrderPlaced, OrderRefunded,
+    ReturnedLine, ReturnedTender, TaxAmount, TenderFigures, TenderKind,
 };
 use contract::json;
 use jiff::Timestamp;
@@ -63,7 +64,10 @@ fn half_up_vat(net: i64, rate_bp: u32) -> i64 {
     let (net, rate) = (i128::from(net), i128::from(rate_bp));
     // round(net * rate / (10000 + rate)), halves up.
     let (numerator, denominator) = (net * rate, 10_000 + rate);
-    let (quotient, rest) = (numerator.div_euclid(denominator), numerator.rem_euclid(denominator));
+    let (quotient, rest) = (
+        numerator.div_euclid(denominator),
+        numerator.rem_euclid(denominator),
+    );
     i64::try_from(quotient + i128::from(rest * 2 >= denominator)).unwrap_or(i64::MAX)
 }
 
@@ -75,7 +79,11 @@ impl Settlement {
                 let completed = std::mem::take(&mut self.day.completed);
                 self.day = Day {
                     zone: TimeZone::get(&opened.time_zone).ok(),
-                    floats: opened.floats.iter().map(|float| (float.drawer_id.clone(), float.amount)).collect(),
+                    floats: opened
+                        .floats
+                        .iter()
+                        .map(|float| (float.drawer_id.clone(), float.amount))
+                        .collect(),
                     carried_in: self.open_orders + completed,
                     completed,
                     ..Day::default()
@@ -88,17 +96,33 @@ impl Settlement {
                 self.day.completed += 1;
             }
             Event::OrderCancelled(cancelled) => {
-                self.give_back(&cancelled.order_id, &cancelled.lines, &cancelled.taxes, &cancelled.tenders, cancelled.net)?;
+                self.give_back(
+                    &cancelled.order_id,
+                    &cancelled.lines,
+                    &cancelled.taxes,
+                    &cancelled.tenders,
+                    cancelled.net,
+                )?;
                 self.open_orders -= 1;
                 self.day.documents.push(cancelled.document_number);
                 self.day.voids.push(cancelled.clone());
             }
             Event::OrderRefunded(refunded) => {
-                self.give_back(&refunded.order_id, &refunded.lines, &refunded.taxes, &refunded.tenders, refunded.net)?;
+                self.give_back(
+                    &refunded.order_id,
+                    &refunded.lines,
+                    &refunded.taxes,
+                    &refunded.tenders,
+                    refunded.net,
+                )?;
                 self.day.documents.push(refunded.document_number);
                 self.day.refunds.push(refunded.clone());
             }
-            Event::CashMoved(moved) => self.day.cash.push((moved.drawer_id.clone(), moved.kind(), moved.amount)),
+            Event::CashMoved(moved) => {
+                self.day
+                    .cash
+                    .push((moved.drawer_id.clone(), moved.kind(), moved.amount))
+            }
             Event::BusinessDayClosed(closed) => self.close(closed, place)?,
             _ => {}
         }
@@ -110,9 +134,17 @@ impl Settlement {
         let what = format!("document {}", placed.document_number);
         let mut classes: BTreeMap<(&str, u32), i64> = BTreeMap::new();
         for line in &placed.lines {
-            let discounts = placed.discounts.iter().flat_map(|discount| &discount.allocations);
+            let discounts = placed
+                .discounts
+                .iter()
+                .flat_map(|discount| &discount.allocations);
             let taken: i64 = discounts
-                .filter(|share| placed.lines.get(share.line_index as usize).is_some_and(|own| own.line_id == line.line_id))
+                .filter(|share| {
+                    placed
+                        .lines
+                        .get(share.line_index as usize)
+                        .is_some_and(|own| own.line_id == line.line_id)
+                })
                 .map(|share| share.amount)
                 .sum();
             if line.gross != line.unit_price * i64::from(line.quantity)
@@ -122,7 +154,9 @@ impl Settlement {
             {
                 return Err(format!("{what}: line {} does not add up", line.line_id));
             }
-            *classes.entry((&line.tax_class, line.tax_rate_bp)).or_default() += line.net;
+            *classes
+                .entry((&line.tax_class, line.tax_rate_bp))
+                .or_default() += line.net;
         }
         let sum = |amounts: &mut dyn Iterator<Item = i64>| amounts.sum::<i64>();
         let net = sum(&mut placed.lines.iter().map(|line| line.net));
@@ -134,22 +168,43 @@ impl Settlement {
         }
         for tax in &placed.taxes {
             let class = classes.remove(&(tax.tax_class.as_str(), tax.rate_bp));
-            if class != Some(tax.net) || tax.vat != half_up_vat(tax.net, tax.rate_bp) || tax.supply != tax.net - tax.vat {
-                return Err(format!("{what}: the VAT of class {} is not what its net says", tax.tax_class));
+            if class != Some(tax.net)
+                || tax.vat != half_up_vat(tax.net, tax.rate_bp)
+                || tax.supply != tax.net - tax.vat
+            {
+                return Err(format!(
+                    "{what}: the VAT of class {} is not what its net says",
+                    tax.tax_class
+                ));
             }
         }
-        if !classes.is_empty() || sum(&mut placed.tenders.iter().map(|tender| tender.amount)) != net {
-            return Err(format!("{what}: a tax class is missing, or the tenders do not sum to its net"));
+        if !classes.is_empty() || sum(&mut placed.tenders.iter().map(|tender| tender.amount)) != net
+        {
+            return Err(format!(
+                "{what}: a tax class is missing, or the tenders do not sum to its net"
+            ));
         }
         let zone = self.day.zone.clone().unwrap_or(TimeZone::UTC);
         let local = place.recorded_at.to_zoned(zone);
-        let hour = format!("{}{}", local.strftime("%Y-%m-%dT%H:00"), local.strftime("%:z"));
+        let hour = format!(
+            "{}{}",
+            local.strftime("%Y-%m-%dT%H:00"),
+            local.strftime("%:z")
+        );
         self.day.documents.push(placed.document_number);
         self.day.placed.push((hour, placed.clone()));
         self.open_orders += 1;
         let id = OrderId::from_slice(&placed.order_id).map_err(|error| error.to_string())?;
-        let sale = Sale { back: vec![0; placed.lines.len()], returned: BTreeMap::new(), placed: placed.clone() };
-        if self.sales.insert(id, sale).is_some() { Err(format!("{what}: order {id} is placed twice")) } else { Ok(()) }
+        let sale = Sale {
+            back: vec![0; placed.lines.len()],
+            returned: BTreeMap::new(),
+            placed: placed.clone(),
+        };
+        if self.sales.insert(id, sale).is_some() {
+            Err(format!("{what}: order {id} is placed twice"))
+        } else {
+            Ok(())
+        }
     }
 
     /// Units that go back: V(r) - V(r-k) of each line, VAT(before) - VAT(after) of each class, no tender beyond its rest.
@@ -162,31 +217,47 @@ impl Settlement {
         net: i64,
     ) -> Result<(), String> {
         let id = OrderId::from_slice(id).map_err(|error| error.to_string())?;
-        let sale = self.sales.get_mut(&id).ok_or_else(|| format!("order {id} is given back and was never placed"))?;
+        let sale = self
+            .sales
+            .get_mut(&id)
+            .ok_or_else(|| format!("order {id} is given back and was never placed"))?;
         let value = |line: &contract::event::OrderLine, units: i32| {
-            i64::try_from(i128::from(line.net) * i128::from(units) / i128::from(line.quantity)).unwrap_or(0)
+            i64::try_from(i128::from(line.net) * i128::from(units) / i128::from(line.quantity))
+                .unwrap_or(0)
         };
         let class_nets = |sale: &Sale| {
             let mut nets: BTreeMap<(String, u32), i64> = BTreeMap::new();
             for (line, back) in sale.placed.lines.iter().zip(&sale.back) {
-                *nets.entry((line.tax_class.clone(), line.tax_rate_bp)).or_default() += value(line, line.quantity - back);
+                *nets
+                    .entry((line.tax_class.clone(), line.tax_rate_bp))
+                    .or_default() += value(line, line.quantity - back);
             }
             nets
         };
         let before = class_nets(sale);
         for returned in lines {
             let index = returned.line_index as usize;
-            let line = sale.placed.lines.get(index).ok_or_else(|| format!("order {id}: there is no line {index}"))?;
+            let line = sale
+                .placed
+                .lines
+                .get(index)
+                .ok_or_else(|| format!("order {id}: there is no line {index}"))?;
             let left = line.quantity - sale.back[index];
             if returned.quantity < 1 || returned.quantity > left {
-                return Err(format!("order {id}: {} of {left} units of line {} go back", returned.quantity, line.line_id));
+                return Err(format!(
+                    "order {id}: {} of {left} units of line {} go back",
+                    returned.quantity, line.line_id
+                ));
             }
             let due = value(line, left) - value(line, left - returned.quantity);
             if returned.net != due
                 || returned.gross != line.unit_price * i64::from(returned.quantity)
                 || returned.discount != returned.gross - due
             {
-                return Err(format!("order {id}: line {} gives back {} where {due} is due", line.line_id, returned.net));
+                return Err(format!(
+                    "order {id}: line {} gives back {} where {due} is due",
+                    line.line_id, returned.net
+                ));
             }
             sale.back[index] += returned.quantity;
         }
@@ -195,22 +266,40 @@ impl Settlement {
         for (class, net_before) in &before {
             let net_after = after.get(class).copied().unwrap_or(0);
             let due = half_up_vat(*net_before, class.1) - half_up_vat(net_after, class.1);
-            let found = taxes.iter().find(|tax| tax.tax_class == class.0 && tax.rate_bp == class.1);
-            if found.map_or(0, |tax| tax.vat) != due || found.map_or(0, |tax| tax.net) != net_before - net_after {
-                return Err(format!("order {id}: the VAT of class {} that goes back is not VAT before less VAT after", class.0));
+            let found = taxes
+                .iter()
+                .find(|tax| tax.tax_class == class.0 && tax.rate_bp == class.1);
+            if found.map_or(0, |tax| tax.vat) != due
+                || found.map_or(0, |tax| tax.net) != net_before - net_after
+            {
+                return Err(format!(
+                    "order {id}: the VAT of class {} that goes back is not VAT before less VAT after",
+                    class.0
+                ));
             }
             vat_due += due;
         }
         let sum: i64 = tenders.iter().map(|tender| tender.amount).sum();
-        if lines.iter().map(|line| line.net).sum::<i64>() != net || sum != net || taxes.iter().map(|tax| tax.vat).sum::<i64>() != vat_due {
+        if lines.iter().map(|line| line.net).sum::<i64>() != net
+            || sum != net
+            || taxes.iter().map(|tax| tax.vat).sum::<i64>() != vat_due
+        {
             return Err(format!("order {id}: what goes back does not add up"));
         }
         for tender in tenders {
-            let paid = sale.placed.tenders.iter().find(|own| own.tender_id == tender.tender_id).map_or(0, |own| own.amount);
+            let paid = sale
+                .placed
+                .tenders
+                .iter()
+                .find(|own| own.tender_id == tender.tender_id)
+                .map_or(0, |own| own.amount);
             let returned = sale.returned.entry(tender.tender_id.clone()).or_default();
             *returned += tender.amount;
             if *returned > paid {
-                return Err(format!("order {id}: tender {} gives back more than it paid", tender.tender_id));
+                return Err(format!(
+                    "order {id}: tender {} gives back more than it paid",
+                    tender.tender_id
+                ));
             }
         }
         Ok(())
@@ -230,24 +319,33 @@ impl Settlement {
         if closed.previous_z_hash != self.last_z_hash {
             return Err(format!("{z} does not name the hash of the Z before it"));
         }
-        if u64::try_from(closed.last_revision) != Ok(place.revision - 1) || closed.last_hash != place.previous_hash {
+        if u64::try_from(closed.last_revision) != Ok(place.revision - 1)
+            || closed.last_hash != place.previous_hash
+        {
             return Err(format!("{z} does not name the day's last record"));
         }
         let recorded = closed.report.clone().unwrap_or_default();
         let day = std::mem::take(&mut self.day);
         let mut expected = day.report(&recorded);
         self.sold += i128::from(expected.sales.as_ref().map_or(0, |block| block.net));
-        self.given_back += [&expected.voids, &expected.refunds_same_day, &expected.refunds_prior_days]
-            .iter()
-            .map(|block| i128::from(block.as_ref().map_or(0, |block| block.net)))
-            .sum::<i128>();
+        self.given_back += [
+            &expected.voids,
+            &expected.refunds_same_day,
+            &expected.refunds_prior_days,
+        ]
+        .iter()
+        .map(|block| i128::from(block.as_ref().map_or(0, |block| block.net)))
+        .sum::<i128>();
         expected.grand_total_sales = i64::try_from(self.sold).unwrap_or(i64::MAX);
         expected.grand_total_returns = i64::try_from(self.given_back).unwrap_or(i64::MAX);
         if let Some(difference) = first_difference(&recorded, &expected) {
             return Err(format!("{z}: {difference}"));
         }
         if recorded.carried_out != self.open_orders {
-            return Err(format!("{z}: {} orders are carried out, {} are open", recorded.carried_out, self.open_orders));
+            return Err(format!(
+                "{z}: {} orders are carried out, {} are open",
+                recorded.carried_out, self.open_orders
+            ));
         }
         self.z_number += 1;
         self.last_z_hash = place.hash.to_vec();
@@ -260,23 +358,47 @@ impl Settlement {
 impl Day {
     /// The report that the day's facts make. What was counted is a fact that only the Z itself has.
     fn report(&self, recorded: &DayReport) -> DayReport {
-        let sales = block(self.placed.iter().map(|(_, sale)| (sale.gross, sale.discount, sale.net, sale.taxes.as_slice())));
-        let of_day = |returned: &OrderCancelled| returned.sale_business_date == returned.business_date;
-        let refund_of_day = |returned: &OrderRefunded| returned.sale_business_date == returned.business_date;
+        let sales = block(
+            self.placed
+                .iter()
+                .map(|(_, sale)| (sale.gross, sale.discount, sale.net, sale.taxes.as_slice())),
+        );
+        let of_day =
+            |returned: &OrderCancelled| returned.sale_business_date == returned.business_date;
+        let refund_of_day =
+            |returned: &OrderRefunded| returned.sale_business_date == returned.business_date;
         let void = |own: &OrderCancelled| (own.gross, own.discount, own.net, own.taxes.clone());
         let refund = |own: &OrderRefunded| (own.gross, own.discount, own.net, own.taxes.clone());
-        let voids: Vec<_> = self.voids.iter().filter(|own| of_day(own)).map(void).collect();
-        let same_day: Vec<_> = self.refunds.iter().filter(|own| refund_of_day(own)).map(refund).collect();
+        let voids: Vec<_> = self
+            .voids
+            .iter()
+            .filter(|own| of_day(own))
+            .map(void)
+            .collect();
+        let same_day: Vec<_> = self
+            .refunds
+            .iter()
+            .filter(|own| refund_of_day(own))
+            .map(refund)
+            .collect();
         let earlier: Vec<_> = self
             .voids
             .iter()
             .filter(|own| !of_day(own))
             .map(void)
-            .chain(self.refunds.iter().filter(|own| !refund_of_day(own)).map(refund))
+            .chain(
+                self.refunds
+                    .iter()
+                    .filter(|own| !refund_of_day(own))
+                    .map(refund),
+            )
             .collect();
-        let of = |facts: &[(i64, i64, i64, Vec<TaxAmount>)]| {
-            block(facts.iter().map(|(gross, discount, net, taxes)| (*gross, *discount, *net, taxes.as_slice())))
-        };
+        let of =
+            |facts: &[(i64, i64, i64, Vec<TaxAmount>)]| {
+                block(facts.iter().map(|(gross, discount, net, taxes)| {
+                    (*gross, *discount, *net, taxes.as_slice())
+                }))
+            };
         let (voids, same_day, earlier) = (of(&voids), of(&same_day), of(&earlier));
         let cancelled = i64::try_from(self.voids.len()).unwrap_or(i64::MAX);
         let placed = i64::try_from(self.placed.len()).unwrap_or(i64::MAX);
@@ -305,18 +427,35 @@ impl Day {
     }
 
     fn returned(&self) -> impl Iterator<Item = &ReturnedTender> {
-        self.voids.iter().flat_map(|own| &own.tenders).chain(self.refunds.iter().flat_map(|own| &own.tenders))
+        self.voids
+            .iter()
+            .flat_map(|own| &own.tenders)
+            .chain(self.refunds.iter().flat_map(|own| &own.tenders))
     }
 
     fn tenders(&self) -> Vec<TenderFigures> {
-        let taken = self.placed.iter().flat_map(|(_, sale)| &sale.tenders).map(|tender| (tender.kind, tender.amount, 0));
-        let returned = self.returned().map(|tender| (tender.kind, 0, tender.amount));
+        let taken = self
+            .placed
+            .iter()
+            .flat_map(|(_, sale)| &sale.tenders)
+            .map(|tender| (tender.kind, tender.amount, 0));
+        let returned = self
+            .returned()
+            .map(|tender| (tender.kind, 0, tender.amount));
         let mut kinds: BTreeMap<i32, (i64, i64)> = BTreeMap::new();
         for (kind, taken, returned) in taken.chain(returned) {
             let sums = kinds.entry(kind).or_default();
             *sums = (sums.0 + taken, sums.1 + returned);
         }
-        kinds.into_iter().map(|(kind, (taken, returned))| TenderFigures { kind, taken, returned, net: taken - returned }).collect()
+        kinds
+            .into_iter()
+            .map(|(kind, (taken, returned))| TenderFigures {
+                kind,
+                taken,
+                returned,
+                net: taken - returned,
+            })
+            .collect()
     }
 
     fn drawers(&self, recorded: &DayReport) -> Vec<DrawerFigures> {
@@ -330,24 +469,53 @@ impl Day {
                 .filter(|tender| cash(tender.kind))
                 .map(|tender| tender.drawer_id.as_str()),
         );
-        names.extend(self.returned().filter(|tender| cash(tender.kind)).map(|tender| tender.drawer_id.as_str()));
-        names.extend(recorded.drawers.iter().filter(|drawer| drawer.counted.is_some()).map(|drawer| drawer.drawer_id.as_str()));
+        names.extend(
+            self.returned()
+                .filter(|tender| cash(tender.kind))
+                .map(|tender| tender.drawer_id.as_str()),
+        );
+        names.extend(
+            recorded
+                .drawers
+                .iter()
+                .filter(|drawer| drawer.counted.is_some())
+                .map(|drawer| drawer.drawer_id.as_str()),
+        );
         names
             .into_iter()
             .map(|name| {
                 let own = || {
-                    self.placed.iter().flat_map(|(_, sale)| &sale.tenders).filter(|tender| cash(tender.kind) && tender.drawer_id == name)
+                    self.placed
+                        .iter()
+                        .flat_map(|(_, sale)| &sale.tenders)
+                        .filter(|tender| cash(tender.kind) && tender.drawer_id == name)
                 };
-                let moved =
-                    |kind| self.cash.iter().filter(move |(drawer, own, _)| drawer == name && *own == kind).map(|(_, _, amount)| *amount);
-                let float = moved(CashMovementKind::Float).next_back().unwrap_or_else(|| self.floats.get(name).copied().unwrap_or(0));
+                let moved = |kind| {
+                    self.cash
+                        .iter()
+                        .filter(move |(drawer, own, _)| drawer == name && *own == kind)
+                        .map(|(_, _, amount)| *amount)
+                };
+                let float = moved(CashMovementKind::Float)
+                    .next_back()
+                    .unwrap_or_else(|| self.floats.get(name).copied().unwrap_or(0));
                 let tendered: i64 = own().map(|tender| tender.tendered).sum();
                 let change: i64 = own().map(|tender| tender.change).sum();
-                let returned: i64 =
-                    self.returned().filter(|tender| cash(tender.kind) && tender.drawer_id == name).map(|tender| tender.amount).sum();
-                let (paid_in, paid_out) = (moved(CashMovementKind::PaidIn).sum::<i64>(), moved(CashMovementKind::PaidOut).sum::<i64>());
+                let returned: i64 = self
+                    .returned()
+                    .filter(|tender| cash(tender.kind) && tender.drawer_id == name)
+                    .map(|tender| tender.amount)
+                    .sum();
+                let (paid_in, paid_out) = (
+                    moved(CashMovementKind::PaidIn).sum::<i64>(),
+                    moved(CashMovementKind::PaidOut).sum::<i64>(),
+                );
                 let expected = float + tendered - change - returned + paid_in - paid_out;
-                let counted = recorded.drawers.iter().find(|drawer| drawer.drawer_id == name).and_then(|drawer| drawer.counted);
+                let counted = recorded
+                    .drawers
+                    .iter()
+                    .find(|drawer| drawer.drawer_id == name)
+                    .and_then(|drawer| drawer.counted);
                 let over_short = counted.map(|counted| counted - expected);
                 DrawerFigures {
                     drawer_id: name.to_owned(),
@@ -415,11 +583,18 @@ impl Day {
     fn discounts(&self) -> Vec<DiscountFigures> {
         let mut sums: BTreeMap<(i32, &str), (i64, i64)> = BTreeMap::new();
         for discount in self.placed.iter().flat_map(|(_, sale)| &sale.discounts) {
-            let own = sums.entry((discount.source, &discount.discount_id)).or_default();
+            let own = sums
+                .entry((discount.source, &discount.discount_id))
+                .or_default();
             *own = (own.0 + 1, own.1 + discount.amount);
         }
         sums.into_iter()
-            .map(|((source, id), (count, amount))| DiscountFigures { source, discount_id: id.to_owned(), count, amount })
+            .map(|((source, id), (count, amount))| DiscountFigures {
+                source,
+                discount_id: id.to_owned(),
+                count,
+                amount,
+            })
             .collect()
     }
 }
@@ -433,12 +608,14 @@ fn block<'a>(facts: impl Iterator<Item = (i64, i64, i64, &'a [TaxAmount])>) -> B
         block.discount += discount;
         block.net += net;
         for tax in taxes {
-            let own = classes.entry((tax.tax_class.clone(), tax.rate_bp)).or_insert_with(|| TaxAmount {
-                net: 0,
-                supply: 0,
-                vat: 0,
-                ..tax.clone()
-            });
+            let own = classes
+                .entry((tax.tax_class.clone(), tax.rate_bp))
+                .or_insert_with(|| TaxAmount {
+                    net: 0,
+                    supply: 0,
+                    vat: 0,
+                    ..tax.clone()
+                });
             own.net += tax.net;
             own.supply += tax.supply;
             own.vat += tax.vat;
@@ -460,9 +637,17 @@ fn less(sales: &Block, parts: [&Block; 3]) -> Block {
         rest.supply -= part.supply;
         rest.vat -= part.vat;
         for tax in &part.taxes {
-            let known = rest.taxes.iter().position(|own| own.tax_class == tax.tax_class && own.rate_bp == tax.rate_bp);
+            let known = rest
+                .taxes
+                .iter()
+                .position(|own| own.tax_class == tax.tax_class && own.rate_bp == tax.rate_bp);
             let index = known.unwrap_or_else(|| {
-                rest.taxes.push(TaxAmount { net: 0, supply: 0, vat: 0, ..tax.clone() });
+                rest.taxes.push(TaxAmount {
+                    net: 0,
+                    supply: 0,
+                    vat: 0,
+                    ..tax.clone()
+                });
                 rest.taxes.len() - 1
             });
             let own = &mut rest.taxes[index];
@@ -471,30 +656,54 @@ fn less(sales: &Block, parts: [&Block; 3]) -> Block {
             own.vat -= tax.vat;
         }
     }
-    rest.taxes.sort_by(|one, other| (&one.tax_class, one.rate_bp).cmp(&(&other.tax_class, other.rate_bp)));
+    rest.taxes.sort_by(|one, other| {
+        (&one.tax_class, one.rate_bp).cmp(&(&other.tax_class, other.rate_bp))
+    });
     rest
 }
 
 /// The first figure, by its path, in which two reports differ.
 fn first_difference(recorded: &DayReport, expected: &DayReport) -> Option<String> {
-    let value = |report: &DayReport| json::to_json(report).ok().and_then(|text| serde_json::from_str::<serde_json::Value>(&text).ok());
-    let (Some(recorded), Some(expected)) = (value(recorded), value(expected)) else { return Some("the report cannot be read".to_owned()) };
+    let value = |report: &DayReport| {
+        json::to_json(report)
+            .ok()
+            .and_then(|text| serde_json::from_str::<serde_json::Value>(&text).ok())
+    };
+    let (Some(recorded), Some(expected)) = (value(recorded), value(expected)) else {
+        return Some("the report cannot be read".to_owned());
+    };
     difference("report", &recorded, &expected)
 }
 
-fn difference(path: &str, recorded: &serde_json::Value, expected: &serde_json::Value) -> Option<String> {
+fn difference(
+    path: &str,
+    recorded: &serde_json::Value,
+    expected: &serde_json::Value,
+) -> Option<String> {
     use serde_json::Value;
     match (recorded, expected) {
         (Value::Object(one), Value::Object(other)) => {
             let keys: BTreeSet<&String> = one.keys().chain(other.keys()).collect();
             keys.into_iter().find_map(|key| {
-                difference(&format!("{path}.{key}"), one.get(key).unwrap_or(&Value::Null), other.get(key).unwrap_or(&Value::Null))
+                difference(
+                    &format!("{path}.{key}"),
+                    one.get(key).unwrap_or(&Value::Null),
+                    other.get(key).unwrap_or(&Value::Null),
+                )
             })
         }
-        (Value::Array(one), Value::Array(other)) => (0..one.len().max(other.len())).find_map(|index| {
-            difference(&format!("{path}[{index}]"), one.get(index).unwrap_or(&Value::Null), other.get(index).unwrap_or(&Value::Null))
-        }),
+        (Value::Array(one), Value::Array(other)) => {
+            (0..one.len().max(other.len())).find_map(|index| {
+                difference(
+                    &format!("{path}[{index}]"),
+                    one.get(index).unwrap_or(&Value::Null),
+                    other.get(index).unwrap_or(&Value::Null),
+                )
+            })
+        }
         (one, other) if one == other => None,
-        (one, other) => Some(format!("{path} is recorded as {one}, the events say {other}")),
+        (one, other) => Some(format!(
+            "{path} is recorded as {one}, the events say {other}"
+        )),
     }
 }

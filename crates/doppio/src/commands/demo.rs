@@ -46,7 +46,10 @@ pub struct Demo {
 impl Demo {
     pub async fn run(self, target: &Target) -> Result<(), Failure> {
         if !(self.orders_per_second > 0.0 && self.orders_per_second <= 100_000.0) {
-            return Err(Failure::new(ExitCode::Usage, "--orders-per-second is more than 0 and at most 100000"));
+            return Err(Failure::new(
+                ExitCode::Usage,
+                "--orders-per-second is more than 0 and at most 100000",
+            ));
         }
         telemetry::start(Some("warn"));
         let (directory, temporary) = directory(target)?;
@@ -54,7 +57,10 @@ impl Demo {
         if self.stay {
             plan.listen = listen_from(std::net::SocketAddr::from(([127, 0, 0, 1], 7400)))?;
         }
-        say(format_args!("Doppio demo: member, ordering, status-projector and query-api in one process, data in {}", directory.display()))?;
+        say(format_args!(
+            "Doppio demo: member, ordering, status-projector and query-api in one process, data in {}",
+            directory.display()
+        ))?;
         let system = System::start(plan).await?;
         let outcome = self.sell(&system).await;
         if self.stay && outcome.is_ok() {
@@ -77,7 +83,10 @@ impl Demo {
         say(format_args!("{} members registered", members.len()))?;
         let tally = Arc::new(Tally::default());
         let tills = open_tills(&clients, &members, &tally).await?;
-        let stores: BTreeSet<String> = tills.iter().map(|till| till.menu.store_id.clone()).collect();
+        let stores: BTreeSet<String> = tills
+            .iter()
+            .map(|till| till.menu.store_id.clone())
+            .collect();
         self.run_tills(&tills, &tally).await?;
         report(&tally)?;
         let tokens: Vec<String> = tally.tokens.lock().await.values().cloned().collect();
@@ -87,20 +96,35 @@ impl Demo {
         for store in &stores {
             let store = StoreId::new(store)?;
             let ledger = audit::ledger(&system.log, &store).await?;
-            problems.extend(ledger.problems.iter().map(|problem| format!("{store}: {problem}")));
+            problems.extend(
+                ledger
+                    .problems
+                    .iter()
+                    .map(|problem| format!("{store}: {problem}")),
+            );
             let own: Vec<String> = tokens
                 .iter()
-                .filter(|token| contract::ConsistencyToken::parse(token).is_ok_and(|token| token.store == store))
+                .filter(|token| {
+                    contract::ConsistencyToken::parse(token).is_ok_and(|token| token.store == store)
+                })
                 .cloned()
                 .collect();
             let (differences, answers) = ledger.compare(&clients, &store, &own).await?;
             problems.extend(differences);
             days.extend(answers.into_iter().map(|answer| (answer, ledger.records)));
-            logged.extend(ledger.orders.iter().map(|order| (store.to_string(), *order)));
+            logged.extend(
+                ledger
+                    .orders
+                    .iter()
+                    .map(|order| (store.to_string(), *order)),
+            );
         }
         for acknowledged in tally.acknowledged.lock().await.iter() {
             if !logged.contains(acknowledged) {
-                problems.push(format!("order {} was acknowledged and is not in the log", acknowledged.1));
+                problems.push(format!(
+                    "order {} was acknowledged and is not in the log",
+                    acknowledged.1
+                ));
             }
         }
         show(&days)?;
@@ -110,7 +134,13 @@ impl Demo {
             ))?;
             return Ok(());
         }
-        Err(Failure::new(ExitCode::CheckFailed, format!("the read model differs from the log:\n  {}", problems.join("\n  "))))
+        Err(Failure::new(
+            ExitCode::CheckFailed,
+            format!(
+                "the read model differs from the log:\n  {}",
+                problems.join("\n  ")
+            ),
+        ))
     }
 
     async fn run_tills(&self, tills: &[Arc<Till>], tally: &Arc<Tally>) -> Result<(), Failure> {
@@ -120,7 +150,8 @@ impl Demo {
         }
         let limit = Arc::new(Semaphore::new(CONCURRENT_ORDERS));
         let mut under_way: JoinSet<Result<(), Failure>> = JoinSet::new();
-        let mut customers = tokio::time::interval(Duration::from_secs_f64(1.0 / self.orders_per_second));
+        let mut customers =
+            tokio::time::interval(Duration::from_secs_f64(1.0 / self.orders_per_second));
         customers.set_missed_tick_behavior(MissedTickBehavior::Burst);
         let mut look = tokio::time::interval(PROGRESS_INTERVAL);
         let end = Instant::now() + Duration::from_secs(self.seconds);
@@ -165,10 +196,22 @@ fn directory(target: &Target) -> Result<(PathBuf, Option<tempfile::TempDir>), Fa
     }
 }
 
-async fn open_tills(clients: &Clients, members: &Arc<Vec<String>>, tally: &Arc<Tally>) -> Result<Vec<Arc<Till>>, Failure> {
+async fn open_tills(
+    clients: &Clients,
+    members: &Arc<Vec<String>>,
+    tally: &Arc<Tally>,
+) -> Result<Vec<Arc<Till>>, Failure> {
     let mut tills = Vec::new();
     for store in ordering::catalog::default_catalog()?.stores.keys() {
-        let menu = clients.ordering.clone().get_menu(call(GetMenuRequest { store_id: store.to_string() })).await?.into_inner().menu;
+        let menu = clients
+            .ordering
+            .clone()
+            .get_menu(call(GetMenuRequest {
+                store_id: store.to_string(),
+            }))
+            .await?
+            .into_inner()
+            .menu;
         let menu = Arc::new(menu.ok_or_else(|| anyhow::anyhow!("store {store} has no menu"))?);
         for number in 1..=TILLS_PER_STORE {
             tills.push(Arc::new(Till {
@@ -199,27 +242,59 @@ fn line(tally: &Tally) -> String {
 
 fn report(tally: &Tally) -> Result<(), Failure> {
     say(line(tally))?;
-    let Ok(mut micros) = tally.micros.try_lock() else { return Ok(()) };
+    let Ok(mut micros) = tally.micros.try_lock() else {
+        return Ok(());
+    };
     if micros.is_empty() {
         return Ok(());
     }
     micros.sort_unstable();
     let at = |permille: usize| Duration::from_micros(micros[(micros.len() - 1) * permille / 1_000]);
-    say(format_args!("placing an order, durable: p50 {:.1?}, p99 {:.1?}, max {:.1?}", at(500), at(990), at(1_000)))
+    say(format_args!(
+        "placing an order, durable: p50 {:.1?}, p99 {:.1?}, max {:.1?}",
+        at(500),
+        at(990),
+        at(1_000)
+    ))
 }
 
 fn show(days: &[(GetDailySalesResponse, u64)]) -> Result<(), Failure> {
     let rows = days.iter().map(|(day, records)| {
-        let block = |block: Option<&contract::api::types::Block>| block.map_or(0, |block| block.count).to_string();
+        let block = |block: Option<&contract::api::types::Block>| {
+            block.map_or(0, |block| block.count).to_string()
+        };
         let turnover = day.turnover.as_ref().and_then(|block| block.net.as_ref());
-        let amounts = [day.gross.as_ref(), day.discount.as_ref(), day.net.as_ref(), day.vat.as_ref(), turnover].map(money);
+        let amounts = [
+            day.gross.as_ref(),
+            day.discount.as_ref(),
+            day.net.as_ref(),
+            day.vat.as_ref(),
+            turnover,
+        ]
+        .map(money);
         [
-            vec![day.store_id.clone(), day.business_date.clone(), day.orders.to_string(), block(day.voids.as_ref())],
+            vec![
+                day.store_id.clone(),
+                day.business_date.clone(),
+                day.orders.to_string(),
+                block(day.voids.as_ref()),
+            ],
             amounts.to_vec(),
             vec![records.to_string()],
         ]
         .concat()
     });
-    let header = ["store", "business date", "orders", "voids", "gross", "discount", "net sales", "VAT", "turnover", "records"];
+    let header = [
+        "store",
+        "business date",
+        "orders",
+        "voids",
+        "gross",
+        "discount",
+        "net sales",
+        "VAT",
+        "turnover",
+        "records",
+    ];
     say(table(&header, rows.collect(), 2))
 }

@@ -68,15 +68,31 @@ impl Doctor {
         if let Some(path) = &target.data {
             let data = DataDir::hold_existing(path)?;
             if data.is_new() {
-                findings.add("data directory", Finding::Warning, "nothing is here yet; `doppio up` makes it");
+                findings.add(
+                    "data directory",
+                    Finding::Warning,
+                    "nothing is here yet; `doppio up` makes it",
+                );
             } else {
                 log(&mut findings, &LogLocation::sqlite(&data.log())).await;
-                read_model(&mut findings, &format!("sqlite:{}", data.read_model().display())).await;
-                members(&mut findings, &format!("sqlite:{}", data.members().display())).await;
+                read_model(
+                    &mut findings,
+                    &format!("sqlite:{}", data.read_model().display()),
+                )
+                .await;
+                members(
+                    &mut findings,
+                    &format!("sqlite:{}", data.members().display()),
+                )
+                .await;
             }
         } else {
             services(&mut findings, target).await?;
-            let flags = [("log", self.log), ("read_model", self.read_model), ("member_db", self.member_db)];
+            let flags = [
+                ("log", self.log),
+                ("read_model", self.read_model),
+                ("member_db", self.member_db),
+            ];
             let mut settings = Settings::load(None, &flags);
             if settings.find::<String>("log").is_some() {
                 match LogLocation::from_settings(|key| settings.find(key)) {
@@ -84,7 +100,9 @@ impl Doctor {
                         log(&mut findings, &location).await;
                         same_log(&mut findings, &location, target).await?;
                     }
-                    Err((key, problem)) => findings.add("settings", Finding::Bad, format!("{key}: {problem}")),
+                    Err((key, problem)) => {
+                        findings.add("settings", Finding::Bad, format!("{key}: {problem}"))
+                    }
                 }
             }
             if let Some(url) = settings.find::<String>("read_model") {
@@ -98,9 +116,17 @@ impl Doctor {
             }
         }
         show(&findings, format)?;
-        match findings.0.iter().filter(|(_, finding, _)| *finding == Finding::Bad).count() {
+        match findings
+            .0
+            .iter()
+            .filter(|(_, finding, _)| *finding == Finding::Bad)
+            .count()
+        {
             0 => Ok(()),
-            bad => Err(Failure::new(ExitCode::CheckFailed, format!("{bad} of {} checks are bad", findings.0.len()))),
+            bad => Err(Failure::new(
+                ExitCode::CheckFailed,
+                format!("{bad} of {} checks are bad", findings.0.len()),
+            )),
         }
     }
 }
@@ -116,8 +142,14 @@ fn show(findings: &Findings, format: Format) -> Result<(), Failure> {
             say(serde_json::json!({ "checks": all }))
         }
         Format::People => {
-            let rows = findings.0.iter().map(|(what, finding, detail)| vec![what.clone(), finding.as_str().to_owned(), detail.clone()]);
-            say(table(&["check", "finding", "detail"], rows.collect(), usize::MAX))
+            let rows = findings.0.iter().map(|(what, finding, detail)| {
+                vec![what.clone(), finding.as_str().to_owned(), detail.clone()]
+            });
+            say(table(
+                &["check", "finding", "detail"],
+                rows.collect(),
+                usize::MAX,
+            ))
         }
     }
 }
@@ -129,32 +161,71 @@ fn took(began: Instant) -> String {
 
 async fn services(findings: &mut Findings, target: &Target) -> Result<(), Failure> {
     let [member, ordering, query] = target.urls()?;
-    for (name, url) in [("member", &member), ("ordering", &ordering), ("query-api", &query)] {
+    for (name, url) in [
+        ("member", &member),
+        ("ordering", &ordering),
+        ("query-api", &query),
+    ] {
         let began = Instant::now();
         match health::check(url, "").await {
-            Ok(true) => findings.add(name, Finding::Good, format!("serving at {url}, answered in {}", took(began))),
-            Ok(false) => findings.add(name, Finding::Bad, format!("{url} answers that it is not serving; see its log")),
-            Err(failure) => findings.add(name, Finding::Bad, format!("{url} cannot be reached ({failure}); is it running?")),
+            Ok(true) => findings.add(
+                name,
+                Finding::Good,
+                format!("serving at {url}, answered in {}", took(began)),
+            ),
+            Ok(false) => findings.add(
+                name,
+                Finding::Bad,
+                format!("{url} answers that it is not serving; see its log"),
+            ),
+            Err(failure) => findings.add(
+                name,
+                Finding::Bad,
+                format!("{url} cannot be reached ({failure}); is it running?"),
+            ),
         }
     }
     let clients = Clients::connect(&member, &ordering, &query)?;
     let key = Some(Key::PhoneNumber("+820000000000".to_owned()));
-    match clients.member.clone().check_membership(call(CheckMembershipRequest { key })).await {
+    match clients
+        .member
+        .clone()
+        .check_membership(call(CheckMembershipRequest { key }))
+        .await
+    {
         Ok(_) => findings.add("membership check", Finding::Good, "answers"),
         Err(status) => findings.add("membership check", Finding::Bad, status.message()),
     }
-    match clients.query.clone().list_stores(call(ListStoresRequest::default())).await {
+    match clients
+        .query
+        .clone()
+        .list_stores(call(ListStoresRequest::default()))
+        .await
+    {
         Ok(_) => findings.add("read model", Finding::Good, "answers"),
         Err(status) => findings.add("read model", Finding::Bad, status.message()),
     }
-    match clients.admin.clone().get_projection_status(call(GetProjectionStatusRequest {})).await {
+    match clients
+        .admin
+        .clone()
+        .get_projection_status(call(GetProjectionStatusRequest {}))
+        .await
+    {
         Ok(answer) => {
             let status = answer.into_inner();
             if status.streams.is_empty() {
-                findings.add("projection", Finding::Warning, "no projector has ever run against this read model");
+                findings.add(
+                    "projection",
+                    Finding::Warning,
+                    "no projector has ever run against this read model",
+                );
             }
             for stream in &status.streams {
-                let silent = stream.update_time.as_ref().and_then(timestamp_from_proto).map(|at| Clock::system().now().duration_since(at));
+                let silent = stream
+                    .update_time
+                    .as_ref()
+                    .and_then(timestamp_from_proto)
+                    .map(|at| Clock::system().now().duration_since(at));
                 if let Some(silent) = silent.filter(|silent| *silent > SILENCE_WORTH_A_WARNING) {
                     let detail = format!(
                         "stream {}: no projector has written for {} s; is one running, and is it well?",
@@ -168,13 +239,24 @@ async fn services(findings: &mut Findings, target: &Target) -> Result<(), Failur
                     "stream {}: {} records and {:.1} s behind, owner {}",
                     stream.stream, stream.lag_records, stream.lag_seconds, stream.owner
                 );
-                findings.add("projection", if behind { Finding::Warning } else { Finding::Good }, detail);
+                findings.add(
+                    "projection",
+                    if behind {
+                        Finding::Warning
+                    } else {
+                        Finding::Good
+                    },
+                    detail,
+                );
             }
             for store in &status.quarantined {
                 findings.add(
                     "projection",
                     Finding::Bad,
-                    format!("store {} is quarantined at revision {}: {}", store.store_id, store.revision, store.reason),
+                    format!(
+                        "store {} is quarantined at revision {}: {}",
+                        store.store_id, store.revision, store.reason
+                    ),
                 );
             }
         }
@@ -184,9 +266,16 @@ async fn services(findings: &mut Findings, target: &Target) -> Result<(), Failur
 }
 
 /// Whether the read model was built from this log, and this life of it.
-async fn same_log(findings: &mut Findings, location: &LogLocation, target: &Target) -> Result<(), Failure> {
+async fn same_log(
+    findings: &mut Findings,
+    location: &LogLocation,
+    target: &Target,
+) -> Result<(), Failure> {
     let [member, ordering, query] = target.urls()?;
-    let status = Clients::connect(&member, &ordering, &query)?.admin.get_projection_status(call(GetProjectionStatusRequest {})).await;
+    let status = Clients::connect(&member, &ordering, &query)?
+        .admin
+        .get_projection_status(call(GetProjectionStatusRequest {}))
+        .await;
     if let (Ok(info), Ok(status)) = (location.info().await, status) {
         let (own, projected) = (info.epoch.to_string(), status.into_inner().log_epoch);
         if projected.is_empty() || projected == own {
@@ -204,15 +293,32 @@ async fn same_log(findings: &mut Findings, location: &LogLocation, target: &Targ
 
 fn skew(findings: &mut Findings, whose: &str, there: Timestamp) {
     let skew = there.duration_since(Clock::system().now()).abs();
-    let finding = if skew > SKEW_WORTH_A_WARNING { Finding::Bad } else { Finding::Good };
-    findings.add("clocks", finding, format!("{whose} and this machine's differ by {:.1} s", skew.as_secs_f64()));
+    let finding = if skew > SKEW_WORTH_A_WARNING {
+        Finding::Bad
+    } else {
+        Finding::Good
+    };
+    findings.add(
+        "clocks",
+        finding,
+        format!(
+            "{whose} and this machine's differ by {:.1} s",
+            skew.as_secs_f64()
+        ),
+    );
 }
 
 async fn clock(findings: &mut Findings, location: &LogLocation) {
-    let Ok(log) = location.open().await else { return };
+    let Ok(log) = location.open().await else {
+        return;
+    };
     match log.server_time().await {
         Ok(there) => skew(findings, "the log server's", there),
-        Err(error) => findings.add("clocks", Finding::Warning, format!("the log server does not tell its time: {error}")),
+        Err(error) => findings.add(
+            "clocks",
+            Finding::Warning,
+            format!("the log server does not tell its time: {error}"),
+        ),
     }
 }
 
@@ -252,7 +358,11 @@ async fn read_model(findings: &mut Findings, url: &str) {
         Err(error) => return findings.add("read model, database", Finding::Bad, error.to_string()),
     };
     match model.reader.check().await {
-        Ok(()) => findings.add("read model, database", Finding::Good, "reachable, its schema is the one that this version needs"),
+        Ok(()) => findings.add(
+            "read model, database",
+            Finding::Good,
+            "reachable, its schema is the one that this version needs",
+        ),
         Err(error) => findings.add("read model, database", Finding::Bad, error.to_string()),
     }
 }
@@ -260,7 +370,13 @@ async fn read_model(findings: &mut Findings, url: &str) {
 async fn members(findings: &mut Findings, url: &str) {
     let database = match member::Database::parse(url) {
         Ok(database) => database,
-        Err(error) => return findings.add("members' database", Finding::Bad, format!("member_db {error}")),
+        Err(error) => {
+            return findings.add(
+                "members' database",
+                Finding::Bad,
+                format!("member_db {error}"),
+            );
+        }
     };
     match Members::open(&database).await {
         Ok(members) => {
@@ -280,7 +396,11 @@ async fn members(findings: &mut Findings, url: &str) {
                         "fsync or synchronous_commit is off: a power failure loses members that were registered; turn them on",
                     ),
                 };
-                findings.add("members' database, durability", finding, format!("{}: {detail}", facts.version));
+                findings.add(
+                    "members' database, durability",
+                    finding,
+                    format!("{}: {detail}", facts.version),
+                );
                 skew(findings, "the members' database's", facts.now);
             }
             members.close().await;

@@ -36,8 +36,13 @@ fn readable_ids(value: &mut serde_json::Value) {
         Value::Object(fields) => {
             for (key, value) in fields {
                 let uuid = match value {
-                    Value::String(text) if matches!(key.as_str(), "order_id" | "request_id" | "ledger_id") => {
-                        base64::engine::general_purpose::STANDARD.decode(text).ok().and_then(|bytes| uuid::Uuid::from_slice(&bytes).ok())
+                    Value::String(text)
+                        if matches!(key.as_str(), "order_id" | "request_id" | "ledger_id") =>
+                    {
+                        base64::engine::general_purpose::STANDARD
+                            .decode(text)
+                            .ok()
+                            .and_then(|bytes| uuid::Uuid::from_slice(&bytes).ok())
                     }
                     _ => None,
                 };
@@ -53,7 +58,8 @@ fn readable_ids(value: &mut serde_json::Value) {
 
 impl Events {
     pub async fn run(self, target: &Target) -> Result<(), Failure> {
-        let store = StoreId::new(&self.store).map_err(|error| Failure::new(ExitCode::Usage, format!("--store {error}")))?;
+        let store = StoreId::new(&self.store)
+            .map_err(|error| Failure::new(ExitCode::Usage, format!("--store {error}")))?;
         let (location, _data) = match &target.data {
             Some(path) => {
                 let data = DataDir::hold_existing(path)?;
@@ -65,7 +71,11 @@ impl Events {
         let name = LedgerName::new(store.as_str())?;
         let mut chain: Option<ChainState> = match self.from {
             0 | 1 => None,
-            from => log.read_one(&name, Revision(from - 1)).await?.as_ref().map(ChainState::after),
+            from => log
+                .read_one(&name, Revision(from - 1))
+                .await?
+                .as_ref()
+                .map(ChainState::after),
         };
         let mut left = self.limit.unwrap_or(usize::MAX);
         let mut out = std::io::stdout().lock();
@@ -76,7 +86,8 @@ impl Events {
             left -= records.len();
             for record in &records {
                 let header = record.header();
-                let mut payload = serde_json::from_str(&json::to_json(&decode_payload(record.payload())?)?)?;
+                let mut payload =
+                    serde_json::from_str(&json::to_json(&decode_payload(record.payload())?)?)?;
                 readable_ids(&mut payload);
                 let written = writeln!(
                     out,

@@ -77,13 +77,21 @@ impl Name {
 /// Where the file goes. One that was named appears when it is whole, in place of the one before; what is half done is removed.
 enum Target<'a> {
     Standard,
-    Named { path: &'a Path, part: tempfile::NamedTempFile },
+    Named {
+        path: &'a Path,
+        part: tempfile::NamedTempFile,
+    },
 }
 
 impl<'a> Target<'a> {
     fn open(path: Option<&'a Path>) -> anyhow::Result<Self> {
-        let Some(path) = path else { return Ok(Self::Standard) };
-        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let Some(path) = path else {
+            return Ok(Self::Standard);
+        };
+        let directory = path
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
         let part = tempfile::Builder::new()
             .prefix(".doppio-export-")
             .tempfile_in(directory)
@@ -103,9 +111,13 @@ impl<'a> Target<'a> {
     }
 
     fn finish(self) -> anyhow::Result<()> {
-        let Self::Named { path, part } = self else { return Ok(std::io::stdout().lock().flush()?) };
+        let Self::Named { path, part } = self else {
+            return Ok(std::io::stdout().lock().flush()?);
+        };
         part.as_file().sync_all()?;
-        let file: File = part.persist(path).with_context(|| format!("cannot write {}", path.display()))?;
+        let file: File = part
+            .persist(path)
+            .with_context(|| format!("cannot write {}", path.display()))?;
         // A temporary file is for its owner alone; an export is read by others as any other file is.
         #[cfg(unix)]
         {
@@ -118,17 +130,30 @@ impl<'a> Target<'a> {
 
 impl Export {
     pub async fn run(self, clients: Clients, format: Format) -> Result<(), Failure> {
-        let kind = match (self.format, self.output.as_deref().and_then(Path::extension)) {
+        let kind = match (
+            self.format,
+            self.output.as_deref().and_then(Path::extension),
+        ) {
             (Some(kind), _) => kind,
             (None, Some(ending)) if ending.eq_ignore_ascii_case("parquet") => Kind::Parquet,
             (None, _) => Kind::Csv,
         };
-        let file_format = if kind == Kind::Parquet { export::Format::Parquet } else { export::Format::Csv };
+        let file_format = if kind == Kind::Parquet {
+            export::Format::Parquet
+        } else {
+            export::Format::Csv
+        };
         if self.output.is_none() && format == Format::Json {
-            return Err(Failure::new(ExitCode::Usage, "--json sums up an export to a file: name one with --output"));
+            return Err(Failure::new(
+                ExitCode::Usage,
+                "--json sums up an export to a file: name one with --output",
+            ));
         }
         if self.output.is_none() && kind == Kind::Parquet && std::io::stdout().is_terminal() {
-            return Err(Failure::new(ExitCode::Usage, "a Parquet file is not for a terminal: name one with --output"));
+            return Err(Failure::new(
+                ExitCode::Usage,
+                "a Parquet file is not for a terminal: name one with --output",
+            ));
         }
         let (table, exported) = self.table.tables();
         // No deadline: an export takes as long as it takes, and the server has its own limits.
@@ -140,10 +165,19 @@ impl Export {
             at_least: self.at_least,
         });
         TraceContext::new_trace().inject(&mut request);
-        let mut messages = clients.settlement.clone().export_sales(request).await?.into_inner();
+        let mut messages = clients
+            .settlement
+            .clone()
+            .export_sales(request)
+            .await?
+            .into_inner();
         let mut encoder = Encoder::new(exported, file_format)?;
         let mut target = Target::open(self.output.as_deref())?;
-        let progress = if self.output.is_some() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
+        let progress = if self.output.is_some() {
+            ProgressBar::new_spinner()
+        } else {
+            ProgressBar::hidden()
+        };
         let mut freshness = None;
         while let Some(mut message) = messages.message().await? {
             freshness = freshness.or(message.freshness.take());
@@ -158,18 +192,40 @@ impl Export {
         }
         target.finish()?;
         progress.finish_and_clear();
-        let Some(path) = self.output else { return Ok(()) };
-        summary(&path, exported, encoder.rows(), &freshness.unwrap_or_default(), format)
+        let Some(path) = self.output else {
+            return Ok(());
+        };
+        summary(
+            &path,
+            exported,
+            encoder.rows(),
+            &freshness.unwrap_or_default(),
+            format,
+        )
     }
 }
 
-fn summary(path: &Path, table: ExportTable, rows: u64, freshness: &Freshness, format: Format) -> Result<(), Failure> {
-    let as_of = freshness.as_of.as_ref().and_then(timestamp_from_proto).map(|at| at.to_string());
+fn summary(
+    path: &Path,
+    table: ExportTable,
+    rows: u64,
+    freshness: &Freshness,
+    format: Format,
+) -> Result<(), Failure> {
+    let as_of = freshness
+        .as_of
+        .as_ref()
+        .and_then(timestamp_from_proto)
+        .map(|at| at.to_string());
     if format == Format::Json {
         return say(serde_json::json!({
             "file": path, "table": table.name(), "rows": rows, "as_of": as_of, "consistency_token": freshness.consistency_token,
         }));
     }
     let as_of = as_of.map(|at| format!(", as of {at}")).unwrap_or_default();
-    say(format!("{rows} rows of {} in {}{as_of}", table.name(), path.display()))
+    say(format!(
+        "{rows} rows of {} in {}{as_of}",
+        table.name(),
+        path.display()
+    ))
 }

@@ -36,15 +36,29 @@ pub struct Where {
 
 impl Where {
     /// Where the log is, and the hold on the data directory that it is in.
-    pub fn location(&self, target: &Target, make: bool) -> Result<(LogLocation, Option<DataDir>), Failure> {
+    pub fn location(
+        &self,
+        target: &Target,
+        make: bool,
+    ) -> Result<(LogLocation, Option<DataDir>), Failure> {
         if let Some(path) = &target.data {
-            let data = if make { DataDir::hold(path)? } else { DataDir::hold_existing(path)? };
+            let data = if make {
+                DataDir::hold(path)?
+            } else {
+                DataDir::hold_existing(path)?
+            };
             return Ok((LogLocation::sqlite(&data.log()), Some(data)));
         }
         location(&[
             ("log", self.log.clone()),
-            ("log_streams", self.streams.map(|streams| streams.to_string())),
-            ("log_replicas", self.replicas.map(|replicas| replicas.to_string())),
+            (
+                "log_streams",
+                self.streams.map(|streams| streams.to_string()),
+            ),
+            (
+                "log_replicas",
+                self.replicas.map(|replicas| replicas.to_string()),
+            ),
         ])
         .map(|location| (location, None))
     }
@@ -53,9 +67,15 @@ impl Where {
 /// Where the log is by flags and settings.
 pub fn location(flags: &[(&str, Option<String>)]) -> Result<LogLocation, Failure> {
     let mut settings = Settings::load(None, flags);
-    let location = LogLocation::from_settings(|key| settings.find(key)).map_err(|(key, problem)| settings.problem(key, problem));
+    let location = LogLocation::from_settings(|key| settings.find(key))
+        .map_err(|(key, problem)| settings.problem(key, problem));
     settings.finish()?;
-    location.map_err(|()| Failure::new(ExitCode::Usage, "which log? --log nats://host:port or sqlite:PATH"))
+    location.map_err(|()| {
+        Failure::new(
+            ExitCode::Usage,
+            "which log? --log nats://host:port or sqlite:PATH",
+        )
+    })
 }
 
 impl Log {
@@ -78,7 +98,9 @@ impl Log {
                 let (location, _data) = place.location(target, false)?;
                 let epoch = location.adopt().await?;
                 match format {
-                    Format::Json => say(serde_json::json!({ "log_id": epoch.log_id, "epoch": epoch.epoch }))?,
+                    Format::Json => {
+                        say(serde_json::json!({ "log_id": epoch.log_id, "epoch": epoch.epoch }))?
+                    }
                     Format::People => {
                         say(format_args!(
                             "{location} is now log {epoch}; tokens of before are refused. Derived data has to be rebuilt: delete read-model.db* and ordering-index.db* of the data directory, or drop the schema doppio_read and each ordering instance's index"
@@ -104,7 +126,9 @@ fn show(location: &LogLocation, info: &LogInfo, format: Format) -> Result<(), Fa
                     })
                 })
                 .collect();
-            say(serde_json::json!({ "log_id": info.epoch.log_id, "epoch": info.epoch.epoch, "streams": streams }))?;
+            say(
+                serde_json::json!({ "log_id": info.epoch.log_id, "epoch": info.epoch.epoch, "streams": streams }),
+            )?;
         }
         Format::People => {
             let rows = info.streams.iter().map(|stream| {
@@ -116,8 +140,15 @@ fn show(location: &LogLocation, info: &LogInfo, format: Format) -> Result<(), Fa
                     stream.head.position.0.to_string(),
                 ]
             });
-            say(format_args!("{location}: log {}, epoch {}", info.epoch.log_id, info.epoch.epoch))?;
-            say(table(&["stream", "records", "bytes", "replicas", "head"], rows.collect(), 1))?;
+            say(format_args!(
+                "{location}: log {}, epoch {}",
+                info.epoch.log_id, info.epoch.epoch
+            ))?;
+            say(table(
+                &["stream", "records", "bytes", "replicas", "head"],
+                rows.collect(),
+                1,
+            ))?;
         }
     }
     Ok(())

@@ -68,12 +68,20 @@ pub struct Update {
 }
 
 fn tier(text: &str) -> Result<i32, Failure> {
-    let tier = api::Tier::from_str_name(&format!("TIER_{}", text.to_ascii_uppercase())).filter(|tier| *tier != api::Tier::Unspecified);
-    tier.map(Into::into).ok_or_else(|| Failure::new(ExitCode::Usage, format!("there is no tier {text:?}; basic, silver or gold")))
+    let tier = api::Tier::from_str_name(&format!("TIER_{}", text.to_ascii_uppercase()))
+        .filter(|tier| *tier != api::Tier::Unspecified);
+    tier.map(Into::into).ok_or_else(|| {
+        Failure::new(
+            ExitCode::Usage,
+            format!("there is no tier {text:?}; basic, silver or gold"),
+        )
+    })
 }
 
 fn show(member: Option<&api::Member>) -> String {
-    let Some(member) = member else { return String::new() };
+    let Some(member) = member else {
+        return String::new();
+    };
     let short = |text: &str, prefix: &str| text.trim_start_matches(prefix).to_ascii_lowercase();
     format!(
         "{}  {}\n{}  {}  {}\netag {}",
@@ -92,7 +100,9 @@ impl Member {
         match self {
             Self::Register(register) => {
                 let request = api::RegisterMemberRequest {
-                    request_id: register.request_id.unwrap_or_else(|| Uuid::now_v7().to_string()),
+                    request_id: register
+                        .request_id
+                        .unwrap_or_else(|| Uuid::now_v7().to_string()),
                     display_name: register.name,
                     phone_number: register.phone,
                     tier: tier(&register.tier)?,
@@ -102,8 +112,15 @@ impl Member {
                 format.print(&answer, |answer| show(answer.member.as_ref()))
             }
             Self::Check(check) => {
-                let key = check.id.map(Key::MemberId).or(check.card.map(Key::CardToken)).or(check.phone.map(Key::PhoneNumber));
-                let answer = client.check_membership(call(api::CheckMembershipRequest { key })).await?.into_inner();
+                let key = check
+                    .id
+                    .map(Key::MemberId)
+                    .or(check.card.map(Key::CardToken))
+                    .or(check.phone.map(Key::PhoneNumber));
+                let answer = client
+                    .check_membership(call(api::CheckMembershipRequest { key }))
+                    .await?
+                    .into_inner();
                 format.print(&answer, |answer| {
                     if answer.is_member {
                         format!("a member: {} {}", answer.member_id, answer.display_name)
@@ -111,10 +128,17 @@ impl Member {
                         "not a member".to_owned()
                     }
                 })?;
-                if answer.is_member { Ok(()) } else { Err(Failure::new(ExitCode::Refused, "not a member")) }
+                if answer.is_member {
+                    Ok(())
+                } else {
+                    Err(Failure::new(ExitCode::Refused, "not a member"))
+                }
             }
             Self::Show { member_id } => {
-                let answer = client.get_member(call(api::GetMemberRequest { member_id })).await?.into_inner();
+                let answer = client
+                    .get_member(call(api::GetMemberRequest { member_id }))
+                    .await?
+                    .into_inner();
                 format.print(&answer, |answer| show(answer.member.as_ref()))
             }
             Self::Update(update) => {
@@ -130,7 +154,10 @@ impl Member {
                 format.print(&answer, |answer| show(answer.member.as_ref()))
             }
             Self::Withdraw { member_id } => {
-                let answer = client.withdraw_member(call(api::WithdrawMemberRequest { member_id })).await?.into_inner();
+                let answer = client
+                    .withdraw_member(call(api::WithdrawMemberRequest { member_id }))
+                    .await?
+                    .into_inner();
                 format.print(&answer, |answer| show(answer.member.as_ref()))
             }
         }

@@ -83,7 +83,11 @@ enum ImportCommand {
 
 /// Runs one command.
 pub async fn run(cli: Cli) -> Result<(), Failure> {
-    let format = if cli.json { Format::Json } else { Format::People };
+    let format = if cli.json {
+        Format::Json
+    } else {
+        Format::People
+    };
     let target = cli.target;
     match cli.command {
         Command::Demo(demo) => demo.run(&target).await,

@@ -140,24 +140,58 @@ impl Order {
         match self {
             Self::Place(place) => place.run(clients, format).await,
             Self::Start(step) => {
-                let (store_id, order_id, request_id) = (step.store, step.order_id, new_id(step.request_id));
-                let request = api::StartPreparationRequest { store_id, order_id, request_id, client_time: now(), ..Default::default() };
-                let answer = ordering.start_preparation(call(request)).await?.into_inner();
-                format.print(&answer, |answer| changed(answer.order.as_ref(), &answer.consistency_token))
+                let (store_id, order_id, request_id) =
+                    (step.store, step.order_id, new_id(step.request_id));
+                let request = api::StartPreparationRequest {
+                    store_id,
+                    order_id,
+                    request_id,
+                    client_time: now(),
+                    ..Default::default()
+                };
+                let answer = ordering
+                    .start_preparation(call(request))
+                    .await?
+                    .into_inner();
+                format.print(&answer, |answer| {
+                    changed(answer.order.as_ref(), &answer.consistency_token)
+                })
             }
             Self::Ready(step) => {
-                let (store_id, order_id, request_id) = (step.store, step.order_id, new_id(step.request_id));
-                let request = api::MarkReadyRequest { store_id, order_id, request_id, client_time: now(), ..Default::default() };
+                let (store_id, order_id, request_id) =
+                    (step.store, step.order_id, new_id(step.request_id));
+                let request = api::MarkReadyRequest {
+                    store_id,
+                    order_id,
+                    request_id,
+                    client_time: now(),
+                    ..Default::default()
+                };
                 let answer = ordering.mark_ready(call(request)).await?.into_inner();
-                format.print(&answer, |answer| changed(answer.order.as_ref(), &answer.consistency_token))
+                format.print(&answer, |answer| {
+                    changed(answer.order.as_ref(), &answer.consistency_token)
+                })
             }
             Self::Complete(step) => {
-                let (store_id, order_id, request_id) = (step.store, step.order_id, new_id(step.request_id));
-                let request = api::CompleteOrderRequest { store_id, order_id, request_id, client_time: now(), ..Default::default() };
+                let (store_id, order_id, request_id) =
+                    (step.store, step.order_id, new_id(step.request_id));
+                let request = api::CompleteOrderRequest {
+                    store_id,
+                    order_id,
+                    request_id,
+                    client_time: now(),
+                    ..Default::default()
+                };
                 let answer = ordering.complete_order(call(request)).await?.into_inner();
-                format.print(&answer, |answer| changed(answer.order.as_ref(), &answer.consistency_token))
+                format.print(&answer, |answer| {
+                    changed(answer.order.as_ref(), &answer.consistency_token)
+                })
             }
-            Self::Cancel(Cancel { step, reason, approver }) => {
+            Self::Cancel(Cancel {
+                step,
+                reason,
+                approver,
+            }) => {
                 let request = api::CancelOrderRequest {
                     store_id: step.store,
                     order_id: step.order_id,
@@ -168,13 +202,24 @@ impl Order {
                     ..Default::default()
                 };
                 let answer = ordering.cancel_order(call(request)).await?.into_inner();
-                format.print(&answer, |answer| changed(answer.order.as_ref(), &answer.consistency_token))
+                format.print(&answer, |answer| {
+                    changed(answer.order.as_ref(), &answer.consistency_token)
+                })
             }
-            Self::Refund(Refund { step, lines, reason, approver }) => {
+            Self::Refund(Refund {
+                step,
+                lines,
+                reason,
+                approver,
+            }) => {
                 let lines = lines.iter().map(|text| {
-                    let wrong = || Failure::new(ExitCode::Usage, format!("{text:?} is not LINE_ID:UNITS"));
+                    let wrong =
+                        || Failure::new(ExitCode::Usage, format!("{text:?} is not LINE_ID:UNITS"));
                     let (line, units) = text.split_once(':').ok_or_else(wrong)?;
-                    Ok(api::RefundLine { line_id: line.to_owned(), quantity: units.parse().map_err(|_| wrong())? })
+                    Ok(api::RefundLine {
+                        line_id: line.to_owned(),
+                        quantity: units.parse().map_err(|_| wrong())?,
+                    })
                 });
                 let request = api::RefundOrderRequest {
                     store_id: step.store,
@@ -188,14 +233,32 @@ impl Order {
                 };
                 let answer = ordering.refund_order(call(request)).await?.into_inner();
                 format.print(&answer, |answer| {
-                    let back = answer.refund.as_ref().and_then(|refund| refund.net.as_ref());
-                    format!("{} given back\n{}", money(back), changed(answer.order.as_ref(), &answer.consistency_token))
+                    let back = answer
+                        .refund
+                        .as_ref()
+                        .and_then(|refund| refund.net.as_ref());
+                    format!(
+                        "{} given back\n{}",
+                        money(back),
+                        changed(answer.order.as_ref(), &answer.consistency_token)
+                    )
                 })
             }
             Self::Show(show) => {
-                let request = GetOrderRequest { store_id: show.store, order_id: show.order_id, at_least: show.at_least };
-                let answer = clients.query.clone().get_order(call(request)).await?.into_inner();
-                format.print(&answer, |answer: &GetOrderResponse| answer.order.as_ref().map(order).unwrap_or_default())
+                let request = GetOrderRequest {
+                    store_id: show.store,
+                    order_id: show.order_id,
+                    at_least: show.at_least,
+                };
+                let answer = clients
+                    .query
+                    .clone()
+                    .get_order(call(request))
+                    .await?
+                    .into_inner();
+                format.print(&answer, |answer: &GetOrderResponse| {
+                    answer.order.as_ref().map(order).unwrap_or_default()
+                })
             }
             Self::List(list) => list.run(clients, format).await,
         }
@@ -204,7 +267,12 @@ impl Order {
 
 impl Place {
     async fn run(self, clients: Clients, format: Format) -> Result<(), Failure> {
-        let lines = self.items.iter().enumerate().map(|(index, item)| line(index, item)).collect::<Result<Vec<_>, _>>()?;
+        let lines = self
+            .items
+            .iter()
+            .enumerate()
+            .map(|(index, item)| line(index, item))
+            .collect::<Result<Vec<_>, _>>()?;
         let member = match (self.member, self.card) {
             (Some(id), _) => Some(api::order_draft::Member::MemberId(id)),
             (None, Some(token)) => Some(api::order_draft::Member::CardToken(token)),
@@ -215,7 +283,12 @@ impl Place {
             terminal_id: self.terminal,
             staff_id: self.staff,
             channel: Channel::Counter.into(),
-            service_mode: if self.take_away { ServiceMode::TakeAway } else { ServiceMode::EatIn }.into(),
+            service_mode: if self.take_away {
+                ServiceMode::TakeAway
+            } else {
+                ServiceMode::EatIn
+            }
+            .into(),
             lines,
             promotion_codes: self.coupons,
             member,
@@ -224,17 +297,40 @@ impl Place {
         let mut ordering = clients.ordering.clone();
         if let Some(order_id) = &self.order_id {
             // What was placed under this id is not priced again.
-            let id = Some(api::get_command_outcome_request::Id::OrderId(order_id.clone()));
-            let request = api::GetCommandOutcomeRequest { store_id: draft.store_id.clone(), id };
-            let outcome = ordering.get_command_outcome(call(request)).await?.into_inner();
+            let id = Some(api::get_command_outcome_request::Id::OrderId(
+                order_id.clone(),
+            ));
+            let request = api::GetCommandOutcomeRequest {
+                store_id: draft.store_id.clone(),
+                id,
+            };
+            let outcome = ordering
+                .get_command_outcome(call(request))
+                .await?
+                .into_inner();
             if outcome.recorded {
-                let answer = api::PlaceOrderResponse { order: outcome.order, consistency_token: outcome.consistency_token, replayed: true };
+                let answer = api::PlaceOrderResponse {
+                    order: outcome.order,
+                    consistency_token: outcome.consistency_token,
+                    replayed: true,
+                };
                 return format.print(&answer, placed);
             }
         }
-        let quote = ordering.quote_order(call(api::QuoteOrderRequest { draft: Some(draft.clone()) })).await?.into_inner();
-        let due = quote.priced.and_then(|priced| priced.amount_due).unwrap_or_default();
-        let expected = Money { amount_minor: self.total.unwrap_or(due.amount_minor), ..due.clone() };
+        let quote = ordering
+            .quote_order(call(api::QuoteOrderRequest {
+                draft: Some(draft.clone()),
+            }))
+            .await?
+            .into_inner();
+        let due = quote
+            .priced
+            .and_then(|priced| priced.amount_due)
+            .unwrap_or_default();
+        let expected = Money {
+            amount_minor: self.total.unwrap_or(due.amount_minor),
+            ..due.clone()
+        };
         let tenders = tenders(&self.pay, &due)?;
         let request = api::PlaceOrderRequest {
             order_id: new_id(self.order_id),
@@ -251,16 +347,35 @@ impl Place {
 
 fn placed(answer: &api::PlaceOrderResponse) -> String {
     let text = answer.order.as_ref().map(order).unwrap_or_default();
-    let replayed = if answer.replayed { "\n(placed before; nothing was recorded now)" } else { "" };
-    format!("{text}\nconsistency token: {}{replayed}", answer.consistency_token)
+    let replayed = if answer.replayed {
+        "\n(placed before; nothing was recorded now)"
+    } else {
+        ""
+    };
+    format!(
+        "{text}\nconsistency token: {}{replayed}",
+        answer.consistency_token
+    )
 }
 
 impl List {
     async fn run(self, clients: Clients, format: Format) -> Result<(), Failure> {
         let mut statuses = Vec::new();
         for status in &self.statuses {
-            let known = OrderStatus::from_str_name(&format!("ORDER_STATUS_{}", status.to_ascii_uppercase()));
-            statuses.push(known.ok_or_else(|| Failure::new(ExitCode::Usage, format!("there is no order status {status:?}")))?.into());
+            let known = OrderStatus::from_str_name(&format!(
+                "ORDER_STATUS_{}",
+                status.to_ascii_uppercase()
+            ));
+            statuses.push(
+                known
+                    .ok_or_else(|| {
+                        Failure::new(
+                            ExitCode::Usage,
+                            format!("there is no order status {status:?}"),
+                        )
+                    })?
+                    .into(),
+            );
         }
         let request = ListOrdersRequest {
             store_id: self.store,
@@ -270,7 +385,12 @@ impl List {
             page_token: self.page_token,
             at_least: self.at_least,
         };
-        let answer = clients.query.clone().list_orders(call(request)).await?.into_inner();
+        let answer = clients
+            .query
+            .clone()
+            .list_orders(call(request))
+            .await?
+            .into_inner();
         format.print(&answer, |answer| {
             let rows = answer.orders.iter().map(row).collect();
             let more = if answer.next_page_token.is_empty() {
@@ -278,13 +398,28 @@ impl List {
             } else {
                 format!("\nmore with --page-token {}", answer.next_page_token)
             };
-            format!("{}{more}", table(&["date", "ticket", "status", "placed", "items", "order id", "document", "amount"], rows, 6))
+            format!(
+                "{}{more}",
+                table(
+                    &[
+                        "date", "ticket", "status", "placed", "items", "order id", "document",
+                        "amount"
+                    ],
+                    rows,
+                    6
+                )
+            )
         })
     }
 }
 
 fn line(index: usize, text: &str) -> Result<api::DraftLine, Failure> {
-    let wrong = || Failure::new(ExitCode::Usage, format!("{text:?} is not SKU[:QUANTITY][+OPTION[*QUANTITY]…]"));
+    let wrong = || {
+        Failure::new(
+            ExitCode::Usage,
+            format!("{text:?} is not SKU[:QUANTITY][+OPTION[*QUANTITY]…]"),
+        )
+    };
     let mut parts = text.split('+');
     let item = parts.next().unwrap_or_default();
     let (sku, quantity) = match item.split_once(':') {
@@ -296,10 +431,19 @@ fn line(index: usize, text: &str) -> Result<api::DraftLine, Failure> {
             Some((id, quantity)) => (id, quantity.parse().map_err(|_| wrong())?),
             None => (option, 1),
         };
-        Ok(api::DraftOption { option_id: option_id.to_owned(), quantity })
+        Ok(api::DraftOption {
+            option_id: option_id.to_owned(),
+            quantity,
+        })
     });
     let options = options.collect::<Result<Vec<_>, Failure>>()?;
-    Ok(api::DraftLine { line_id: format!("l{}", index + 1), sku: sku.to_owned(), quantity, options, ..Default::default() })
+    Ok(api::DraftLine {
+        line_id: format!("l{}", index + 1),
+        sku: sku.to_owned(),
+        quantity,
+        options,
+        ..Default::default()
+    })
 }
 
 fn tenders(texts: &[String], due: &Money) -> Result<Vec<api::Tender>, Failure> {
@@ -308,33 +452,64 @@ fn tenders(texts: &[String], due: &Money) -> Result<Vec<api::Tender>, Failure> {
     }
     let mut tenders = Vec::new();
     for (index, text) in texts.iter().enumerate() {
-        let wrong = || Failure::new(ExitCode::Usage, format!("{text:?} is not a tender such as card, card:4500 or cash:10000"));
+        let wrong = || {
+            Failure::new(
+                ExitCode::Usage,
+                format!("{text:?} is not a tender such as card, card:4500 or cash:10000"),
+            )
+        };
         let (kind, amount) = match text.split_once(':') {
             Some((kind, amount)) => (kind, amount.parse().map_err(|_| wrong())?),
             None => (text.as_str(), due.amount_minor),
         };
         let kind = TenderKind::from_str_name(&format!("TENDER_KIND_{}", kind.to_ascii_uppercase()))
             .filter(|kind| *kind != TenderKind::Unspecified);
-        let tendered = Money { amount_minor: amount, ..due.clone() };
+        let tendered = Money {
+            amount_minor: amount,
+            ..due.clone()
+        };
         let tender_id = format!("t{}", index + 1);
-        tenders.push(api::Tender { tender_id, kind: kind.ok_or_else(wrong)?.into(), tendered: Some(tendered), ..Default::default() });
+        tenders.push(api::Tender {
+            tender_id,
+            kind: kind.ok_or_else(wrong)?.into(),
+            tendered: Some(tendered),
+            ..Default::default()
+        });
     }
     Ok(tenders)
 }
 
 fn status(order: &api::Order) -> &'static str {
-    order.status().as_str_name().trim_start_matches("ORDER_STATUS_")
+    order
+        .status()
+        .as_str_name()
+        .trim_start_matches("ORDER_STATUS_")
 }
 
 fn changed(order: Option<&api::Order>, token: &str) -> String {
-    let text = order.map(|order| format!("ticket {} of {}: {}", order.ticket_label, order.business_date, status(order)));
+    let text = order.map(|order| {
+        format!(
+            "ticket {} of {}: {}",
+            order.ticket_label,
+            order.business_date,
+            status(order)
+        )
+    });
     format!("{}\nconsistency token: {token}", text.unwrap_or_default())
 }
 
 fn row(order: &api::Order) -> Vec<String> {
     let priced = order.priced.clone().unwrap_or_default();
-    let items: Vec<String> = priced.lines.iter().map(|line| format!("{} {}", line.quantity, name(line.name.as_ref()))).collect();
-    let placed = order.place_time.as_ref().and_then(contract::timestamp_from_proto).map(|time| time.strftime("%H:%M:%SZ").to_string());
+    let items: Vec<String> = priced
+        .lines
+        .iter()
+        .map(|line| format!("{} {}", line.quantity, name(line.name.as_ref())))
+        .collect();
+    let placed = order
+        .place_time
+        .as_ref()
+        .and_then(contract::timestamp_from_proto)
+        .map(|time| time.strftime("%H:%M:%SZ").to_string());
     vec![
         order.business_date.clone(),
         order.ticket_label.clone(),
@@ -354,7 +529,11 @@ fn order(order: &api::Order) -> String {
         .lines
         .iter()
         .map(|line| {
-            let options: Vec<String> = line.options.iter().map(|option| format!(" + {}", name(option.name.as_ref()))).collect();
+            let options: Vec<String> = line
+                .options
+                .iter()
+                .map(|option| format!(" + {}", name(option.name.as_ref())))
+                .collect();
             vec![
                 format!("{}{}", name(line.name.as_ref()), options.concat()),
                 line.quantity.to_string(),
@@ -368,11 +547,29 @@ fn order(order: &api::Order) -> String {
         .taxes
         .iter()
         .filter_map(|tax| tax.vat.clone())
-        .reduce(|sum, vat| Money { amount_minor: sum.amount_minor + vat.amount_minor, ..sum });
-    rows.push(vec!["Total".into(), String::new(), String::new(), money(priced.discount.as_ref()), money(priced.net.as_ref())]);
-    rows.push(vec!["of it VAT".into(), String::new(), String::new(), String::new(), money(vat.as_ref())]);
+        .reduce(|sum, vat| Money {
+            amount_minor: sum.amount_minor + vat.amount_minor,
+            ..sum
+        });
+    rows.push(vec![
+        "Total".into(),
+        String::new(),
+        String::new(),
+        money(priced.discount.as_ref()),
+        money(priced.net.as_ref()),
+    ]);
+    rows.push(vec![
+        "of it VAT".into(),
+        String::new(),
+        String::new(),
+        String::new(),
+        money(vat.as_ref()),
+    ]);
     let member = order.membership.as_ref().map(|membership| {
-        let outcome = membership.outcome().as_str_name().trim_start_matches("MEMBERSHIP_OUTCOME_");
+        let outcome = membership
+            .outcome()
+            .as_str_name()
+            .trim_start_matches("MEMBERSHIP_OUTCOME_");
         format!("\nmember: {outcome} {}", membership.member_id)
     });
     let cancelled = order.cancellation.as_ref().map(|cancellation| {

@@ -1,6 +1,7 @@
 use clap::{Args, Subcommand};
 use contract::api::query::{
-    GetDailySalesRequest, GetDailySalesResponse, GetSalesRequest, ListStoresRequest, SalesBasis, SalesGrouping, SalesRow,
+    GetDailySalesRequest, GetDailySalesResponse, GetSalesRequest, ListStoresRequest, SalesBasis,
+    SalesGrouping, SalesRow,
 };
 use contract::api::types::Block;
 
@@ -60,11 +61,24 @@ impl Sales {
 
 impl Range {
     async fn run(self, clients: Clients, format: Format) -> Result<(), Failure> {
-        let group_by = SalesGrouping::from_str_name(&format!("SALES_GROUPING_{}", self.by.to_ascii_uppercase()));
+        let group_by = SalesGrouping::from_str_name(&format!(
+            "SALES_GROUPING_{}",
+            self.by.to_ascii_uppercase()
+        ));
         let group_by = group_by.ok_or_else(|| {
-            Failure::new(ExitCode::Usage, format!("--by {:?}: day, store, item, category, hour, tender or membership", self.by))
+            Failure::new(
+                ExitCode::Usage,
+                format!(
+                    "--by {:?}: day, store, item, category, hour, tender or membership",
+                    self.by
+                ),
+            )
         })?;
-        let basis = if self.restated { SalesBasis::AsRestated } else { SalesBasis::AsClosed };
+        let basis = if self.restated {
+            SalesBasis::AsRestated
+        } else {
+            SalesBasis::AsClosed
+        };
         let request = GetSalesRequest {
             store_ids: self.stores,
             first_business_date: self.from,
@@ -73,15 +87,39 @@ impl Range {
             basis: basis.into(),
             at_least: self.at_least,
         };
-        let answer = clients.settlement.clone().get_sales(call(request)).await?.into_inner();
+        let answer = clients
+            .settlement
+            .clone()
+            .get_sales(call(request))
+            .await?
+            .into_inner();
         format.print(&answer, |answer| {
             let row = |row: &SalesRow| {
-                let amounts = [&row.sales_net, &row.returns_net, &row.turnover_net, &row.turnover_vat].map(|amount| money(amount.as_ref()));
-                [vec![row.key.clone(), row.count.to_string()], amounts.to_vec()].concat()
+                let amounts = [
+                    &row.sales_net,
+                    &row.returns_net,
+                    &row.turnover_net,
+                    &row.turnover_vat,
+                ]
+                .map(|amount| money(amount.as_ref()));
+                [
+                    vec![row.key.clone(), row.count.to_string()],
+                    amounts.to_vec(),
+                ]
+                .concat()
             };
-            let totals = answer.totals.iter().map(|total| row(&SalesRow { key: "total".to_owned(), ..total.clone() }));
+            let totals = answer.totals.iter().map(|total| {
+                row(&SalesRow {
+                    key: "total".to_owned(),
+                    ..total.clone()
+                })
+            });
             let rows = answer.rows.iter().map(row).chain(totals).collect();
-            let table = table(&[&self.by, "count", "sales", "returns", "turnover", "VAT due"], rows, 1);
+            let table = table(
+                &[&self.by, "count", "sales", "returns", "turnover", "VAT due"],
+                rows,
+                1,
+            );
             format!("{table}{}", differing(&answer.differing_days))
         })
     }
@@ -90,22 +128,49 @@ impl Range {
 impl Day {
     async fn run(self, clients: Clients, format: Format) -> Result<(), Failure> {
         let day = self;
-        let request = GetDailySalesRequest { store_id: day.store, business_date: day.date, at_least: day.at_least };
-        let answer = clients.query.clone().get_daily_sales(call(request)).await?.into_inner();
+        let request = GetDailySalesRequest {
+            store_id: day.store,
+            business_date: day.date,
+            at_least: day.at_least,
+        };
+        let answer = clients
+            .query
+            .clone()
+            .get_daily_sales(call(request))
+            .await?
+            .into_inner();
         format.print(&answer, show)
     }
 }
 
 fn show(sales: &GetDailySalesResponse) -> String {
-    let mut text =
-        format!("{}  {}  {}", sales.store_id, sales.business_date, sales.state().as_str_name().trim_start_matches("BUSINESS_DAY_STATE_"));
+    let mut text = format!(
+        "{}  {}  {}",
+        sales.store_id,
+        sales.business_date,
+        sales
+            .state()
+            .as_str_name()
+            .trim_start_matches("BUSINESS_DAY_STATE_")
+    );
     if sales.z_number > 0 {
         text.push_str(&format!("  Z {}", sales.z_number));
     }
     let block = |label: &str, block: Option<&Block>| {
         let block = block.cloned().unwrap_or_default();
-        let amounts = [&block.gross, &block.discount, &block.net, &block.supply, &block.vat].map(|amount| money(amount.as_ref()));
-        [vec![label.to_owned(), block.count.to_string()], amounts.to_vec()].concat()
+        let amounts = [
+            &block.gross,
+            &block.discount,
+            &block.net,
+            &block.supply,
+            &block.vat,
+        ]
+        .map(|amount| money(amount.as_ref()));
+        [
+            vec![label.to_owned(), block.count.to_string()],
+            amounts.to_vec(),
+        ]
+        .concat()
     };
     let blocks = vec![
         block("Sales", sales.sales.as_ref()),
@@ -114,18 +179,63 @@ fn show(sales: &GetDailySalesResponse) -> String {
         block("Refunds, earlier days", sales.refunds_prior_days.as_ref()),
         block("Turnover", sales.turnover.as_ref()),
     ];
-    text.push_str(&format!("\n{}", table(&["", "count", "gross", "discount", "net", "supply", "VAT"], blocks, 1)));
+    text.push_str(&format!(
+        "\n{}",
+        table(
+            &["", "count", "gross", "discount", "net", "supply", "VAT"],
+            blocks,
+            1
+        )
+    ));
     let tenders = sales.tenders.iter().map(|tender| {
-        let kind = tender.kind().as_str_name().trim_start_matches("TENDER_KIND_").to_ascii_lowercase();
-        vec![kind, money(tender.taken.as_ref()), money(tender.returned.as_ref()), money(tender.net.as_ref())]
+        let kind = tender
+            .kind()
+            .as_str_name()
+            .trim_start_matches("TENDER_KIND_")
+            .to_ascii_lowercase();
+        vec![
+            kind,
+            money(tender.taken.as_ref()),
+            money(tender.returned.as_ref()),
+            money(tender.net.as_ref()),
+        ]
     });
-    text.push_str(&format!("\n{}", table(&["tender", "taken", "returned", "net"], tenders.collect(), 1)));
+    text.push_str(&format!(
+        "\n{}",
+        table(
+            &["tender", "taken", "returned", "net"],
+            tenders.collect(),
+            1
+        )
+    ));
     let items = sales.items.iter().map(|item| {
-        vec![name(item.name.as_ref()), item.category.clone(), item.units.to_string(), money(item.gross.as_ref()), money(item.net.as_ref())]
+        vec![
+            name(item.name.as_ref()),
+            item.category.clone(),
+            item.units.to_string(),
+            money(item.gross.as_ref()),
+            money(item.net.as_ref()),
+        ]
     });
-    text.push_str(&format!("\n{}", table(&["item", "category", "units", "gross", "net"], items.collect(), 2)));
-    let hours = sales.hours.iter().map(|hour| vec![hour.hour.clone(), hour.orders.to_string(), money(hour.net.as_ref())]);
-    text.push_str(&format!("\n{}", table(&["hour", "orders", "net"], hours.collect(), 1)));
+    text.push_str(&format!(
+        "\n{}",
+        table(
+            &["item", "category", "units", "gross", "net"],
+            items.collect(),
+            2
+        )
+    ));
+    let hours = sales.hours.iter().map(|hour| {
+        vec![
+            hour.hour.clone(),
+            hour.orders.to_string(),
+            money(hour.net.as_ref()),
+        ]
+    });
+    text.push_str(&format!(
+        "\n{}",
+        table(&["hour", "orders", "net"], hours.collect(), 1)
+    ));
     for difference in &sales.differences {
         text.push_str(&format!(
             "\nDIFFERENCE in {}: recorded {}, projected {}",
@@ -137,8 +247,16 @@ fn show(sales: &GetDailySalesResponse) -> String {
 
 /// The stores that have a ledger.
 pub async fn stores(clients: Clients, format: Format) -> Result<(), Failure> {
-    let request = ListStoresRequest { page_size: 1_000, ..Default::default() };
-    let answer = clients.query.clone().list_stores(call(request)).await?.into_inner();
+    let request = ListStoresRequest {
+        page_size: 1_000,
+        ..Default::default()
+    };
+    let answer = clients
+        .query
+        .clone()
+        .list_stores(call(request))
+        .await?
+        .into_inner();
     format.print(&answer, |answer| {
         let rows = answer.stores.iter().map(|store| {
             vec![
@@ -150,6 +268,18 @@ pub async fn stores(clients: Clients, format: Format) -> Result<(), Failure> {
                 store.revision.to_string(),
             ]
         });
-        table(&["store", "currency", "time zone", "latest date", "quarantined", "revision"], rows.collect(), 5).to_string()
+        table(
+            &[
+                "store",
+                "currency",
+                "time zone",
+                "latest date",
+                "quarantined",
+                "revision",
+            ],
+            rows.collect(),
+            5,
+        )
+        .to_string()
     })
 }

@@ -1,7 +1,10 @@
 use clap::{Args, Subcommand};
 use contract::StoreId;
 use contract::api::ordering as api;
-use contract::api::query::{ExplainFigureRequest, GetXReportRequest, GetZReportRequest, ListZReportsRequest, get_z_report_request};
+use contract::api::query::{
+    ExplainFigureRequest, GetXReportRequest, GetZReportRequest, ListZReportsRequest,
+    get_z_report_request,
+};
 use contract::api::types::{Block, Money};
 use contract::timestamp_to_proto;
 use runtime::Clock;
@@ -164,8 +167,16 @@ fn new_id(given: Option<String>) -> String {
 }
 
 async fn currency(clients: &Clients, store: &str) -> Result<String, Failure> {
-    let request = api::GetMenuRequest { store_id: store.to_owned() };
-    let menu = clients.ordering.clone().get_menu(call(request)).await?.into_inner().menu;
+    let request = api::GetMenuRequest {
+        store_id: store.to_owned(),
+    };
+    let menu = clients
+        .ordering
+        .clone()
+        .get_menu(call(request))
+        .await?
+        .into_inner()
+        .menu;
     Ok(menu.map(|menu| menu.currency_code).unwrap_or_default())
 }
 
@@ -186,22 +197,58 @@ impl Settle {
 
 impl Day {
     async fn run(self, clients: Clients, format: Format) -> Result<(), Failure> {
-        let request = GetXReportRequest { store_id: self.store, at_least: self.at_least };
-        let answer = clients.settlement.clone().get_x_report(call(request)).await?.into_inner();
-        format.print(&answer, |answer| answer.report.as_ref().map(|report| print(report, &[])).unwrap_or_default())
+        let request = GetXReportRequest {
+            store_id: self.store,
+            at_least: self.at_least,
+        };
+        let answer = clients
+            .settlement
+            .clone()
+            .get_x_report(call(request))
+            .await?
+            .into_inner();
+        format.print(&answer, |answer| {
+            answer
+                .report
+                .as_ref()
+                .map(|report| print(report, &[]))
+                .unwrap_or_default()
+        })
     }
 }
 
 impl Show {
     async fn run(self, clients: Clients, format: Format) -> Result<(), Failure> {
-        let key = self.z.map(get_z_report_request::Key::ZNumber).or(self.date.map(get_z_report_request::Key::BusinessDate));
-        let request = GetZReportRequest { store_id: self.store, key, at_least: self.at_least };
-        let answer = clients.settlement.clone().get_z_report(call(request)).await?.into_inner();
+        let key = self
+            .z
+            .map(get_z_report_request::Key::ZNumber)
+            .or(self.date.map(get_z_report_request::Key::BusinessDate));
+        let request = GetZReportRequest {
+            store_id: self.store,
+            key,
+            at_least: self.at_least,
+        };
+        let answer = clients
+            .settlement
+            .clone()
+            .get_z_report(call(request))
+            .await?
+            .into_inner();
         format.print(&answer, |answer| {
-            let mut text = answer.report.as_ref().map(|report| print(report, &answer.differences)).unwrap_or_default();
+            let mut text = answer
+                .report
+                .as_ref()
+                .map(|report| print(report, &answer.differences))
+                .unwrap_or_default();
             for drawer in &answer.late_counts {
-                let (counted, over_short) = (money(drawer.counted.as_ref()), money(drawer.over_short.as_ref()));
-                text += &format!("마감 후 실사 counted later {}: {counted}, over/short {over_short}\n", drawer.drawer_id);
+                let (counted, over_short) = (
+                    money(drawer.counted.as_ref()),
+                    money(drawer.over_short.as_ref()),
+                );
+                text += &format!(
+                    "마감 후 실사 counted later {}: {counted}, over/short {over_short}\n",
+                    drawer.drawer_id
+                );
             }
             text
         })
@@ -218,12 +265,23 @@ impl List {
             page_token: self.page_token,
             ..Default::default()
         };
-        let answer = clients.settlement.clone().list_z_reports(call(request)).await?.into_inner();
+        let answer = clients
+            .settlement
+            .clone()
+            .list_z_reports(call(request))
+            .await?
+            .into_inner();
         format.print(&answer, |answer| {
-            let net = |block: &Option<Block>| money(block.as_ref().and_then(|block| block.net.as_ref()));
+            let net =
+                |block: &Option<Block>| money(block.as_ref().and_then(|block| block.net.as_ref()));
             let rows = answer.reports.iter().map(|report| {
                 let orders = report.sales.as_ref().map_or(0, |block| block.count);
-                let vat = money(report.turnover.as_ref().and_then(|block| block.vat.as_ref()));
+                let vat = money(
+                    report
+                        .turnover
+                        .as_ref()
+                        .and_then(|block| block.vat.as_ref()),
+                );
                 vec![
                     report.business_date.clone(),
                     report.z_number.to_string(),
@@ -239,7 +297,21 @@ impl List {
                 format!("\nmore with --page-token {}", answer.next_page_token)
             };
             let differing = differing(&answer.differing_days);
-            format!("{}{differing}{more}", table(&["business date", "Z", "orders", "net sales", "turnover", "VAT due"], rows.collect(), 1))
+            format!(
+                "{}{differing}{more}",
+                table(
+                    &[
+                        "business date",
+                        "Z",
+                        "orders",
+                        "net sales",
+                        "turnover",
+                        "VAT due"
+                    ],
+                    rows.collect(),
+                    1
+                )
+            )
         })
     }
 }
@@ -254,10 +326,20 @@ impl Explain {
             page_token: self.page_token,
             ..Default::default()
         };
-        let answer = clients.settlement.clone().explain_figure(call(request)).await?.into_inner();
+        let answer = clients
+            .settlement
+            .clone()
+            .explain_figure(call(request))
+            .await?
+            .into_inner();
         format.print(&answer, |answer| {
             let rows = answer.facts.iter().map(|fact| {
-                let at = fact.record_time.as_ref().and_then(contract::timestamp_from_proto).map(|at| at.to_string()).unwrap_or_default();
+                let at = fact
+                    .record_time
+                    .as_ref()
+                    .and_then(contract::timestamp_from_proto)
+                    .map(|at| at.to_string())
+                    .unwrap_or_default();
                 vec![
                     format!("{}/{}", fact.revision, fact.index),
                     fact.event_type.clone(),
@@ -275,7 +357,11 @@ impl Explain {
                 "{} = {}\n{}{more}",
                 self.figure,
                 answer.value,
-                table(&["event", "type", "order", "recorded", "amount"], rows.collect(), 4)
+                table(
+                    &["event", "type", "order", "recorded", "amount"],
+                    rows.collect(),
+                    4
+                )
             )
         })
     }
@@ -288,8 +374,14 @@ impl Close {
         for text in &self.counts {
             let wrong = || Failure::new(ExitCode::Usage, format!("{text:?} is not DRAWER:AMOUNT"));
             let (drawer, amount) = text.split_once(':').ok_or_else(wrong)?;
-            let counted = Some(Money { currency_code: currency_code.clone(), amount_minor: amount.parse().map_err(|_| wrong())? });
-            counts.push(api::DrawerCount { drawer_id: drawer.to_owned(), counted });
+            let counted = Some(Money {
+                currency_code: currency_code.clone(),
+                amount_minor: amount.parse().map_err(|_| wrong())?,
+            });
+            counts.push(api::DrawerCount {
+                drawer_id: drawer.to_owned(),
+                counted,
+            });
         }
         let request = api::CloseBusinessDayRequest {
             store_id: self.store,
@@ -302,9 +394,18 @@ impl Close {
             carry_over_all: self.carry_over_all,
             ..Default::default()
         };
-        let answer = clients.ordering.clone().close_business_day(call(request)).await?.into_inner();
+        let answer = clients
+            .ordering
+            .clone()
+            .close_business_day(call(request))
+            .await?
+            .into_inner();
         format.print(&answer, |answer| {
-            let report = answer.z_report.as_ref().map(|report| print(report, &[])).unwrap_or_default();
+            let report = answer
+                .z_report
+                .as_ref()
+                .map(|report| print(report, &[]))
+                .unwrap_or_default();
             format!("{report}\nconsistency token: {}", answer.consistency_token)
         })
     }
@@ -312,9 +413,20 @@ impl Close {
 
 impl Cash {
     async fn run(self, clients: Clients, format: Format) -> Result<(), Failure> {
-        let kind = api::CashMovementKind::from_str_name(&format!("CASH_MOVEMENT_KIND_{}", self.kind.to_ascii_uppercase()));
-        let kind = kind.ok_or_else(|| Failure::new(ExitCode::Usage, format!("{:?} is not float, paid_in or paid_out", self.kind)))?;
-        let amount = Some(Money { currency_code: currency(&clients, &self.store).await?, amount_minor: self.amount });
+        let kind = api::CashMovementKind::from_str_name(&format!(
+            "CASH_MOVEMENT_KIND_{}",
+            self.kind.to_ascii_uppercase()
+        ));
+        let kind = kind.ok_or_else(|| {
+            Failure::new(
+                ExitCode::Usage,
+                format!("{:?} is not float, paid_in or paid_out", self.kind),
+            )
+        })?;
+        let amount = Some(Money {
+            currency_code: currency(&clients, &self.store).await?,
+            amount_minor: self.amount,
+        });
         let request = api::RecordCashMovementRequest {
             store_id: self.store,
             business_date: self.date,
@@ -327,14 +439,27 @@ impl Cash {
             client_time: now(),
             ..Default::default()
         };
-        let answer = clients.ordering.clone().record_cash_movement(call(request)).await?.into_inner();
-        format.print(&answer, |answer| format!("recorded on {}\nconsistency token: {}", answer.business_date, answer.consistency_token))
+        let answer = clients
+            .ordering
+            .clone()
+            .record_cash_movement(call(request))
+            .await?
+            .into_inner();
+        format.print(&answer, |answer| {
+            format!(
+                "recorded on {}\nconsistency token: {}",
+                answer.business_date, answer.consistency_token
+            )
+        })
     }
 }
 
 impl Count {
     async fn run(self, clients: Clients, format: Format) -> Result<(), Failure> {
-        let counted = Some(Money { currency_code: currency(&clients, &self.store).await?, amount_minor: self.counted });
+        let counted = Some(Money {
+            currency_code: currency(&clients, &self.store).await?,
+            amount_minor: self.counted,
+        });
         let request = api::CountDrawerRequest {
             store_id: self.store,
             business_date: self.date,
@@ -344,7 +469,12 @@ impl Count {
             client_time: now(),
             ..Default::default()
         };
-        let answer = clients.ordering.clone().count_drawer(call(request)).await?.into_inner();
+        let answer = clients
+            .ordering
+            .clone()
+            .count_drawer(call(request))
+            .await?
+            .into_inner();
         format.print(&answer, |answer| {
             format!(
                 "expected {}, counted {}, over or short {}",
@@ -360,28 +490,44 @@ impl Verify {
     async fn run(self, target: &Target) -> Result<(), Failure> {
         if let Some(path) = &target.data {
             let system = System::start(Plan::embedded(DataDir::hold_existing(path)?)?).await?;
-            let outcome = self.verify(system.log.clone(), &Clients::of(&system.addresses)?).await;
+            let outcome = self
+                .verify(system.log.clone(), &Clients::of(&system.addresses)?)
+                .await;
             system.stop(STOP_GRACE).await?;
             return outcome;
         }
         let log = location(&[("log", self.log.clone())])?.open().await?;
         let [member, ordering, query] = target.urls()?;
-        self.verify(log, &Clients::connect(&member, &ordering, &query)?).await
+        self.verify(log, &Clients::connect(&member, &ordering, &query)?)
+            .await
     }
 
-    async fn verify(&self, log: std::sync::Arc<dyn event_log::EventLog>, clients: &Clients) -> Result<(), Failure> {
+    async fn verify(
+        &self,
+        log: std::sync::Arc<dyn event_log::EventLog>,
+        clients: &Clients,
+    ) -> Result<(), Failure> {
         let mut stores = self.stores.clone();
         if stores.is_empty() {
-            stores = log.ledgers().await?.iter().map(ToString::to_string).collect();
+            stores = log
+                .ledgers()
+                .await?
+                .iter()
+                .map(ToString::to_string)
+                .collect();
         }
         let mut rows = Vec::new();
         let mut first = None;
         let mut count = 0;
         for store in &stores {
-            let store = StoreId::new(store).map_err(|error| Failure::new(ExitCode::Usage, format!("--store {error}")))?;
+            let store = StoreId::new(store)
+                .map_err(|error| Failure::new(ExitCode::Usage, format!("--store {error}")))?;
             let ledger = audit::ledger(&log, &store).await?;
             if ledger.records == 0 {
-                return Err(Failure::new(ExitCode::Refused, format!("the log has no ledger {store}")));
+                return Err(Failure::new(
+                    ExitCode::Refused,
+                    format!("the log has no ledger {store}"),
+                ));
             }
             let token = contract::ConsistencyToken {
                 log_id: log.epoch().log_id,
@@ -389,8 +535,15 @@ impl Verify {
                 store: store.clone(),
                 revision: ledger.records,
             };
-            let (differences, _) = ledger.compare(clients, &store, &[token.to_string()]).await?;
-            let problems: Vec<String> = ledger.problems.iter().map(|problem| format!("{store}, {problem}")).chain(differences).collect();
+            let (differences, _) = ledger
+                .compare(clients, &store, &[token.to_string()])
+                .await?;
+            let problems: Vec<String> = ledger
+                .problems
+                .iter()
+                .map(|problem| format!("{store}, {problem}"))
+                .chain(differences)
+                .collect();
             count += problems.len();
             rows.push(vec![
                 store.to_string(),
@@ -401,10 +554,25 @@ impl Verify {
             ]);
             first = first.or_else(|| problems.into_iter().next());
         }
-        say(table(&["store", "records", "events", "Z reports verified", "differences"], rows, 1))?;
+        say(table(
+            &[
+                "store",
+                "records",
+                "events",
+                "Z reports verified",
+                "differences",
+            ],
+            rows,
+            1,
+        ))?;
         match first {
-            None => say("Every hash chain holds; every Z report is what the events say, and what the read model shows."),
-            Some(first) => Err(Failure::new(ExitCode::CheckFailed, format!("{count} differences; the first: {first}"))),
+            None => say(
+                "Every hash chain holds; every Z report is what the events say, and what the read model shows.",
+            ),
+            Some(first) => Err(Failure::new(
+                ExitCode::CheckFailed,
+                format!("{count} differences; the first: {first}"),
+            )),
         }
     }
 }

@@ -6,7 +6,12 @@ use crate::output::{Format, differing, table};
 
 /// Shows the projection's progress; fails when a store is quarantined, or a day's figures are not what was recorded.
 pub async fn run(clients: Clients, format: Format) -> Result<(), Failure> {
-    let answer = clients.admin.clone().get_projection_status(call(GetProjectionStatusRequest {})).await?.into_inner();
+    let answer = clients
+        .admin
+        .clone()
+        .get_projection_status(call(GetProjectionStatusRequest {}))
+        .await?
+        .into_inner();
     format.print(&answer, |answer| {
         let streams = answer.streams.iter().map(|stream| {
             vec![
@@ -20,7 +25,16 @@ pub async fn run(clients: Clients, format: Format) -> Result<(), Failure> {
                 stream.orphans.to_string(),
             ]
         });
-        let header = ["stream", "owner", "generation", "checkpoint", "head", "lag (records)", "lag (s)", "orphans"];
+        let header = [
+            "stream",
+            "owner",
+            "generation",
+            "checkpoint",
+            "head",
+            "lag (records)",
+            "lag (s)",
+            "orphans",
+        ];
         let mut text = table(&header, streams.collect(), 2).to_string();
         for store in &answer.quarantined {
             text.push_str(&format!(
@@ -34,8 +48,14 @@ pub async fn run(clients: Clients, format: Format) -> Result<(), Failure> {
         [] if answer.differing_days.is_empty() => Ok(()),
         [] => {
             let days = answer.differing_days.len();
-            Err(Failure::new(ExitCode::CheckFailed, format!("{days} closed days have figures that the projection computes otherwise")))
+            Err(Failure::new(
+                ExitCode::CheckFailed,
+                format!("{days} closed days have figures that the projection computes otherwise"),
+            ))
         }
-        stores => Err(Failure::new(ExitCode::CheckFailed, format!("{} of the stores are quarantined", stores.len()))),
+        stores => Err(Failure::new(
+            ExitCode::CheckFailed,
+            format!("{} of the stores are quarantined", stores.len()),
+        )),
     }
 }

@@ -6,12 +6,21 @@ use crate::output::{money, name};
 pub fn print(report: &DayReport, differences: &[FigureDifference]) -> String {
     const WIDTH: usize = 46;
     let line = |label: &str, value: String| {
-        let gap = WIDTH.saturating_sub(columns(label) + columns(&value)).max(1);
+        let gap = WIDTH
+            .saturating_sub(columns(label) + columns(&value))
+            .max(1);
         format!("{label}{}{value}\n", " ".repeat(gap))
     };
     let rule = format!("{}\n", "-".repeat(WIDTH));
-    let title = if report.z_number > 0 { format!("Z {} 일마감 Z report", report.z_number) } else { "중간집계 X report".to_owned() };
-    let mut text = format!("{title}\n{} {}\n{rule}", report.store_id, report.business_date);
+    let title = if report.z_number > 0 {
+        format!("Z {} 일마감 Z report", report.z_number)
+    } else {
+        "중간집계 X report".to_owned()
+    };
+    let mut text = format!(
+        "{title}\n{} {}\n{rule}",
+        report.store_id, report.business_date
+    );
     for (label, block) in [
         ("매출 Sales", &report.sales),
         ("취소 Voids", &report.voids),
@@ -20,25 +29,42 @@ pub fn print(report: &DayReport, differences: &[FigureDifference]) -> String {
         ("순매출 Turnover", &report.turnover),
     ] {
         let block = block.clone().unwrap_or_default();
-        let count = if label.ends_with("Turnover") { String::new() } else { format!(" ({})", block.count) };
+        let count = if label.ends_with("Turnover") {
+            String::new()
+        } else {
+            format!(" ({})", block.count)
+        };
         text += &line(&format!("{label}{count}"), money(block.net.as_ref()));
         text += &line("  총액 gross", money(block.gross.as_ref()));
         text += &line("  할인 discount", money(block.discount.as_ref()));
         for tax in &block.taxes {
-            text += &line(&format!("  공급가액 supply {}", tax.tax_class), money(tax.supply.as_ref()));
-            text += &line(&format!("  부가세 VAT {}", tax.tax_class), money(tax.vat.as_ref()));
+            text += &line(
+                &format!("  공급가액 supply {}", tax.tax_class),
+                money(tax.supply.as_ref()),
+            );
+            text += &line(
+                &format!("  부가세 VAT {}", tax.tax_class),
+                money(tax.vat.as_ref()),
+            );
         }
     }
     text += &rule;
     for tender in &report.tenders {
-        let kind = tender.kind().as_str_name().trim_start_matches("TENDER_KIND_").to_ascii_lowercase();
+        let kind = tender
+            .kind()
+            .as_str_name()
+            .trim_start_matches("TENDER_KIND_")
+            .to_ascii_lowercase();
         text += &line(&format!("결제 {kind} taken"), money(tender.taken.as_ref()));
         text += &line("  반환 returned", money(tender.returned.as_ref()));
         text += &line("  순액 net", money(tender.net.as_ref()));
     }
     text += &rule;
     for drawer in &report.drawers {
-        text += &line(&format!("현금함 drawer {}", drawer.drawer_id), String::new());
+        text += &line(
+            &format!("현금함 drawer {}", drawer.drawer_id),
+            String::new(),
+        );
         for (label, amount) in [
             ("  준비금 float", &drawer.float),
             ("  받은 현금 tendered", &drawer.tendered),
@@ -50,64 +76,121 @@ pub fn print(report: &DayReport, differences: &[FigureDifference]) -> String {
             ("  실사 counted", &drawer.counted),
             ("  과부족 over/short", &drawer.over_short),
         ] {
-            text += &line(label, amount.as_ref().map_or_else(|| "-".to_owned(), |amount| money(Some(amount))));
+            text += &line(
+                label,
+                amount
+                    .as_ref()
+                    .map_or_else(|| "-".to_owned(), |amount| money(Some(amount))),
+            );
         }
     }
     text += &rule;
     for item in &report.items {
-        text += &line(&format!("{} x{}", name(item.name.as_ref()), item.units), money(item.net.as_ref()));
+        text += &line(
+            &format!("{} x{}", name(item.name.as_ref()), item.units),
+            money(item.net.as_ref()),
+        );
     }
     text += &rule;
     for discount in &report.discounts {
-        let source = discount.source().as_str_name().trim_start_matches("DISCOUNT_SOURCE_").to_ascii_lowercase();
-        let id = if discount.discount_id.is_empty() { source } else { discount.discount_id.clone() };
-        text += &line(&format!("할인 discount {id} x{}", discount.count), money(discount.amount.as_ref()));
+        let source = discount
+            .source()
+            .as_str_name()
+            .trim_start_matches("DISCOUNT_SOURCE_")
+            .to_ascii_lowercase();
+        let id = if discount.discount_id.is_empty() {
+            source
+        } else {
+            discount.discount_id.clone()
+        };
+        text += &line(
+            &format!("할인 discount {id} x{}", discount.count),
+            money(discount.amount.as_ref()),
+        );
     }
     for category in &report.categories {
-        text += &line(&format!("분류 {} x{}", category.category, category.units), money(category.net.as_ref()));
+        text += &line(
+            &format!("분류 {} x{}", category.category, category.units),
+            money(category.net.as_ref()),
+        );
     }
     for hour in &report.hours {
         // The local hour; its date is the day's or the next.
         let clock = hour.hour.get(11..16).unwrap_or(&hour.hour);
-        text += &line(&format!("{clock} x{}", hour.orders), money(hour.net.as_ref()));
+        text += &line(
+            &format!("{clock} x{}", hour.orders),
+            money(hour.net.as_ref()),
+        );
     }
     text += &rule;
     text += &line("이월 carried in", report.carried_in.to_string());
     text += &line("완료 completed", report.completed.to_string());
     text += &line("취소 cancelled", report.cancelled.to_string());
     text += &line("미결 carried out", report.carried_out.to_string());
-    text += &line("번호표 tickets", format!("{}-{}", report.first_ticket, report.last_ticket));
-    text += &line("전표 documents", format!("{}-{}", report.first_document, report.last_document));
-    text += &line("누적매출 grand total sales", money(report.grand_total_sales.as_ref()));
-    text += &line("누적반환 grand total returns", money(report.grand_total_returns.as_ref()));
+    text += &line(
+        "번호표 tickets",
+        format!("{}-{}", report.first_ticket, report.last_ticket),
+    );
+    text += &line(
+        "전표 documents",
+        format!("{}-{}", report.first_document, report.last_document),
+    );
+    text += &line(
+        "누적매출 grand total sales",
+        money(report.grand_total_sales.as_ref()),
+    );
+    text += &line(
+        "누적반환 grand total returns",
+        money(report.grand_total_returns.as_ref()),
+    );
     text += &line("누계 grand total", money(report.grand_total.as_ref()));
     for difference in differences {
-        text += &format!("DIFFERENCE {}: recorded {}, projected {}\n", difference.figure, difference.recorded, difference.projected);
+        text += &format!(
+            "DIFFERENCE {}: recorded {}, projected {}\n",
+            difference.figure, difference.recorded, difference.projected
+        );
     }
     text
 }
 
 /// Columns that text takes on a terminal: Hangul takes two.
 fn columns(text: &str) -> usize {
-    text.chars().map(|symbol| if ('\u{1100}'..='\u{d7a3}').contains(&symbol) { 2 } else { 1 }).sum()
+    text.chars()
+        .map(|symbol| {
+            if ('\u{1100}'..='\u{d7a3}').contains(&symbol) {
+                2
+            } else {
+                1
+            }
+        })
+        .sum()
 }
 
 #[cfg(test)]
 mod tests {
     use contract::api::types::{
-        Block, CategorySales, DiscountSales, DiscountSource, DrawerSales, HourSales, ItemSales, LocalizedText, Money, TaxAmount,
-        TenderKind, TenderSales,
+        Block, CategorySales, DiscountSales, DiscountSource, DrawerSales, HourSales, ItemSales,
+        LocalizedText, Money, TaxAmount, TenderKind, TenderSales,
     };
 
     use super::*;
 
     fn won(amount_minor: i64) -> Option<Money> {
-        Some(Money { currency_code: "KRW".into(), amount_minor })
+        Some(Money {
+            currency_code: "KRW".into(),
+            amount_minor,
+        })
     }
 
     fn block(count: i64, gross: i64, discount: i64, vat: i64) -> Option<Block> {
         let net = gross - discount;
-        let tax = TaxAmount { tax_class: "std".into(), rate_bp: 1_000, supply: won(net - vat), vat: won(vat), ..TaxAmount::default() };
+        let tax = TaxAmount {
+            tax_class: "std".into(),
+            rate_bp: 1_000,
+            supply: won(net - vat),
+            vat: won(vat),
+            ..TaxAmount::default()
+        };
         Some(Block {
             count,
             gross: won(gross),
@@ -128,17 +211,39 @@ mod tests {
             sales: block(5, 38_700, 7_000, 2_490),
             refunds_same_day: block(1, 5_000, 772, 384),
             turnover: block(4, 33_700, 6_228, 2_106),
-            tenders: vec![TenderSales { kind: TenderKind::Cash.into(), taken: won(16_700), returned: won(10_200), net: won(6_500) }],
-            drawers: vec![DrawerSales { drawer_id: "main".into(), float: won(100_000), expected: won(144_500), ..DrawerSales::default() }],
+            tenders: vec![TenderSales {
+                kind: TenderKind::Cash.into(),
+                taken: won(16_700),
+                returned: won(10_200),
+                net: won(6_500),
+            }],
+            drawers: vec![DrawerSales {
+                drawer_id: "main".into(),
+                float: won(100_000),
+                expected: won(144_500),
+                ..DrawerSales::default()
+            }],
             items: vec![ItemSales {
                 sku: "latte".into(),
-                name: Some(LocalizedText { text: [("ko".into(), "라떼".into())].into() }),
+                name: Some(LocalizedText {
+                    text: [("ko".into(), "라떼".into())].into(),
+                }),
                 units: 3,
                 net: won(12_682),
                 ..ItemSales::default()
             }],
-            categories: vec![CategorySales { category: "coffee".into(), units: 3, net: won(12_682), ..CategorySales::default() }],
-            hours: vec![HourSales { hour: "2026-03-02T09:00+09:00".into(), orders: 5, net: won(31_700), ..HourSales::default() }],
+            categories: vec![CategorySales {
+                category: "coffee".into(),
+                units: 3,
+                net: won(12_682),
+                ..CategorySales::default()
+            }],
+            hours: vec![HourSales {
+                hour: "2026-03-02T09:00+09:00".into(),
+                orders: 5,
+                net: won(31_700),
+                ..HourSales::default()
+            }],
             discounts: vec![DiscountSales {
                 source: DiscountSource::Coupon.into(),
                 discount_id: "thousand-off".into(),
@@ -158,7 +263,11 @@ mod tests {
             grand_total: won(4_892_772),
             ..DayReport::default()
         };
-        let differences = [FigureDifference { figure: "carried_out".into(), recorded: 1, projected: 2 }];
+        let differences = [FigureDifference {
+            figure: "carried_out".into(),
+            recorded: 1,
+            projected: 2,
+        }];
         insta::assert_snapshot!(print(&report, &differences));
     }
 }

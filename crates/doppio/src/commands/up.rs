@@ -14,7 +14,8 @@ use crate::exit::{ExitCode, Failure};
 use crate::system::{Plan, System, listen_from};
 
 const DEFAULT_DATA: &str = "doppio-data";
-const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 7400);
+const DEFAULT_LISTEN: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 7400);
 const DEFAULT_GRACE_MS: u64 = 10_000;
 
 /// Everything is embedded in --data (default: doppio-data) unless told otherwise. Settings come from these flags, then from DOPPIO_* in
@@ -44,11 +45,17 @@ pub struct Up {
 impl Up {
     pub async fn run(self, target: &Target) -> Result<(), Failure> {
         if target.server.is_some() {
-            return Err(Failure::new(ExitCode::Usage, "up runs a system; --server is for the commands that talk to one"));
+            return Err(Failure::new(
+                ExitCode::Usage,
+                "up runs a system; --server is for the commands that talk to one",
+            ));
         }
         let flags = [
             ("listen", self.listen),
-            ("data", target.data.as_ref().map(|path| path.display().to_string())),
+            (
+                "data",
+                target.data.as_ref().map(|path| path.display().to_string()),
+            ),
             ("log", self.log),
             ("read_model", self.read_model),
             ("member_db", self.member_db),
@@ -60,16 +67,30 @@ impl Up {
         let filter = settings.find::<String>("log_filter");
         let own_log = settings.find::<String>("log").is_some();
         let log = if own_log {
-            LogLocation::from_settings(|key| settings.find(key)).map_err(|(key, problem)| settings.problem(key, problem)).ok()
+            LogLocation::from_settings(|key| settings.find(key))
+                .map_err(|(key, problem)| settings.problem(key, problem))
+                .ok()
         } else {
             None
         };
         let read_model = settings.find::<String>("read_model");
         let member_db = settings.find::<String>("member_db");
-        let member_db = member_db.and_then(|text| Database::parse(&text).map_err(|error| settings.problem("member_db", error)).ok());
+        let member_db = member_db.and_then(|text| {
+            Database::parse(&text)
+                .map_err(|error| settings.problem("member_db", error))
+                .ok()
+        });
         let index = settings.find::<PathBuf>("ordering.index");
         let mut listen = listen_from(base)?;
-        for (key, address) in ["member.listen", "ordering.listen", "query.listen", "projector.listen"].into_iter().zip(&mut listen) {
+        for (key, address) in [
+            "member.listen",
+            "ordering.listen",
+            "query.listen",
+            "projector.listen",
+        ]
+        .into_iter()
+        .zip(&mut listen)
+        {
             *address = settings.get(key, *address);
         }
         let data: PathBuf = settings.get("data", PathBuf::from(DEFAULT_DATA));
@@ -78,7 +99,8 @@ impl Up {
         let plan = Plan {
             init_log: log.is_none() && data.is_new(),
             log: log.unwrap_or_else(|| LogLocation::sqlite(&data.log())),
-            read_model: read_model.unwrap_or_else(|| format!("sqlite:{}", data.read_model().display())),
+            read_model: read_model
+                .unwrap_or_else(|| format!("sqlite:{}", data.read_model().display())),
             member_db: member_db.unwrap_or_else(|| Database::Sqlite(data.members())),
             index: index.unwrap_or_else(|| data.index()),
             catalog: None,

@@ -10,24 +10,40 @@ use crate::error::LogError;
 use crate::log::Outcome;
 use crate::record::{MAX_PAYLOAD_BYTES, Record, RecordHash, Revision, SealError};
 
-pub async fn a_second_record_on_one_expectation_conflicts(fixture: &dyn Fixture) -> Result<(), Failure> {
+pub async fn a_second_record_on_one_expectation_conflicts(
+    fixture: &dyn Fixture,
+) -> Result<(), Failure> {
     let (log, name) = (fixture.open().await?, ledger("one"));
     let (_, tip) = grow(&*log, &name, None, 3).await?;
-    let (first, second) = (following(&name, Some(&tip), "first")?, following(&name, Some(&tip), "second")?);
+    let (first, second) = (
+        following(&name, Some(&tip), "first")?,
+        following(&name, Some(&tip), "second")?,
+    );
     let won = stored(append(&*log, &first, Some(&tip)).await?)?;
-    assert!(matches!(append(&*log, &second, Some(&tip)).await?, Outcome::Conflict));
+    assert!(matches!(
+        append(&*log, &second, Some(&tip)).await?,
+        Outcome::Conflict
+    ));
     let again = following(&name, Some(&won), "second")?;
     let end = stored(append(&*log, &again, Some(&won)).await?)?;
     assert_eq!(log.tip(&name).await?, Some(end));
-    assert!(matches!(append(&*log, &second, Some(&tip)).await?, Outcome::Conflict), "still, when others have followed");
+    assert!(
+        matches!(append(&*log, &second, Some(&tip)).await?, Outcome::Conflict),
+        "still, when others have followed"
+    );
     Ok(())
 }
 
-pub async fn an_occupied_ledger_refuses_the_expectation_empty(fixture: &dyn Fixture) -> Result<(), Failure> {
+pub async fn an_occupied_ledger_refuses_the_expectation_empty(
+    fixture: &dyn Fixture,
+) -> Result<(), Failure> {
     let (log, name) = (fixture.open().await?, ledger("one"));
     grow(&*log, &name, None, 2).await?;
     let other = following(&name, None, "another first record")?;
-    assert!(matches!(append(&*log, &other, None).await?, Outcome::Conflict));
+    assert!(matches!(
+        append(&*log, &other, None).await?,
+        Outcome::Conflict
+    ));
     assert_eq!(read_all(&*log, &name).await?.len(), 2);
     Ok(())
 }
@@ -39,15 +55,28 @@ pub async fn appending_again_says_stored_again(fixture: &dyn Fixture) -> Result<
     assert_eq!(stored(append(&*log, &first, None).await?)?.chain, one.chain);
     let second = following(&name, Some(&one), "second")?;
     let two = stored(append(&*other, &second, Some(&one)).await?)?;
-    assert_eq!(stored(append(&*log, &second, Some(&one)).await?)?, two, "said by another instance");
+    assert_eq!(
+        stored(append(&*log, &second, Some(&one)).await?)?,
+        two,
+        "said by another instance"
+    );
     grow(&*log, &name, Some(two), 5).await?;
-    assert_eq!(stored(append(&*log, &second, Some(&one)).await?)?.chain, two.chain, "when others have followed");
-    assert_eq!(stored(append(&*other, &first, None).await?)?.chain, one.chain);
+    assert_eq!(
+        stored(append(&*log, &second, Some(&one)).await?)?.chain,
+        two.chain,
+        "when others have followed"
+    );
+    assert_eq!(
+        stored(append(&*other, &first, None).await?)?.chain,
+        one.chain
+    );
     assert_eq!(read_all(&*log, &name).await?.len(), 7);
     Ok(())
 }
 
-pub async fn of_concurrent_appenders_exactly_one_wins_each_revision(fixture: &dyn Fixture) -> Result<(), Failure> {
+pub async fn of_concurrent_appenders_exactly_one_wins_each_revision(
+    fixture: &dyn Fixture,
+) -> Result<(), Failure> {
     const APPENDERS: usize = 6;
     const WINS: usize = 15;
     let name = ledger("contended");
@@ -74,7 +103,10 @@ pub async fn of_concurrent_appenders_exactly_one_wins_each_revision(fixture: &dy
     let mut winners: HashMap<Revision, RecordHash> = HashMap::new();
     while let Some(won) = appenders.join_next().await {
         for (revision, hash) in won?? {
-            assert!(winners.insert(revision, hash).is_none(), "revision {revision} was won twice");
+            assert!(
+                winners.insert(revision, hash).is_none(),
+                "revision {revision} was won twice"
+            );
         }
     }
     let records = read_all(&*fixture.open().await?, &name).await?;
@@ -154,29 +186,47 @@ pub async fn the_server_tells_its_time(fixture: &dyn Fixture) -> Result<(), Fail
     Ok(())
 }
 
-pub async fn a_record_that_does_not_continue_its_expectation_is_refused(fixture: &dyn Fixture) -> Result<(), Failure> {
+pub async fn a_record_that_does_not_continue_its_expectation_is_refused(
+    fixture: &dyn Fixture,
+) -> Result<(), Failure> {
     let (log, name) = (fixture.open().await?, ledger("one"));
     let (records, tip) = grow(&*log, &name, None, 2).await?;
     let unrelated = following(&name, None, "a first record")?;
-    assert!(matches!(log.append(&unrelated, &on(Some(&tip)), soon()).await, Err(LogError::Unusable(_))));
+    assert!(matches!(
+        log.append(&unrelated, &on(Some(&tip)), soon()).await,
+        Err(LogError::Unusable(_))
+    ));
     let next = following(&name, Some(&tip), "a third record")?;
-    assert!(matches!(log.append(&next, &on(None), soon()).await, Err(LogError::Unusable(_))));
+    assert!(matches!(
+        log.append(&next, &on(None), soon()).await,
+        Err(LogError::Unusable(_))
+    ));
     assert_eq!(read_all(&*log, &name).await?, records);
     Ok(())
 }
 
-pub async fn an_oversized_record_is_refused_before_sending(fixture: &dyn Fixture) -> Result<(), Failure> {
-    let (log, name) = (fixture.open().await?, ledger("a-name-as-long-as-a-name-may-be1"));
+pub async fn an_oversized_record_is_refused_before_sending(
+    fixture: &dyn Fixture,
+) -> Result<(), Failure> {
+    let (log, name) = (
+        fixture.open().await?,
+        ledger("a-name-as-long-as-a-name-may-be1"),
+    );
     let largest = following(&name, None, &"x".repeat(MAX_PAYLOAD_BYTES))?;
     let tip = stored(append(&*log, &largest, None).await?)?;
     assert_eq!(read_all(&*log, &name).await?, [largest]);
     let refused = following(&name, Some(&tip), &"x".repeat(MAX_PAYLOAD_BYTES + 1));
-    assert!(refused.is_err_and(|error| matches!(error.downcast_ref(), Some(SealError::Oversized(_)))));
+    assert!(
+        refused.is_err_and(|error| matches!(error.downcast_ref(), Some(SealError::Oversized(_))))
+    );
     // One that was sealed by other code.
     let mut bytes = BytesMut::from(&following(&name, Some(&tip), "small")?.bytes()[..]);
     bytes.put_bytes(b'x', MAX_PAYLOAD_BYTES);
     let large = Record::parse(bytes.freeze())?;
-    assert!(matches!(log.append(&large, &on(Some(&tip)), soon()).await, Err(LogError::Unusable(_))));
+    assert!(matches!(
+        log.append(&large, &on(Some(&tip)), soon()).await,
+        Err(LogError::Unusable(_))
+    ));
     assert_eq!(log.tip(&name).await?, Some(tip));
     Ok(())
 }

@@ -19,7 +19,10 @@ pub async fn a_ledger_is_read_from_any_record_on(fixture: &dyn Fixture) -> Resul
     for (index, record) in records.iter().enumerate().step_by(3) {
         let log = fixture.open().await?;
         let chain = ChainState::after(record);
-        assert_eq!(log.read(&name, Some(&chain), 1000).await?, records[index + 1..]);
+        assert_eq!(
+            log.read(&name, Some(&chain), 1000).await?,
+            records[index + 1..]
+        );
         let few: Vec<Record> = records[index + 1..].iter().take(2).cloned().collect();
         assert_eq!(log.read(&name, Some(&chain), 2).await?, few);
     }
@@ -32,7 +35,10 @@ pub async fn single_records_are_found(fixture: &dyn Fixture) -> Result<(), Failu
     let (log, name) = (fixture.open().await?, ledger("one"));
     let (records, _) = grow(&*log, &name, None, 12).await?;
     for record in &records {
-        assert_eq!(log.read_one(&name, record.revision()).await?.as_ref(), Some(record));
+        assert_eq!(
+            log.read_one(&name, record.revision()).await?.as_ref(),
+            Some(record)
+        );
     }
     assert_eq!(log.read_one(&name, Revision(13)).await?, None);
     Ok(())
@@ -59,15 +65,27 @@ pub async fn orphans_are_skipped(fixture: &dyn Fixture) -> Result<(), Failure> {
     let tip = continued(&*log, &name, tip).await?;
     assert_eq!(log.tip(&name).await?, Some(tip));
     let (more, end) = grow(&*log, &name, Some(tip), 4).await?;
-    records.push(log.read_one(&name, Revision(6)).await?.ok_or("revision 6 is missing")?);
+    records.push(
+        log.read_one(&name, Revision(6))
+            .await?
+            .ok_or("revision 6 is missing")?,
+    );
     records.extend(more);
     for log in [log, fixture.open().await?] {
         assert_eq!(log.tip(&name).await?, Some(end));
         assert_eq!(read_all(&*log, &name).await?, records);
         for (index, record) in records.iter().enumerate() {
             let chain = ChainState::after(record);
-            assert_eq!(log.read(&name, Some(&chain), 100).await?, records[index + 1..], "after {}", record.revision());
-            assert_eq!(log.read_one(&name, record.revision()).await?.as_ref(), Some(record));
+            assert_eq!(
+                log.read(&name, Some(&chain), 100).await?,
+                records[index + 1..],
+                "after {}",
+                record.revision()
+            );
+            assert_eq!(
+                log.read_one(&name, record.revision()).await?.as_ref(),
+                Some(record)
+            );
         }
     }
     Ok(())
@@ -101,20 +119,29 @@ pub async fn a_tail_of_orphans_is_no_tip(fixture: &dyn Fixture) -> Result<(), Fa
         let found = log.tip(&name).await?.ok_or("the ledger is empty")?;
         assert_eq!((found.chain, found.fold_from), (tip.chain, tip.fold_from));
         assert_eq!(read_all(&*log, &name).await?, records);
-        assert_eq!(log.read_one(&name, Revision(3)).await?.as_ref(), Some(&records[2]));
+        assert_eq!(
+            log.read_one(&name, Revision(3)).await?.as_ref(),
+            Some(&records[2])
+        );
     }
     continued(&*fixture.open().await?, &name, tip).await?;
     Ok(())
 }
 
 /// The ledger reads up to `good` records and is broken after them; another ledger goes on.
-async fn assert_broken(log: &dyn EventLog, name: &LedgerName, good: &[Record]) -> Result<(), Failure> {
+async fn assert_broken(
+    log: &dyn EventLog,
+    name: &LedgerName,
+    good: &[Record],
+) -> Result<(), Failure> {
     let last = good.last().map(ChainState::after);
     if !good.is_empty() {
         assert_eq!(log.read(name, None, 100).await?, good);
     }
     match log.read(name, last.as_ref(), 100).await {
-        Err(LogError::Broken { ledger, revision, .. }) => {
+        Err(LogError::Broken {
+            ledger, revision, ..
+        }) => {
             assert_eq!(ledger, *name);
             assert_eq!(revision.0, u64::try_from(good.len())? + 1);
         }
@@ -137,14 +164,21 @@ pub async fn a_gap_breaks_its_ledger_alone(fixture: &dyn Fixture) -> Result<(), 
     assert_broken(&*fixture.open().await?, &name, &records).await
 }
 
-pub async fn unreadable_bytes_break_their_ledger_alone(fixture: &dyn Fixture) -> Result<(), Failure> {
+pub async fn unreadable_bytes_break_their_ledger_alone(
+    fixture: &dyn Fixture,
+) -> Result<(), Failure> {
     let (log, name) = (fixture.open().await?, ledger("one"));
     let (records, _) = grow(&*log, &name, None, 3).await?;
-    fixture.put_raw(&name, Bytes::from_static(b"no record at all")).await?;
+    fixture
+        .put_raw(&name, Bytes::from_static(b"no record at all"))
+        .await?;
     assert_broken(&*log, &name, &records).await?;
     let reopened = fixture.open().await?;
     assert_broken(&*reopened, &name, &records).await?;
-    assert!(matches!(reopened.tip(&name).await, Err(LogError::Broken { .. })));
+    assert!(matches!(
+        reopened.tip(&name).await,
+        Err(LogError::Broken { .. })
+    ));
     Ok(())
 }
 
@@ -177,7 +211,11 @@ pub async fn a_newer_reader_is_asked_for(fixture: &dyn Fixture) -> Result<(), Fa
     stored(append(&*log, &newer, Some(&tip)).await?)?;
     assert_eq!(log.read(&name, None, 100).await?, records);
     match log.read(&name, Some(&tip.chain), 100).await {
-        Err(LogError::UpgradeRequired { revision: Revision(3), min_reader, .. }) => assert_eq!(min_reader, READER_VERSION + 1),
+        Err(LogError::UpgradeRequired {
+            revision: Revision(3),
+            min_reader,
+            ..
+        }) => assert_eq!(min_reader, READER_VERSION + 1),
         other => return Err(format!("a record of a newer reader was read: {other:?}").into()),
     }
     Ok(())

@@ -44,7 +44,15 @@ impl<'a> Append<'a> {
             Expectation::Tip(tip) => tip.position.0,
         };
         let (stream, subject) = (shared.stream_name_of(ledger), shared.layout.subject(ledger));
-        Self { shared, record, stream, subject, expected, may_land: false, times_behind: 0 }
+        Self {
+            shared,
+            record,
+            stream,
+            subject,
+            expected,
+            may_land: false,
+            times_behind: 0,
+        }
     }
 
     pub(super) async fn run(mut self, deadline: Instant) -> Result<Outcome, LogError> {
@@ -52,13 +60,22 @@ impl<'a> Append<'a> {
         let mut reason = "the deadline had passed".to_owned();
         loop {
             if Instant::now() >= deadline {
-                return if self.may_land { Ok(Outcome::Unknown(reason)) } else { Err(LogError::Unavailable(reason)) };
+                return if self.may_land {
+                    Ok(Outcome::Unknown(reason))
+                } else {
+                    Err(LogError::Unavailable(reason))
+                };
             }
             match self.attempt(deadline).await {
                 Try::Done(result) => return result,
                 Try::Again(why) => reason = why,
             }
-            tracing::debug!(subject = self.subject, expected = self.expected, reason, "an append is sent again");
+            tracing::debug!(
+                subject = self.subject,
+                expected = self.expected,
+                reason,
+                "an append is sent again"
+            );
             sleep_until(deadline.min(Instant::now() + pause)).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
@@ -73,19 +90,25 @@ impl<'a> Append<'a> {
             match timeout_at(deadline, self.verify()).await {
                 Ok(Ok(())) => self.shared.writer.set_verified(made),
                 Ok(Err(LogError::Unavailable(why))) => return Try::Again(why),
-                Ok(Err(error)) if self.may_land => return Try::Done(Ok(Outcome::Unknown(error.to_string()))),
+                Ok(Err(error)) if self.may_land => {
+                    return Try::Done(Ok(Outcome::Unknown(error.to_string())));
+                }
                 Ok(Err(error)) => return Try::Done(Err(error)),
                 Err(_) => return Try::Again("the streams could not be checked in time".to_owned()),
             }
         }
         match timeout_at(deadline, self.send()).await {
             Ok(Ok(sequence)) => Try::Done(Ok(self.stored(sequence))),
-            Ok(Err(error)) if error.kind() == PublishErrorKind::WrongLastSequence => match timeout_at(deadline, self.resolve()).await {
-                Ok(resolved) => resolved,
-                Err(_) => Try::Again("the ledger's end could not be read in time".to_owned()),
-            },
+            Ok(Err(error)) if error.kind() == PublishErrorKind::WrongLastSequence => {
+                match timeout_at(deadline, self.resolve()).await {
+                    Ok(resolved) => resolved,
+                    Err(_) => Try::Again("the ledger's end could not be read in time".to_owned()),
+                }
+            }
             Ok(Err(error)) if error.kind() == PublishErrorKind::MaxPayloadExceeded => {
-                Try::Done(Err(LogError::Unusable("the NATS server's max_payload is smaller than the record; raise it".to_owned())))
+                Try::Done(Err(LogError::Unusable(
+                    "the NATS server's max_payload is smaller than the record; raise it".to_owned(),
+                )))
             }
             Ok(Err(error)) => {
                 self.may_land = true;
@@ -101,7 +124,11 @@ impl<'a> Append<'a> {
     /// After every connection: the servers may have been given another log meanwhile, and "empty" would hold there too.
     async fn verify(&self) -> Result<(), LogError> {
         for index in (0..self.shared.layout.streams).map(StreamIndex) {
-            let info = self.shared.writer.stream_info(&self.shared.layout.stream_name(index)).await?;
+            let info = self
+                .shared
+                .writer
+                .stream_info(&self.shared.layout.stream_name(index))
+                .await?;
             same_log(&info, self.shared.epoch)?;
         }
         Ok(())
@@ -109,16 +136,28 @@ impl<'a> Append<'a> {
 
     async fn send(&self) -> Result<u64, async_nats::jetstream::context::PublishError> {
         let mut headers = HeaderMap::new();
-        headers.insert(async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, self.expected.to_string());
+        headers.insert(
+            async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE,
+            self.expected.to_string(),
+        );
         let jetstream = &self.shared.writer.jetstream;
-        let acknowledgement = jetstream.publish_with_headers(self.subject.clone(), headers, self.record.bytes().clone()).await?;
+        let acknowledgement = jetstream
+            .publish_with_headers(self.subject.clone(), headers, self.record.bytes().clone())
+            .await?;
         Ok(acknowledgement.await?.sequence)
     }
 
     /// The server refused because the ledger does not end as expected. Exactly one record ever lands on an expectation: the first
     /// message after it. Whether that is ours is asked of the stream's leader.
     async fn resolve(&mut self) -> Try {
-        match leader::next(&self.shared.writer, &self.stream, &self.subject, self.expected + 1).await {
+        match leader::next(
+            &self.shared.writer,
+            &self.stream,
+            &self.subject,
+            self.expected + 1,
+        )
+        .await
+        {
             Ok(Some(first)) => Try::Done(Ok(self.judge(&first))),
             Ok(None) => self.look_behind().await,
             Err(error) => Try::Again(error.to_string()),
@@ -126,7 +165,11 @@ impl<'a> Append<'a> {
     }
 
     fn judge(&self, first: &Stored) -> Outcome {
-        if RecordHash::of(&first.body) == self.record.hash() { self.stored(first.sequence) } else { Outcome::Conflict }
+        if RecordHash::of(&first.body) == self.record.hash() {
+            self.stored(first.sequence)
+        } else {
+            Outcome::Conflict
+        }
     }
 
     /// Nothing stands after the expectation: an earlier try is still on its way, or the ledger has lost its end.
@@ -140,7 +183,10 @@ impl<'a> Append<'a> {
         }
         self.times_behind += 1;
         let ledger = &self.record.header().ledger;
-        let detail = format!("ledger {ledger} ends at position {last}, before {}, which was there", self.expected);
+        let detail = format!(
+            "ledger {ledger} ends at position {last}, before {}, which was there",
+            self.expected
+        );
         if self.times_behind >= TIMES_BEHIND && !self.may_land {
             return Try::Done(Err(LogError::Changed(detail)));
         }
@@ -148,7 +194,9 @@ impl<'a> Append<'a> {
     }
 
     fn stored(&self, sequence: u64) -> Outcome {
-        Outcome::Stored(Appended { tip: tip_of(self.record, sequence) })
+        Outcome::Stored(Appended {
+            tip: tip_of(self.record, sequence),
+        })
     }
 }
 

@@ -50,7 +50,8 @@ impl Connection {
             .request_timeout(Some(REQUEST_TIMEOUT))
             .client_capacity(CLIENT_CAPACITY)
             .reconnect_delay_callback(|attempts| {
-                let delay = Duration::from_millis(10).saturating_mul(u32::try_from(attempts).unwrap_or(u32::MAX));
+                let delay = Duration::from_millis(10)
+                    .saturating_mul(u32::try_from(attempts).unwrap_or(u32::MAX));
                 delay.min(MAX_RECONNECT_DELAY)
             })
             .event_callback(move |event| {
@@ -60,19 +61,31 @@ impl Connection {
                 async move { tracing::debug!(%event, "connection to the event log") }
             });
         if let Some(path) = &config.credentials {
-            options = options
-                .credentials_file(path)
-                .await
-                .map_err(|error| LogError::Unusable(format!("credentials {}: {error}; name a readable file", path.display())))?;
+            options = options.credentials_file(path).await.map_err(|error| {
+                LogError::Unusable(format!(
+                    "credentials {}: {error}; name a readable file",
+                    path.display()
+                ))
+            })?;
         }
         let nodes = config.servers.join(", ");
-        let unreachable = |why: String| LogError::Unavailable(format!("no NATS server answers at {nodes}: {why}"));
+        let unreachable = |why: String| {
+            LogError::Unavailable(format!("no NATS server answers at {nodes}: {why}"))
+        };
         let client = tokio::time::timeout(OPEN_TIMEOUT, options.connect(&config.servers[..]))
             .await
             .map_err(|_| unreachable(format!("nothing within {} s", OPEN_TIMEOUT.as_secs())))?
             .map_err(|error| unreachable(error.to_string()))?;
-        let jetstream = ContextBuilder::new().timeout(REQUEST_TIMEOUT).ack_timeout(REQUEST_TIMEOUT).build(client.clone());
-        Ok(Self { client, jetstream, made, verified: AtomicU64::new(0) })
+        let jetstream = ContextBuilder::new()
+            .timeout(REQUEST_TIMEOUT)
+            .ack_timeout(REQUEST_TIMEOUT)
+            .build(client.clone());
+        Ok(Self {
+            client,
+            jetstream,
+            made,
+            verified: AtomicU64::new(0),
+        })
     }
 
     /// The time that the server puts on its answers.
@@ -82,10 +95,17 @@ impl Connection {
             ts: Timestamp,
         }
         if !self.is_connected() {
-            return Err(LogError::Unavailable("the NATS server is not connected".to_owned()));
+            return Err(LogError::Unavailable(
+                "the NATS server is not connected".to_owned(),
+            ));
         }
-        let answer: Result<Stamped, _> = self.jetstream.request(format!("STREAM.INFO.{stream}"), &()).await;
-        answer.map(|answer| answer.ts).map_err(|error| LogError::Unavailable(format!("stream {stream}: {error}")))
+        let answer: Result<Stamped, _> = self
+            .jetstream
+            .request(format!("STREAM.INFO.{stream}"), &())
+            .await;
+        answer
+            .map(|answer| answer.ts)
+            .map_err(|error| LogError::Unavailable(format!("stream {stream}: {error}")))
     }
 
     pub(super) fn is_connected(&self) -> bool {
@@ -104,34 +124,61 @@ impl Connection {
 
     /// The ledgers of a stream: the last token of each subject that it holds.
     pub(super) async fn ledgers(&self, stream: &str) -> Result<Vec<LedgerName>, LogError> {
-        let unavailable = |error: &dyn std::fmt::Display| LogError::Unavailable(format!("the subjects of stream {stream}: {error}"));
+        let unavailable = |error: &dyn std::fmt::Display| {
+            LogError::Unavailable(format!("the subjects of stream {stream}: {error}"))
+        };
         if !self.is_connected() {
             return Err(unavailable(&"the NATS server is not connected"));
         }
-        let mut subjects = self.stream(stream).await?.info_with_subjects(">").await.map_err(|error| unavailable(&error))?;
+        let mut subjects = self
+            .stream(stream)
+            .await?
+            .info_with_subjects(">")
+            .await
+            .map_err(|error| unavailable(&error))?;
         let mut ledgers = Vec::new();
-        while let Some((subject, _)) = subjects.try_next().await.map_err(|error| unavailable(&error))? {
+        while let Some((subject, _)) = subjects
+            .try_next()
+            .await
+            .map_err(|error| unavailable(&error))?
+        {
             let name = subject.rsplit('.').next().unwrap_or_default();
-            ledgers.push(LedgerName::new(name).map_err(|error| LogError::Unusable(format!("stream {stream}: {error}")))?);
+            ledgers.push(
+                LedgerName::new(name)
+                    .map_err(|error| LogError::Unusable(format!("stream {stream}: {error}")))?,
+            );
         }
         Ok(ledgers)
     }
 
     /// A handle, without asking the server for anything.
     pub(super) async fn stream(&self, name: &str) -> Result<Stream<()>, LogError> {
-        self.jetstream.get_stream_no_info(name).await.map_err(|error| LogError::Unusable(format!("stream {name}: {error}")))
+        self.jetstream
+            .get_stream_no_info(name)
+            .await
+            .map_err(|error| LogError::Unusable(format!("stream {name}: {error}")))
     }
 
     /// The stream as its leader knows it, `None` when there is none.
     pub(super) async fn find_stream(&self, name: &str) -> Result<Option<Info>, LogError> {
         if !self.is_connected() {
-            return Err(LogError::Unavailable("the NATS server is not connected".to_owned()));
+            return Err(LogError::Unavailable(
+                "the NATS server is not connected".to_owned(),
+            ));
         }
         // Asked by hand: the client library's own call does not tell "there is none" from "no answer".
-        match self.jetstream.request(format!("STREAM.INFO.{name}"), &()).await {
+        match self
+            .jetstream
+            .request(format!("STREAM.INFO.{name}"), &())
+            .await
+        {
             Ok(Response::Ok(info)) => Ok(Some(info)),
-            Ok(Response::Err { error }) if error.error_code() == ErrorCode::STREAM_NOT_FOUND => Ok(None),
-            Ok(Response::Err { error }) => Err(LogError::Unavailable(format!("stream {name}: {error}"))),
+            Ok(Response::Err { error }) if error.error_code() == ErrorCode::STREAM_NOT_FOUND => {
+                Ok(None)
+            }
+            Ok(Response::Err { error }) => {
+                Err(LogError::Unavailable(format!("stream {name}: {error}")))
+            }
             Err(error) => Err(LogError::Unavailable(format!("stream {name}: {error}"))),
         }
     }
@@ -144,6 +191,11 @@ impl Connection {
 
 pub(super) fn head_of(info: &Info) -> StreamHead {
     let nanoseconds = info.state.last_timestamp.unix_timestamp_nanos();
-    let appended_at = (info.state.messages > 0).then(|| Timestamp::from_nanosecond(nanoseconds).ok()).flatten();
-    StreamHead { position: Position(info.state.last_sequence), appended_at }
+    let appended_at = (info.state.messages > 0)
+        .then(|| Timestamp::from_nanosecond(nanoseconds).ok())
+        .flatten();
+    StreamHead {
+        position: Position(info.state.last_sequence),
+        appended_at,
+    }
 }

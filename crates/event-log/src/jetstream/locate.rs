@@ -19,7 +19,11 @@ pub(super) struct Places(Mutex<HashMap<LedgerName, Tip>>);
 
 impl Places {
     pub(super) fn get(&self, ledger: &LedgerName) -> Option<Tip> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(ledger).copied()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(ledger)
+            .copied()
     }
 
     pub(super) fn set(&self, ledger: &LedgerName, place: Tip) {
@@ -31,7 +35,10 @@ impl Places {
     }
 
     pub(super) fn forget(&self, ledger: &LedgerName) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(ledger);
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(ledger);
     }
 }
 
@@ -45,7 +52,12 @@ pub(super) struct Subject<'a> {
 
 impl<'a> Subject<'a> {
     pub(super) fn new(shared: &'a Shared, ledger: &'a LedgerName) -> Self {
-        Self { shared, ledger, stream: shared.stream_name_of(ledger), subject: shared.layout.subject(ledger) }
+        Self {
+            shared,
+            ledger,
+            stream: shared.stream_name_of(ledger),
+            subject: shared.layout.subject(ledger),
+        }
     }
 
     pub(super) async fn last(&self) -> Result<Option<Stored>, LogError> {
@@ -58,10 +70,16 @@ impl<'a> Subject<'a> {
 
     /// How many messages the ledger's subject holds.
     async fn count(&self) -> Result<u64, LogError> {
-        let unavailable =
-            |error: async_nats::jetstream::stream::InfoError| LogError::Unavailable(format!("stream {}: {error}", self.stream));
+        let unavailable = |error: async_nats::jetstream::stream::InfoError| {
+            LogError::Unavailable(format!("stream {}: {error}", self.stream))
+        };
         let stream = self.shared.reader.stream(&self.stream).await?;
-        let mut subjects = stream.info_builder().subjects(&self.subject).fetch().await.map_err(unavailable)?;
+        let mut subjects = stream
+            .info_builder()
+            .subjects(&self.subject)
+            .fetch()
+            .await
+            .map_err(unavailable)?;
         let mut count = 0;
         while let Some((_, messages)) = subjects.try_next().await.map_err(unavailable)? {
             count += u64::try_from(messages).unwrap_or(u64::MAX);
@@ -70,12 +88,18 @@ impl<'a> Subject<'a> {
     }
 
     /// The last message, and its record where the subject is plain.
-    pub(super) async fn last_and_plain(&self) -> Result<Option<(Stored, Option<Record>)>, LogError> {
+    pub(super) async fn last_and_plain(
+        &self,
+    ) -> Result<Option<(Stored, Option<Record>)>, LogError> {
         let mut found = None;
         // An append between the two questions to the leader makes the count run ahead once, seldom twice.
         for _ in 0..3 {
-            let Some(last) = self.last().await? else { return Ok(None) };
-            let Ok(record) = Record::parse(last.body.clone()) else { return Ok(Some((last, None))) };
+            let Some(last) = self.last().await? else {
+                return Ok(None);
+            };
+            let Ok(record) = Record::parse(last.body.clone()) else {
+                return Ok(Some((last, None)));
+            };
             if self.is_plain(&record).await? {
                 return Ok(Some((last, Some(record))));
             }
@@ -91,7 +115,11 @@ impl<'a> Subject<'a> {
     }
 
     /// The first message with at least this revision, by bisection of the sequences up to `end`. Only for a plain subject.
-    pub(super) async fn bisect(&self, revision: Revision, end: u64) -> Result<Option<Stored>, LogError> {
+    pub(super) async fn bisect(
+        &self,
+        revision: Revision,
+        end: u64,
+    ) -> Result<Option<Stored>, LogError> {
         let (mut low, mut high) = (1, end);
         let mut best = None;
         while low <= high {
@@ -102,7 +130,11 @@ impl<'a> Subject<'a> {
             };
             let Ok(record) = Record::parse(stored.body.clone()) else {
                 let detail = format!("position {} holds no readable record", stored.sequence);
-                return Err(LogError::Broken { ledger: self.ledger.clone(), revision, detail });
+                return Err(LogError::Broken {
+                    ledger: self.ledger.clone(),
+                    revision,
+                    detail,
+                });
             };
             if record.revision() == revision {
                 return Ok(Some(stored));
@@ -120,10 +152,21 @@ impl<'a> Subject<'a> {
     /// From any copy; a copy that has nothing there may be behind, and the leader is asked.
     async fn next(&self, sequence: u64) -> Result<Option<Stored>, LogError> {
         let stream = self.shared.reader.stream(&self.stream).await?;
-        match stream.direct_get_builder().sequence(sequence).next_by_subject(&self.subject).send().await {
+        match stream
+            .direct_get_builder()
+            .sequence(sequence)
+            .next_by_subject(&self.subject)
+            .send()
+            .await
+        {
             Ok(message) => Ok(Some(message.into())),
-            Err(error) if error.kind() == DirectGetErrorKind::NotFound => self.next_from_leader(sequence).await,
-            Err(error) => Err(LogError::Unavailable(format!("stream {}: {error}", self.stream))),
+            Err(error) if error.kind() == DirectGetErrorKind::NotFound => {
+                self.next_from_leader(sequence).await
+            }
+            Err(error) => Err(LogError::Unavailable(format!(
+                "stream {}: {error}",
+                self.stream
+            ))),
         }
     }
 }

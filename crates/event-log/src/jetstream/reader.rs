@@ -28,8 +28,12 @@ pub(super) async fn tip(shared: &Shared, ledger: &LedgerName) -> Result<Option<T
     let subject = Subject::new(shared, ledger);
     // An append between the two questions to the leader makes the count run ahead once, seldom twice.
     for _ in 0..3 {
-        let Some(last) = subject.last().await? else { return Ok(None) };
-        let Ok(record) = Record::parse(last.body.clone()) else { break };
+        let Some(last) = subject.last().await? else {
+            return Ok(None);
+        };
+        let Ok(record) = Record::parse(last.body.clone()) else {
+            break;
+        };
         let tip = tip_of(&record, last.sequence);
         if shared.places.get(ledger) == Some(tip) {
             return Ok(Some(tip));
@@ -50,7 +54,12 @@ async fn walk(subject: &Subject<'_>) -> Result<Tip, LogError> {
     let mut remembered = place.is_some();
     while Instant::now() < limit {
         let from = place.map_or(1, |place| place.position.0 + 1);
-        let mut scan = Scan::new(subject, place.as_ref().map(|place| &place.chain), WALK_PAGE, from);
+        let mut scan = Scan::new(
+            subject,
+            place.as_ref().map(|place| &place.chain),
+            WALK_PAGE,
+            from,
+        );
         scan.run().await?;
         let (end, reached, last) = (scan.end, scan.sequence, scan.last);
         let records = match scan.page.finish() {
@@ -71,7 +80,10 @@ async fn walk(subject: &Subject<'_>) -> Result<Tip, LogError> {
         }
         // What a compare-and-append compares is the last message, orphan or not.
         return match place {
-            Some(place) => Ok(Tip { position: Position(end.max(place.position.0)), ..place }),
+            Some(place) => Ok(Tip {
+                position: Position(end.max(place.position.0)),
+                ..place
+            }),
             None => Err(LogError::Broken {
                 ledger: subject.ledger.clone(),
                 revision: Revision::NONE.next(),
@@ -79,10 +91,19 @@ async fn walk(subject: &Subject<'_>) -> Result<Tip, LogError> {
             }),
         };
     }
-    Err(LogError::Unavailable(format!("ledger {} could not be read to its end within {} s", subject.ledger, READ_LIMIT.as_secs())))
+    Err(LogError::Unavailable(format!(
+        "ledger {} could not be read to its end within {} s",
+        subject.ledger,
+        READ_LIMIT.as_secs()
+    )))
 }
 
-pub(super) async fn read(shared: &Shared, ledger: &LedgerName, after: Option<&ChainState>, max: usize) -> Result<Vec<Record>, LogError> {
+pub(super) async fn read(
+    shared: &Shared,
+    ledger: &LedgerName,
+    after: Option<&ChainState>,
+    max: usize,
+) -> Result<Vec<Record>, LogError> {
     let subject = Subject::new(shared, ledger);
     let from = match after {
         None => 1,
@@ -96,7 +117,10 @@ pub(super) async fn read(shared: &Shared, ledger: &LedgerName, after: Option<&Ch
     let (last, complete) = (scan.last, scan.sequence >= scan.end);
     let records = scan.page.finish()?;
     if records.is_empty() && !complete && max > 0 {
-        return Err(LogError::Unavailable(format!("ledger {ledger} could not be read within {} s", READ_LIMIT.as_secs())));
+        return Err(LogError::Unavailable(format!(
+            "ledger {ledger} could not be read within {} s",
+            READ_LIMIT.as_secs()
+        )));
     }
     if let (Some(record), Some(sequence)) = (records.last(), last) {
         shared.places.set(ledger, tip_of(record, sequence));
@@ -111,24 +135,39 @@ async fn start(subject: &Subject<'_>, after: &ChainState) -> Result<Option<u64>,
     {
         return Ok(Some(place.position.0 + 1));
     }
-    let Some((last, plain)) = subject.last_and_plain().await? else { return Ok(None) };
-    let Some(record) = plain else { return Ok(Some(1)) };
+    let Some((last, plain)) = subject.last_and_plain().await? else {
+        return Ok(None);
+    };
+    let Some(record) = plain else {
+        return Ok(Some(1));
+    };
     if record.revision() <= after.revision {
         return Ok(None);
     }
-    Ok(subject.bisect(after.revision.next(), last.sequence).await?.map(|stored| stored.sequence))
+    Ok(subject
+        .bisect(after.revision.next(), last.sequence)
+        .await?
+        .map(|stored| stored.sequence))
 }
 
-pub(super) async fn read_one(shared: &Shared, ledger: &LedgerName, revision: Revision) -> Result<Option<Record>, LogError> {
+pub(super) async fn read_one(
+    shared: &Shared,
+    ledger: &LedgerName,
+    revision: Revision,
+) -> Result<Option<Record>, LogError> {
     let subject = Subject::new(shared, ledger);
-    let Some((last, plain)) = subject.last_and_plain().await? else { return Ok(None) };
+    let Some((last, plain)) = subject.last_and_plain().await? else {
+        return Ok(None);
+    };
     let end = last.sequence;
     if let Some(record) = plain {
         if record.revision() <= revision {
             return Ok((record.revision() == revision).then_some(record));
         }
         let found = subject.bisect(revision, end).await?;
-        return Ok(found.and_then(|stored| Record::parse(stored.body).ok()).filter(|record| record.revision() == revision));
+        return Ok(found
+            .and_then(|stored| Record::parse(stored.body).ok())
+            .filter(|record| record.revision() == revision));
     }
     // With an orphan in the ledger the first of a revision counts, and only going through them finds it.
     let mut from = 1;
@@ -139,7 +178,10 @@ pub(super) async fn read_one(shared: &Shared, ledger: &LedgerName, revision: Rev
         }
         let Some(furthest) = batch.last() else { break };
         from = furthest.sequence + 1;
-        let found = batch.into_iter().filter_map(|stored| Record::parse(stored.body).ok()).find(|record| record.revision() == revision);
+        let found = batch
+            .into_iter()
+            .filter_map(|stored| Record::parse(stored.body).ok())
+            .find(|record| record.revision() == revision);
         if found.is_some() {
             return Ok(found);
         }
@@ -163,15 +205,30 @@ impl<'a> Scan<'a> {
     fn new(subject: &'a Subject<'a>, after: Option<&ChainState>, max: usize, from: u64) -> Self {
         let page = Page::new(subject.ledger, after, max);
         // From the first message on for want of a known place.
-        let page = if from == 1 { page.starting_before() } else { page };
-        Self { subject, page, sequence: from.saturating_sub(1), last: None, end: 0 }
+        let page = if from == 1 {
+            page.starting_before()
+        } else {
+            page
+        };
+        Self {
+            subject,
+            page,
+            sequence: from.saturating_sub(1),
+            last: None,
+            end: 0,
+        }
     }
 
     async fn run(&mut self) -> Result<(), LogError> {
         self.end = self.subject.last().await?.map_or(0, |last| last.sequence);
         let limit = Instant::now() + READ_LIMIT;
         while !self.page.is_done() && self.sequence < self.end && Instant::now() < limit {
-            let batch = batch(self.subject, self.sequence + 1, self.page.missing().min(MAX_BATCH)).await?;
+            let batch = batch(
+                self.subject,
+                self.sequence + 1,
+                self.page.missing().min(MAX_BATCH),
+            )
+            .await?;
             if batch.is_empty() {
                 self.take_from_leader().await?;
             }
@@ -217,33 +274,64 @@ struct BatchRequest<'a> {
 }
 
 /// Several messages of one subject by one direct get, which the client library has no call for.
-async fn batch(subject: &Subject<'_>, sequence: u64, messages: usize) -> Result<Vec<Stored>, LogError> {
+async fn batch(
+    subject: &Subject<'_>,
+    sequence: u64,
+    messages: usize,
+) -> Result<Vec<Stored>, LogError> {
     let connection = &subject.shared.reader;
-    let unavailable = |why: String| LogError::Unavailable(format!("stream {}: {why}", subject.stream));
+    let unavailable =
+        |why: String| LogError::Unavailable(format!("stream {}: {why}", subject.stream));
     if !connection.is_connected() {
         return Err(unavailable("the NATS server is not connected".to_owned()));
     }
-    let request = BatchRequest { seq: sequence, next_by_subj: &subject.subject, batch: messages.max(1), max_bytes: MAX_BATCH_BYTES };
+    let request = BatchRequest {
+        seq: sequence,
+        next_by_subj: &subject.subject,
+        batch: messages.max(1),
+        max_bytes: MAX_BATCH_BYTES,
+    };
     let request = serde_json::to_vec(&request).map_err(|error| unavailable(error.to_string()))?;
     let inbox = connection.client.new_inbox();
-    let mut answers = connection.client.subscribe(inbox.clone()).await.map_err(|error| unavailable(error.to_string()))?;
+    let mut answers = connection
+        .client
+        .subscribe(inbox.clone())
+        .await
+        .map_err(|error| unavailable(error.to_string()))?;
     let address = format!("$JS.API.DIRECT.GET.{}", subject.stream);
-    let sent = connection.client.publish_with_reply(address, inbox, Bytes::from(request)).await;
+    let sent = connection
+        .client
+        .publish_with_reply(address, inbox, Bytes::from(request))
+        .await;
     sent.map_err(|error| unavailable(error.to_string()))?;
     let mut batch: Vec<Stored> = Vec::new();
     loop {
-        let answer =
-            timeout(REQUEST_TIMEOUT, answers.next()).await.map_err(|_| unavailable("a read was not answered in time".to_owned()))?;
+        let answer = timeout(REQUEST_TIMEOUT, answers.next())
+            .await
+            .map_err(|_| unavailable("a read was not answered in time".to_owned()))?;
         let answer = answer.ok_or_else(|| unavailable("the connection was closed".to_owned()))?;
         match answer.status {
             None | Some(StatusCode::OK) => {}
             // 204 ends a batch; 404 says that there is none.
-            Some(status) if status.as_u16() == 204 || status == StatusCode::NOT_FOUND => return Ok(batch),
-            Some(status) => return Err(unavailable(format!("a read was answered with status {status}"))),
+            Some(status) if status.as_u16() == 204 || status == StatusCode::NOT_FOUND => {
+                return Ok(batch);
+            }
+            Some(status) => {
+                return Err(unavailable(format!(
+                    "a read was answered with status {status}"
+                )));
+            }
         }
-        let sequence = answer.headers.as_ref().and_then(|headers| headers.get(async_nats::header::NATS_SEQUENCE));
+        let sequence = answer
+            .headers
+            .as_ref()
+            .and_then(|headers| headers.get(async_nats::header::NATS_SEQUENCE));
         let sequence = sequence.and_then(|value| value.as_str().parse().ok());
-        let sequence = sequence.ok_or_else(|| unavailable("a read was answered without a sequence".to_owned()))?;
-        batch.push(Stored { sequence, body: answer.payload });
+        let sequence = sequence
+            .ok_or_else(|| unavailable("a read was answered without a sequence".to_owned()))?;
+        batch.push(Stored {
+            sequence,
+            body: answer.payload,
+        });
     }
 }

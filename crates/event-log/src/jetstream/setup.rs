@@ -17,11 +17,20 @@ pub const MIN_SERVER: (u64, u64) = (2, 12);
 
 /// Refuses a server that is older than [`MIN_SERVER`].
 pub fn check_server(version: &str) -> Result<(), LogError> {
-    let mut numbers = version.trim_start_matches('v').split(['.', '-']).map(str::parse::<u64>);
+    let mut numbers = version
+        .trim_start_matches('v')
+        .split(['.', '-'])
+        .map(str::parse::<u64>);
     let (major, minor) = MIN_SERVER;
     match (numbers.next(), numbers.next()) {
-        (Some(Ok(found_major)), Some(Ok(found_minor))) if (found_major, found_minor) >= MIN_SERVER => Ok(()),
-        _ => Err(LogError::Unusable(format!("the NATS server is version {version:?}; update it to {major}.{minor} or newer"))),
+        (Some(Ok(found_major)), Some(Ok(found_minor)))
+            if (found_major, found_minor) >= MIN_SERVER =>
+        {
+            Ok(())
+        }
+        _ => Err(LogError::Unusable(format!(
+            "the NATS server is version {version:?}; update it to {major}.{minor} or newer"
+        ))),
     }
 }
 
@@ -38,17 +47,28 @@ async fn check_servers(connection: &Connection) -> Result<(), LogError> {
             "the NATS server takes messages of {found} bytes only; set its max_payload to {MAX_MESSAGE_BYTES} or more"
         )));
     }
-    let off = || LogError::Unusable("JetStream is off; start nats-server with --jetstream, and enable it for this account".to_owned());
+    let off = || {
+        LogError::Unusable(
+            "JetStream is off; start nats-server with --jetstream, and enable it for this account"
+                .to_owned(),
+        )
+    };
     match connection.jetstream.query_account().await {
         Ok(_) => Ok(()),
         Err(error) => match error.kind() {
             AccountErrorKind::JetStreamUnavailable => Err(off()),
             AccountErrorKind::JetStream(api)
-                if [ErrorCode::JETSTREAM_NOT_ENABLED, ErrorCode::JETSTREAM_NOT_ENABLED_FOR_ACCOUNT].contains(&api.error_code()) =>
+                if [
+                    ErrorCode::JETSTREAM_NOT_ENABLED,
+                    ErrorCode::JETSTREAM_NOT_ENABLED_FOR_ACCOUNT,
+                ]
+                .contains(&api.error_code()) =>
             {
                 Err(off())
             }
-            _ => Err(LogError::Unavailable(format!("JetStream does not answer: {error}"))),
+            _ => Err(LogError::Unavailable(format!(
+                "JetStream does not answer: {error}"
+            ))),
         },
     }
 }
@@ -63,7 +83,10 @@ pub(super) async fn init(config: &JetStreamConfig) -> Result<(), LogError> {
             return Err(exists(&name));
         }
     }
-    let epoch = LogEpoch { log_id: Uuid::new_v4(), epoch: 1 };
+    let epoch = LogEpoch {
+        log_id: Uuid::new_v4(),
+        epoch: 1,
+    };
     for index in (0..layout.streams).map(StreamIndex) {
         make(&connection, layout.config(index, epoch, config.replicas)).await?;
     }
@@ -74,32 +97,51 @@ pub(super) async fn init(config: &JetStreamConfig) -> Result<(), LogError> {
 async fn make(connection: &Connection, config: Config) -> Result<(), LogError> {
     let (name, limit) = (config.name.clone(), Instant::now() + CLUSTER_PATIENCE);
     loop {
-        let Err(error) = connection.jetstream.create_stream(config.clone()).await else { return Ok(()) };
+        let Err(error) = connection.jetstream.create_stream(config.clone()).await else {
+            return Ok(());
+        };
         let waiting = match error.kind() {
             CreateStreamErrorKind::JetStream(api) => match api.error_code() {
                 ErrorCode::STREAM_NAME_EXIST => return Err(exists(&name)),
-                ErrorCode::CLUSTER_NO_PEERS | ErrorCode::CLUSTER_NOT_AVAILABLE | ErrorCode::CLUSTER_NOT_LEADER => api.to_string(),
-                _ => return Err(LogError::Unusable(format!("stream {name} cannot be made: {api}"))),
+                ErrorCode::CLUSTER_NO_PEERS
+                | ErrorCode::CLUSTER_NOT_AVAILABLE
+                | ErrorCode::CLUSTER_NOT_LEADER => api.to_string(),
+                _ => {
+                    return Err(LogError::Unusable(format!(
+                        "stream {name} cannot be made: {api}"
+                    )));
+                }
             },
             _ => error.to_string(),
         };
         if Instant::now() >= limit {
             let replicas = config.num_replicas;
-            return Err(LogError::Unavailable(format!("stream {name} needs {replicas} servers that are up: {waiting}")));
+            return Err(LogError::Unavailable(format!(
+                "stream {name} needs {replicas} servers that are up: {waiting}"
+            )));
         }
         sleep(RETRY_PAUSE).await;
     }
 }
 
 fn exists(name: &str) -> LogError {
-    LogError::Unusable(format!("stream {name} exists already; open that log, or choose another prefix"))
+    LogError::Unusable(format!(
+        "stream {name} exists already; open that log, or choose another prefix"
+    ))
 }
 
-pub(super) async fn open(connection: &Connection, config: &JetStreamConfig) -> Result<(Layout, LogEpoch), LogError> {
+pub(super) async fn open(
+    connection: &Connection,
+    config: &JetStreamConfig,
+) -> Result<(Layout, LogEpoch), LogError> {
     check_servers(connection).await?;
     let found = streams(connection, config).await?;
     let (layout, epoch) = (found.layout, found.identities[0].epoch);
-    if let Some(other) = found.identities.iter().find(|identity| identity.epoch != epoch) {
+    if let Some(other) = found
+        .identities
+        .iter()
+        .find(|identity| identity.epoch != epoch)
+    {
         return Err(LogError::Unusable(format!(
             "streams {} and {} have different epochs, {epoch} and {}; finish with `doppio log adopt`",
             layout.stream_name(StreamIndex(0)),
@@ -114,14 +156,26 @@ pub(super) async fn adopt(config: &JetStreamConfig) -> Result<LogEpoch, LogError
     let connection = Connection::open(config, "doppio event log, adopt").await?;
     check_servers(&connection).await?;
     let found = streams(&connection, config).await?;
-    let highest = found.identities.iter().map(|identity| identity.epoch.epoch).max().unwrap_or_default();
-    let raised = LogEpoch { epoch: highest.saturating_add(1), ..found.identities[0].epoch };
+    let highest = found
+        .identities
+        .iter()
+        .map(|identity| identity.epoch.epoch)
+        .max()
+        .unwrap_or_default();
+    let raised = LogEpoch {
+        epoch: highest.saturating_add(1),
+        ..found.identities[0].epoch
+    };
     for index in (0..found.layout.streams).map(StreamIndex) {
         let name = found.layout.stream_name(index);
         let mut stream = connection.stream_info(&name).await?.config;
         set_epoch(&mut stream, raised.epoch);
         let updated = connection.jetstream.update_stream(&stream).await;
-        updated.map_err(|error| LogError::Unavailable(format!("stream {name} keeps its epoch: {error}; adopt the log again")))?;
+        updated.map_err(|error| {
+            LogError::Unavailable(format!(
+                "stream {name} keeps its epoch: {error}; adopt the log again"
+            ))
+        })?;
     }
     Ok(raised)
 }
@@ -135,7 +189,9 @@ struct Found {
 async fn streams(connection: &Connection, config: &JetStreamConfig) -> Result<Found, LogError> {
     let first = Layout::new(&config.prefix, 1)?.stream_name(StreamIndex(0));
     let info = connection.find_stream(&first).await?.ok_or_else(|| {
-        LogError::Unusable(format!("there is no stream {first}; make the log with `doppio log init`, or change the prefix"))
+        LogError::Unusable(format!(
+            "there is no stream {first}; make the log with `doppio log init`, or change the prefix"
+        ))
     })?;
     let identity = Identity::of(&info.config)?;
     let layout = Layout::new(&config.prefix, identity.streams)?;
@@ -143,10 +199,15 @@ async fn streams(connection: &Connection, config: &JetStreamConfig) -> Result<Fo
     for index in (0..layout.streams).map(StreamIndex) {
         let name = layout.stream_name(index);
         let info = connection.find_stream(&name).await?.ok_or_else(|| {
-            LogError::Unusable(format!("stream {name} is missing, of {} that the log has; restore it from a backup", layout.streams))
+            LogError::Unusable(format!(
+                "stream {name} is missing, of {} that the log has; restore it from a backup",
+                layout.streams
+            ))
         })?;
         let own = Identity::of(&info.config)?;
-        if (own.epoch.log_id, own.streams, own.index) != (identity.epoch.log_id, identity.streams, index.0) {
+        if (own.epoch.log_id, own.streams, own.index)
+            != (identity.epoch.log_id, identity.streams, index.0)
+        {
             return Err(LogError::Unusable(format!(
                 "stream {name} belongs to log {} (stream {} of {}), {first} to log {}; restore all streams from one backup",
                 own.epoch.log_id, own.index, own.streams, identity.epoch.log_id
@@ -159,12 +220,18 @@ async fn streams(connection: &Connection, config: &JetStreamConfig) -> Result<Fo
 }
 
 /// Refuses to go on with a stream that is not of the log that was opened: recreated, or adopted since.
-pub(super) fn same_log(info: &async_nats::jetstream::stream::Info, epoch: LogEpoch) -> Result<(), LogError> {
+pub(super) fn same_log(
+    info: &async_nats::jetstream::stream::Info,
+    epoch: LogEpoch,
+) -> Result<(), LogError> {
     let found = Identity::of(&info.config)?.epoch;
     if found == epoch {
         Ok(())
     } else {
-        Err(LogError::Changed(format!("stream {} was of {epoch} and is of {found} now", info.config.name)))
+        Err(LogError::Changed(format!(
+            "stream {} was of {epoch} and is of {found} now",
+            info.config.name
+        )))
     }
 }
 

@@ -54,10 +54,20 @@ struct Live {
 impl Drop for Live {
     /// The server keeps a consumer that nobody deletes, and counts it against its limit.
     fn drop(&mut self) {
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        let (shared, stream, consumer) = (self.shared.clone(), std::mem::take(&mut self.stream), std::mem::take(&mut self.consumer));
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            return;
+        };
+        let (shared, stream, consumer) = (
+            self.shared.clone(),
+            std::mem::take(&mut self.stream),
+            std::mem::take(&mut self.consumer),
+        );
         runtime.spawn(async move {
-            let deleted = shared.reader.jetstream.delete_consumer_from_stream(&consumer, &stream).await;
+            let deleted = shared
+                .reader
+                .jetstream
+                .delete_consumer_from_stream(&consumer, &stream)
+                .await;
             if let Err(error) = deleted {
                 tracing::debug!(%error, stream, "a consumer was left to expire");
             }
@@ -66,14 +76,27 @@ impl Drop for Live {
 }
 
 impl JetStreamSubscription {
-    pub(super) async fn start(shared: Arc<Shared>, stream: StreamIndex, after: Option<&Checkpoint>) -> Result<Self, LogError> {
+    pub(super) async fn start(
+        shared: Arc<Shared>,
+        stream: StreamIndex,
+        after: Option<&Checkpoint>,
+    ) -> Result<Self, LogError> {
         if let Some(checkpoint) = after
             && checkpoint.epoch != shared.epoch
         {
-            return Err(LogError::Changed(format!("the checkpoint is of log {}, this is {}", checkpoint.epoch, shared.epoch)));
+            return Err(LogError::Changed(format!(
+                "the checkpoint is of log {}, this is {}",
+                checkpoint.epoch, shared.epoch
+            )));
         }
         let last = after.map(|checkpoint| (checkpoint.position, checkpoint.hash));
-        let mut subscription = Self { stream: shared.layout.stream_name(stream), shared, last, live: None, lagging_since: None };
+        let mut subscription = Self {
+            stream: shared.layout.stream_name(stream),
+            shared,
+            last,
+            live: None,
+            lagging_since: None,
+        };
         loop {
             match subscription.take_up().await {
                 Ok(live) => subscription.live = Some(live),
@@ -93,7 +116,11 @@ impl JetStreamSubscription {
             Ok(()) => self.lagging_since = None,
             Err(Doubt::Lagging(detail)) => {
                 let since = *self.lagging_since.get_or_insert_with(Instant::now);
-                return Err(if since.elapsed() < LAG_PATIENCE { LogError::Unavailable(detail) } else { LogError::Changed(detail) });
+                return Err(if since.elapsed() < LAG_PATIENCE {
+                    LogError::Unavailable(detail)
+                } else {
+                    LogError::Changed(detail)
+                });
             }
             Err(Doubt::Certain(error)) => {
                 self.lagging_since = None;
@@ -105,7 +132,9 @@ impl JetStreamSubscription {
         let config = pull::Config {
             name: Some(consumer.clone()),
             description: Some("a reader of Doppio's event log".to_owned()),
-            deliver_policy: start.map_or(DeliverPolicy::All, |start_sequence| DeliverPolicy::ByStartSequence { start_sequence }),
+            deliver_policy: start.map_or(DeliverPolicy::All, |start_sequence| {
+                DeliverPolicy::ByStartSequence { start_sequence }
+            }),
             ack_policy: AckPolicy::None,
             replay_policy: ReplayPolicy::Instant,
             inactive_threshold: CONSUMER_EXPIRES,
@@ -113,12 +142,31 @@ impl JetStreamSubscription {
             memory_storage: true,
             ..pull::Config::default()
         };
-        let unavailable = |why: String| LogError::Unavailable(format!("stream {}: {why}", self.stream));
-        let made = self.shared.reader.stream(&self.stream).await?.create_consumer(config).await;
+        let unavailable =
+            |why: String| LogError::Unavailable(format!("stream {}: {why}", self.stream));
+        let made = self
+            .shared
+            .reader
+            .stream(&self.stream)
+            .await?
+            .create_consumer(config)
+            .await;
         let made = made.map_err(|error| unavailable(error.to_string()))?;
-        let flow = made.stream().max_messages_per_batch(MAX_AHEAD).heartbeat(HEARTBEAT).expires(PULL_EXPIRES).messages().await;
+        let flow = made
+            .stream()
+            .max_messages_per_batch(MAX_AHEAD)
+            .heartbeat(HEARTBEAT)
+            .expires(PULL_EXPIRES)
+            .messages()
+            .await;
         let messages = flow.map_err(|error| unavailable(error.to_string()))?;
-        Ok(Live { shared: self.shared.clone(), stream: self.stream.clone(), consumer, messages, delivered: 0 })
+        Ok(Live {
+            shared: self.shared.clone(),
+            stream: self.stream.clone(),
+            consumer,
+            messages,
+            delivered: 0,
+        })
     }
 
     async fn check(&self, epoch: LogEpoch) -> Result<(), Doubt> {
@@ -126,23 +174,42 @@ impl JetStreamSubscription {
             return Err(Doubt::Lagging(format!("stream {} is gone", self.stream)));
         };
         same_log(&info, epoch)?;
-        let Some((position, hash)) = self.last else { return Ok(()) };
+        let Some((position, hash)) = self.last else {
+            return Ok(());
+        };
         if position == Position(0) {
-            return Err(LogError::Changed("no record is at position 0, which the checkpoint names".to_owned()).into());
+            return Err(LogError::Changed(
+                "no record is at position 0, which the checkpoint names".to_owned(),
+            )
+            .into());
         }
         let head = info.state.last_sequence;
         if head < position.0 {
-            return Err(Doubt::Lagging(format!("stream {} ends at {head}, before {}, which was read from it", self.stream, position.0)));
+            return Err(Doubt::Lagging(format!(
+                "stream {} ends at {head}, before {}, which was read from it",
+                self.stream, position.0
+            )));
         }
         match leader::at(&self.shared.reader, &self.stream, position.0).await? {
             Some(stored) if RecordHash::of(&stored.body) == hash => Ok(()),
-            Some(_) => Err(LogError::Changed(format!("position {} of stream {} holds another record", position.0, self.stream)).into()),
-            None => Err(LogError::Changed(format!("position {} of stream {} holds no record", position.0, self.stream)).into()),
+            Some(_) => Err(LogError::Changed(format!(
+                "position {} of stream {} holds another record",
+                position.0, self.stream
+            ))
+            .into()),
+            None => Err(LogError::Changed(format!(
+                "position {} of stream {} holds no record",
+                position.0, self.stream
+            ))
+            .into()),
         }
     }
 
     /// Takes one item of the flow, and drops the flow when it is broken and has to be taken up again.
-    fn accept(&mut self, item: Option<Result<async_nats::jetstream::Message, pull::MessagesError>>) -> Option<Delivered> {
+    fn accept(
+        &mut self,
+        item: Option<Result<async_nats::jetstream::Message, pull::MessagesError>>,
+    ) -> Option<Delivered> {
         let live = self.live.as_mut()?;
         let message = match item {
             Some(Ok(message)) => message,
@@ -155,7 +222,12 @@ impl JetStreamSubscription {
         let count = message.info().map_or(0, |info| info.consumer_sequence);
         let sequence = message.info().map_or(0, |info| info.stream_sequence);
         if count != live.delivered + 1 {
-            tracing::debug!(stream = self.stream, expected = live.delivered + 1, count, "a delivery was lost");
+            tracing::debug!(
+                stream = self.stream,
+                expected = live.delivered + 1,
+                count,
+                "a delivery was lost"
+            );
             self.live = None;
             return None;
         }
@@ -168,7 +240,12 @@ impl JetStreamSubscription {
         };
         let (hash, position) = (RecordHash::of(&message.payload), Position(sequence));
         self.last = Some((position, hash));
-        Some(Delivered { position, ledger, record: Record::parse(message.message.payload), hash })
+        Some(Delivered {
+            position,
+            ledger,
+            record: Record::parse(message.message.payload),
+            hash,
+        })
     }
 
     /// Takes what has arrived already, up to the caller's limit.
@@ -177,7 +254,9 @@ impl JetStreamSubscription {
         let mut batch = vec![first];
         while batch.len() < max && bytes < MAX_BYTES {
             let Some(live) = &mut self.live else { break };
-            let Some(item) = live.messages.next().now_or_never() else { break };
+            let Some(item) = live.messages.next().now_or_never() else {
+                break;
+            };
             if let Some(delivered) = self.accept(item) {
                 bytes += size(&delivered);
                 batch.push(delivered);
@@ -201,7 +280,10 @@ impl Subscription for JetStreamSubscription {
                     }
                     Ok(Err(LogError::Unavailable(why))) => LogError::Unavailable(why),
                     Ok(Err(error)) => return Err(error),
-                    Err(_) => LogError::Unavailable(format!("stream {} could not be taken up in time", self.stream)),
+                    Err(_) => LogError::Unavailable(format!(
+                        "stream {} could not be taken up in time",
+                        self.stream
+                    )),
                 };
                 sleep_until(deadline.min(Instant::now() + RETRY_PAUSE)).await;
                 if Instant::now() >= deadline {
@@ -213,7 +295,9 @@ impl Subscription for JetStreamSubscription {
                 if self.shared.reader.is_connected() {
                     return Ok(Vec::new());
                 }
-                return Err(LogError::Unavailable("the NATS server is not connected".to_owned()));
+                return Err(LogError::Unavailable(
+                    "the NATS server is not connected".to_owned(),
+                ));
             };
             if let Some(first) = self.accept(item) {
                 return Ok(self.drain(first, max));
@@ -223,7 +307,10 @@ impl Subscription for JetStreamSubscription {
 }
 
 fn size(delivered: &Delivered) -> usize {
-    delivered.record.as_ref().map_or(0, |record| record.bytes().len())
+    delivered
+        .record
+        .as_ref()
+        .map_or(0, |record| record.bytes().len())
 }
 
 /// Why a stream cannot be gone on with: for certain, or perhaps only until its leader has caught up.

@@ -13,13 +13,22 @@ use crate::record::{LedgerName, Record, Revision};
 const ROWS_PER_FETCH: usize = 256;
 
 pub(super) async fn head(readers: &SqlitePool) -> Result<StreamHead, LogError> {
-    let row = sqlx::query("SELECT position, appended_at FROM records ORDER BY position DESC LIMIT 1")
-        .fetch_optional(readers)
-        .await
-        .map_err(unavailable)?;
-    let Some(row) = row else { return Ok(StreamHead { position: Position(0), appended_at: None }) };
+    let row =
+        sqlx::query("SELECT position, appended_at FROM records ORDER BY position DESC LIMIT 1")
+            .fetch_optional(readers)
+            .await
+            .map_err(unavailable)?;
+    let Some(row) = row else {
+        return Ok(StreamHead {
+            position: Position(0),
+            appended_at: None,
+        });
+    };
     let (position, appended_at): (i64, i64) = (column(&row, 0)?, column(&row, 1)?);
-    Ok(StreamHead { position: Position(position.cast_unsigned()), appended_at: Timestamp::from_microsecond(appended_at).ok() })
+    Ok(StreamHead {
+        position: Position(position.cast_unsigned()),
+        appended_at: Timestamp::from_microsecond(appended_at).ok(),
+    })
 }
 
 /// Number of records and bytes of the file.
@@ -36,7 +45,10 @@ pub(super) async fn size(readers: &SqlitePool) -> Result<(u64, u64), LogError> {
 }
 
 /// The last record: the first row of the highest revision, since whatever repeats a revision later is an orphan.
-pub(super) async fn tip(connection: &mut SqliteConnection, ledger: &LedgerName) -> Result<Option<Tip>, LogError> {
+pub(super) async fn tip(
+    connection: &mut SqliteConnection,
+    ledger: &LedgerName,
+) -> Result<Option<Tip>, LogError> {
     let row = sqlx::query(
         "SELECT position, revision, body FROM records WHERE ledger = ?1
          AND revision = (SELECT max(revision) FROM records WHERE ledger = ?1) ORDER BY position LIMIT 1",
@@ -46,13 +58,18 @@ pub(super) async fn tip(connection: &mut SqliteConnection, ledger: &LedgerName) 
     .await
     .map_err(unavailable)?;
     let Some(row) = row else { return Ok(None) };
-    let (position, revision, body): (i64, i64, Vec<u8>) = (column(&row, 0)?, column(&row, 1)?, column(&row, 2)?);
+    let (position, revision, body): (i64, i64, Vec<u8>) =
+        (column(&row, 0)?, column(&row, 1)?, column(&row, 2)?);
     let record = parse(ledger, Revision(revision.cast_unsigned()), body)?;
     Ok(Some(tip_of(&record, Position(position.cast_unsigned()))))
 }
 
 pub(super) fn tip_of(record: &Record, position: Position) -> Tip {
-    Tip { chain: ChainState::after(record), fold_from: record.header().fold_from, position }
+    Tip {
+        chain: ChainState::after(record),
+        fold_from: record.header().fold_from,
+        position,
+    }
 }
 
 pub(super) async fn record_at(
@@ -68,11 +85,18 @@ pub(super) async fn record_at(
         .map_err(unavailable)?;
     let Some(row) = row else { return Ok(None) };
     let (position, body): (i64, Vec<u8>) = (column(&row, 0)?, column(&row, 1)?);
-    Ok(Some((Position(position.cast_unsigned()), parse(ledger, revision, body)?)))
+    Ok(Some((
+        Position(position.cast_unsigned()),
+        parse(ledger, revision, body)?,
+    )))
 }
 
 fn parse(ledger: &LedgerName, revision: Revision, body: Vec<u8>) -> Result<Record, LogError> {
-    Record::parse(Bytes::from(body)).map_err(|corrupt| LogError::Broken { ledger: ledger.clone(), revision, detail: corrupt.to_string() })
+    Record::parse(Bytes::from(body)).map_err(|corrupt| LogError::Broken {
+        ledger: ledger.clone(),
+        revision,
+        detail: corrupt.to_string(),
+    })
 }
 
 pub(super) async fn read(
@@ -82,7 +106,10 @@ pub(super) async fn read(
     max: usize,
 ) -> Result<Vec<Record>, LogError> {
     let mut page = Page::new(ledger, after, max);
-    let (mut revision, mut position) = (after.map_or(0, |state| state.revision.0.cast_signed()), i64::MAX);
+    let (mut revision, mut position) = (
+        after.map_or(0, |state| state.revision.0.cast_signed()),
+        i64::MAX,
+    );
     while !page.is_done() {
         let rows = sqlx::query(
             "SELECT revision, position, body FROM records WHERE ledger = ?1 AND (revision, position) > (?2, ?3)
@@ -108,8 +135,10 @@ pub(super) async fn read(
 
 /// SQLite's own idea of the time: that of this machine.
 pub(super) async fn now(pool: &SqlitePool) -> Result<Timestamp, LogError> {
-    let millis: i64 =
-        sqlx::query_scalar("SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER)").fetch_one(pool).await.map_err(unavailable)?;
+    let millis: i64 = sqlx::query_scalar("SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER)")
+        .fetch_one(pool)
+        .await
+        .map_err(unavailable)?;
     Timestamp::from_millisecond(millis).map_err(|error| LogError::Unavailable(error.to_string()))
 }
 
@@ -126,5 +155,8 @@ pub(super) async fn ledgers(pool: &SqlitePool) -> Result<Vec<LedgerName>, LogErr
     .fetch_all(pool)
     .await
     .map_err(unavailable)?;
-    names.iter().map(|name| LedgerName::new(name).map_err(|error| LogError::Unusable(error.to_string()))).collect()
+    names
+        .iter()
+        .map(|name| LedgerName::new(name).map_err(|error| LogError::Unusable(error.to_string())))
+        .collect()
 }

@@ -39,22 +39,33 @@ fn options(path: &Path) -> SqliteConnectOptions {
 
 /// Makes the file with its tables and a fresh identity, in one transaction: a half-made log has no metadata and is refused.
 pub(super) async fn create(path: &Path) -> Result<(), LogError> {
-    let made = std::fs::OpenOptions::new().write(true).create_new(true).open(path);
+    let made = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(path);
     made.map_err(|error| match error.kind() {
-        std::io::ErrorKind::AlreadyExists => {
-            LogError::Unusable(format!("{} exists already; open it, or name another file for a new log", path.display()))
-        }
+        std::io::ErrorKind::AlreadyExists => LogError::Unusable(format!(
+            "{} exists already; open it, or name another file for a new log",
+            path.display()
+        )),
         _ => LogError::Unusable(format!("{} cannot be created: {error}", path.display())),
     })?;
-    let mut connection = SqliteConnection::connect_with(&options(path)).await.map_err(unavailable)?;
+    let mut connection = SqliteConnection::connect_with(&options(path))
+        .await
+        .map_err(unavailable)?;
     let mut transaction = connection.begin().await.map_err(unavailable)?;
-    sqlx::raw_sql(TABLES).execute(&mut *transaction).await.map_err(unavailable)?;
-    sqlx::query("INSERT INTO metadata (key, value) VALUES ('layout', ?1), ('log_id', ?2), ('epoch', '1')")
-        .bind(LAYOUT)
-        .bind(Uuid::new_v4().to_string())
+    sqlx::raw_sql(TABLES)
         .execute(&mut *transaction)
         .await
         .map_err(unavailable)?;
+    sqlx::query(
+        "INSERT INTO metadata (key, value) VALUES ('layout', ?1), ('log_id', ?2), ('epoch', '1')",
+    )
+    .bind(LAYOUT)
+    .bind(Uuid::new_v4().to_string())
+    .execute(&mut *transaction)
+    .await
+    .map_err(unavailable)?;
     transaction.commit().await.map_err(unavailable)?;
     connection.close().await.map_err(unavailable)
 }
@@ -69,7 +80,12 @@ pub(super) async fn connect(path: &Path) -> Result<SqliteConnection, LogError> {
     }
     SqliteConnection::connect_with(&options(path))
         .await
-        .map_err(|error| LogError::Unusable(format!("{} cannot be opened as a log: {error}", path.display())))
+        .map_err(|error| {
+            LogError::Unusable(format!(
+                "{} cannot be opened as a log: {error}",
+                path.display()
+            ))
+        })
 }
 
 pub(super) async fn reader_pool(path: &Path) -> Result<SqlitePool, LogError> {
@@ -97,18 +113,29 @@ pub(super) async fn epoch(connection: &mut SqliteConnection) -> Result<LogEpoch,
     }
     if layout.as_deref() != Some(LAYOUT) {
         let found = layout.as_deref().unwrap_or("none");
-        return Err(LogError::Unusable(format!("the log has layout {found}, this build reads {LAYOUT}; use the build that made it")));
+        return Err(LogError::Unusable(format!(
+            "the log has layout {found}, this build reads {LAYOUT}; use the build that made it"
+        )));
     }
     match (log_id, epoch) {
         (Some(log_id), Some(epoch)) => Ok(LogEpoch { log_id, epoch }),
-        _ => Err(LogError::Unusable("the log's metadata has no log id or no epoch; restore the file from a backup".to_owned())),
+        _ => Err(LogError::Unusable(
+            "the log's metadata has no log id or no epoch; restore the file from a backup"
+                .to_owned(),
+        )),
     }
 }
 
 pub(super) async fn raise_epoch(connection: &mut SqliteConnection) -> Result<LogEpoch, LogError> {
-    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await.map_err(unavailable)?;
+    let mut transaction = connection
+        .begin_with("BEGIN IMMEDIATE")
+        .await
+        .map_err(unavailable)?;
     let before = epoch(&mut transaction).await?;
-    let raised = LogEpoch { epoch: before.epoch.saturating_add(1), ..before };
+    let raised = LogEpoch {
+        epoch: before.epoch.saturating_add(1),
+        ..before
+    };
     sqlx::query("UPDATE metadata SET value = ?1 WHERE key = 'epoch'")
         .bind(raised.epoch.to_string())
         .execute(&mut *transaction)
@@ -122,10 +149,17 @@ pub(super) fn column<'r, T>(row: &'r sqlx::sqlite::SqliteRow, index: usize) -> R
 where
     T: sqlx::Decode<'r, sqlx::Sqlite> + sqlx::Type<sqlx::Sqlite>,
 {
-    row.try_get(index).map_err(|error| LogError::Unusable(format!("the log's file has a column that cannot be read: {error}")))
+    row.try_get(index).map_err(|error| {
+        LogError::Unusable(format!(
+            "the log's file has a column that cannot be read: {error}"
+        ))
+    })
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "used as the argument of map_err")]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "used as the argument of map_err"
+)]
 pub(super) fn unavailable(error: sqlx::Error) -> LogError {
     LogError::Unavailable(format!("the log's file: {error}"))
 }

@@ -37,7 +37,12 @@ impl SqliteSubscription {
             check(&readers, log, checkpoint).await?;
         }
         let position = after.map_or(Position(0), |checkpoint| checkpoint.position);
-        Ok(Self { readers, epoch: log, committed, position })
+        Ok(Self {
+            readers,
+            epoch: log,
+            committed,
+            position,
+        })
     }
 
     async fn fetch(&mut self, max: usize) -> Result<Vec<Delivered>, LogError> {
@@ -51,11 +56,17 @@ impl SqliteSubscription {
         {
             let position: i64 = column(&row, 0)?;
             let ledger: &str = row.try_get(1).map_err(unavailable)?;
-            let ledger = LedgerName::new(ledger).map_err(|error| LogError::Unusable(format!("a row of the log: {error}")))?;
+            let ledger = LedgerName::new(ledger)
+                .map_err(|error| LogError::Unusable(format!("a row of the log: {error}")))?;
             let body = Bytes::from(column::<Vec<u8>>(&row, 2)?);
             bytes += body.len();
             let hash = RecordHash::of(&body);
-            delivered.push(Delivered { position: Position(position.cast_unsigned()), ledger, record: Record::parse(body), hash });
+            delivered.push(Delivered {
+                position: Position(position.cast_unsigned()),
+                ledger,
+                record: Record::parse(body),
+                hash,
+            });
         }
         drop(rows);
         if let Some(last) = delivered.last() {
@@ -68,7 +79,10 @@ impl SqliteSubscription {
     async fn still_this_log(&self) -> Result<(), LogError> {
         let head = head(&self.readers).await?;
         if head.position < self.position {
-            let detail = format!("it ends at position {}, before {}, which was read from it", head.position.0, self.position.0);
+            let detail = format!(
+                "it ends at position {}, before {}, which was read from it",
+                head.position.0, self.position.0
+            );
             return Err(LogError::Changed(detail));
         }
         same_epoch(&self.readers, self.epoch).await
@@ -104,12 +118,25 @@ impl Subscription for SqliteSubscription {
 async fn same_epoch(readers: &SqlitePool, expected: LogEpoch) -> Result<(), LogError> {
     let mut connection = readers.acquire().await.map_err(unavailable)?;
     let found = epoch(&mut connection).await?;
-    if found == expected { Ok(()) } else { Err(LogError::Changed(format!("it was {expected} and is {found} now"))) }
+    if found == expected {
+        Ok(())
+    } else {
+        Err(LogError::Changed(format!(
+            "it was {expected} and is {found} now"
+        )))
+    }
 }
 
-async fn check(readers: &SqlitePool, log: LogEpoch, checkpoint: &Checkpoint) -> Result<(), LogError> {
+async fn check(
+    readers: &SqlitePool,
+    log: LogEpoch,
+    checkpoint: &Checkpoint,
+) -> Result<(), LogError> {
     if checkpoint.epoch != log {
-        return Err(LogError::Changed(format!("the checkpoint is of log {}, this is {log}", checkpoint.epoch)));
+        return Err(LogError::Changed(format!(
+            "the checkpoint is of log {}, this is {log}",
+            checkpoint.epoch
+        )));
     }
     let body: Option<Vec<u8>> = sqlx::query_scalar("SELECT body FROM records WHERE position = ?1")
         .bind(checkpoint.position.0.cast_signed())
@@ -118,7 +145,13 @@ async fn check(readers: &SqlitePool, log: LogEpoch, checkpoint: &Checkpoint) -> 
         .map_err(unavailable)?;
     match body {
         Some(body) if RecordHash::of(&body) == checkpoint.hash => Ok(()),
-        Some(_) => Err(LogError::Changed(format!("position {} holds another record than the checkpoint's", checkpoint.position.0))),
-        None => Err(LogError::Changed(format!("position {}, the checkpoint's, holds no record", checkpoint.position.0))),
+        Some(_) => Err(LogError::Changed(format!(
+            "position {} holds another record than the checkpoint's",
+            checkpoint.position.0
+        ))),
+        None => Err(LogError::Changed(format!(
+            "position {}, the checkpoint's, holds no record",
+            checkpoint.position.0
+        ))),
     }
 }

@@ -44,8 +44,18 @@ struct Plan {
 }
 
 impl Writer {
-    pub(super) fn new(connection: SqliteConnection, epoch: LogEpoch, committed: watch::Sender<u64>) -> Self {
-        Self { connection, epoch, committed, tips: HashMap::new(), data_version: None }
+    pub(super) fn new(
+        connection: SqliteConnection,
+        epoch: LogEpoch,
+        committed: watch::Sender<u64>,
+    ) -> Self {
+        Self {
+            connection,
+            epoch,
+            committed,
+            tips: HashMap::new(),
+            data_version: None,
+        }
     }
 
     /// Runs until the log is dropped and everything that was queued is committed.
@@ -84,24 +94,44 @@ impl Writer {
         }
     }
 
-    async fn store(&mut self, batch: &[Waiting]) -> Result<Vec<Result<Outcome, LogError>>, Failure> {
-        let mut transaction = self.connection.begin_with("BEGIN IMMEDIATE").await.map_err(Failure::before_commit)?;
-        let version: i64 = sqlx::query_scalar("PRAGMA data_version").fetch_one(&mut *transaction).await.map_err(Failure::before_commit)?;
+    async fn store(
+        &mut self,
+        batch: &[Waiting],
+    ) -> Result<Vec<Result<Outcome, LogError>>, Failure> {
+        let mut transaction = self
+            .connection
+            .begin_with("BEGIN IMMEDIATE")
+            .await
+            .map_err(Failure::before_commit)?;
+        let version: i64 = sqlx::query_scalar("PRAGMA data_version")
+            .fetch_one(&mut *transaction)
+            .await
+            .map_err(Failure::before_commit)?;
         if self.data_version != Some(version) || self.tips.len() > MAX_REMEMBERED_TIPS {
             let found = epoch(&mut transaction).await.map_err(Failure::refused)?;
             if found != self.epoch {
-                let detail = format!("it was opened as {} and is {found} now; restart to take it up", self.epoch);
+                let detail = format!(
+                    "it was opened as {} and is {found} now; restart to take it up",
+                    self.epoch
+                );
                 return Err(Failure::refused(LogError::Changed(detail)));
             }
             self.tips.clear();
             self.data_version = Some(version);
         }
-        let plan = plan(&mut transaction, &mut self.tips, batch).await.map_err(Failure::refused)?;
+        let plan = plan(&mut transaction, &mut self.tips, batch)
+            .await
+            .map_err(Failure::refused)?;
         if plan.rows.is_empty() {
-            transaction.rollback().await.map_err(Failure::before_commit)?;
+            transaction
+                .rollback()
+                .await
+                .map_err(Failure::before_commit)?;
             return Ok(plan.outcomes);
         }
-        insert(&mut transaction, &plan.rows).await.map_err(Failure::before_commit)?;
+        insert(&mut transaction, &plan.rows)
+            .await
+            .map_err(Failure::before_commit)?;
         transaction.commit().await.map_err(Failure::at_commit)?;
         if let Some((position, _)) = plan.rows.last() {
             self.committed.send_replace(position.0);
@@ -111,14 +141,24 @@ impl Writer {
 }
 
 /// Decides every append of a batch against the tips, in the order in which they came.
-async fn plan(connection: &mut SqliteConnection, tips: &mut HashMap<LedgerName, Option<Tip>>, batch: &[Waiting]) -> Result<Plan, LogError> {
-    let last: Option<i64> = sqlx::query_scalar("SELECT seq FROM sqlite_sequence WHERE name = 'records'")
-        .fetch_optional(&mut *connection)
-        .await
-        .map_err(unavailable)?;
+async fn plan(
+    connection: &mut SqliteConnection,
+    tips: &mut HashMap<LedgerName, Option<Tip>>,
+    batch: &[Waiting],
+) -> Result<Plan, LogError> {
+    let last: Option<i64> =
+        sqlx::query_scalar("SELECT seq FROM sqlite_sequence WHERE name = 'records'")
+            .fetch_optional(&mut *connection)
+            .await
+            .map_err(unavailable)?;
     let mut next = last.unwrap_or(0).cast_unsigned() + 1;
     let mut plan = Plan::default();
-    for Waiting { record, expectation, .. } in batch {
+    for Waiting {
+        record,
+        expectation,
+        ..
+    } in batch
+    {
         let ledger = &record.header().ledger;
         let known = match tips.get(ledger) {
             Some(known) => *known,
@@ -139,7 +179,8 @@ async fn plan(connection: &mut SqliteConnection, tips: &mut HashMap<LedgerName, 
             let stored = tip_of(record, Position(next));
             tips.insert(ledger.clone(), Some(stored));
             plan.rows.push((Position(next), record.clone()));
-            plan.outcomes.push(Ok(Outcome::Stored(Appended { tip: stored })));
+            plan.outcomes
+                .push(Ok(Outcome::Stored(Appended { tip: stored })));
             next += 1;
         } else {
             let outcome = missed(connection, &plan.rows, record, known).await;
@@ -159,10 +200,14 @@ async fn missed(
     let (ledger, revision) = (&record.header().ledger, record.revision());
     let reached = known.is_some_and(|tip| tip.chain.revision >= revision);
     if !reached {
-        let detail = format!("ledger {ledger} does not end with the record that revision {revision} is to follow");
+        let detail = format!(
+            "ledger {ledger} does not end with the record that revision {revision} is to follow"
+        );
         return Err(LogError::Changed(detail));
     }
-    let same_place = |row: &&(Position, Record)| row.1.header().ledger == *ledger && row.1.revision() == revision;
+    let same_place = |row: &&(Position, Record)| {
+        row.1.header().ledger == *ledger && row.1.revision() == revision
+    };
     let found = match planned.iter().find(same_place) {
         Some((position, other)) => Some((*position, other.clone())),
         None => match record_at(connection, ledger, revision).await {
@@ -172,13 +217,18 @@ async fn missed(
         },
     };
     Ok(match found {
-        Some((position, other)) if other.hash() == record.hash() => Outcome::Stored(Appended { tip: tip_of(record, position) }),
+        Some((position, other)) if other.hash() == record.hash() => Outcome::Stored(Appended {
+            tip: tip_of(record, position),
+        }),
         _ => Outcome::Conflict,
     })
 }
 
 /// One statement for all rows, with hex bodies in a JSON array: several times faster than a statement a row.
-async fn insert(connection: &mut SqliteConnection, rows: &[(Position, Record)]) -> Result<(), sqlx::Error> {
+async fn insert(
+    connection: &mut SqliteConnection,
+    rows: &[(Position, Record)],
+) -> Result<(), sqlx::Error> {
     sqlx::query(
         "INSERT INTO records (position, ledger, revision, appended_at, body)
          SELECT value ->> 0, value ->> 1, value ->> 2, ?2, unhex(value ->> 3) FROM json_each(?1)",
@@ -192,7 +242,10 @@ async fn insert(connection: &mut SqliteConnection, rows: &[(Position, Record)]) 
 
 /// Nothing here needs escaping: numbers, ledger names and hex digits.
 fn json_rows(rows: &[(Position, Record)]) -> String {
-    let bytes: usize = rows.iter().map(|(_, record)| record.bytes().len() * 2 + 80).sum();
+    let bytes: usize = rows
+        .iter()
+        .map(|(_, record)| record.bytes().len() * 2 + 80)
+        .sum();
     let mut json = String::with_capacity(bytes + 2);
     json.push('[');
     for (index, (position, record)) in rows.iter().enumerate() {
@@ -200,7 +253,10 @@ fn json_rows(rows: &[(Position, Record)]) -> String {
             json.push(',');
         }
         let header = record.header();
-        json.push_str(&format!("[{},\"{}\",{},\"", position.0, header.ledger, header.revision));
+        json.push_str(&format!(
+            "[{},\"{}\",{},\"",
+            position.0, header.ledger, header.revision
+        ));
         push_hex(&mut json, record.bytes());
         json.push_str("\"]");
     }
@@ -209,14 +265,19 @@ fn json_rows(rows: &[(Position, Record)]) -> String {
 }
 
 fn push_hex(text: &mut String, bytes: &Bytes) {
-    const DIGITS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
+    const DIGITS: [char; 16] = [
+        '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f',
+    ];
     for byte in bytes {
         text.push(DIGITS[usize::from(byte >> 4)]);
         text.push(DIGITS[usize::from(byte & 15)]);
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "when a record arrived is an operator's measure, no fact of the trade")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "when a record arrived is an operator's measure, no fact of the trade"
+)]
 fn now_us() -> i64 {
     Timestamp::now().as_microsecond()
 }
@@ -233,11 +294,17 @@ impl Failure {
     }
 
     fn refused(reason: LogError) -> Self {
-        Self { reason, may_be_stored: false }
+        Self {
+            reason,
+            may_be_stored: false,
+        }
     }
 
     fn at_commit(error: sqlx::Error) -> Self {
-        Self { reason: unavailable(error), may_be_stored: true }
+        Self {
+            reason: unavailable(error),
+            may_be_stored: true,
+        }
     }
 
     fn outcome(&self) -> Result<Outcome, LogError> {

@@ -2,7 +2,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use event_log::jetstream::{JetStreamConfig, JetStreamLog};
-use event_log::{Appended, ChainState, EventLog, Expectation, Header, LedgerName, LogError, Outcome, Record, RecordHash, Revision, Tip};
+use event_log::{
+    Appended, ChainState, EventLog, Expectation, Header, LedgerName, LogError, Outcome, Record,
+    RecordHash, Revision, Tip,
+};
 use integration_tests::proxy::Direction;
 use integration_tests::{Nats, TcpProxy};
 use jiff::Timestamp;
@@ -27,7 +30,9 @@ fn following(ledger: &LedgerName, tip: Option<&Tip>) -> Result<Record> {
         ledger: ledger.clone(),
         revision: chain.map_or(Revision::NONE, |chain| chain.revision).next(),
         previous_hash: chain.map_or(RecordHash::NONE, |chain| chain.hash),
-        recorded_at: Timestamp::from_microsecond(chain.map_or(1_700_000_000_000_000, |chain| chain.recorded_at_us + 1))?,
+        recorded_at: Timestamp::from_microsecond(
+            chain.map_or(1_700_000_000_000_000, |chain| chain.recorded_at_us + 1),
+        )?,
         fold_from: Revision(1),
     };
     Ok(Record::seal(header, Uuid::new_v4().as_bytes())?)
@@ -52,22 +57,38 @@ async fn append_on(log: &dyn EventLog, record: &Record, tip: Option<&Tip>) -> Re
 /// A log whose connections all go through the proxy.
 async fn through(proxy: &TcpProxy, config: &JetStreamConfig) -> Result<JetStreamLog> {
     let servers = vec![format!("nats://{}", proxy.address())];
-    Ok(JetStreamLog::open(&JetStreamConfig { servers, ..config.clone() }).await?)
+    Ok(JetStreamLog::open(&JetStreamConfig {
+        servers,
+        ..config.clone()
+    })
+    .await?)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_publish_held_back_lands_after_the_reader_looked() -> Result<()> {
     let fixture = JetStreamFixture::single().await?;
     let proxy = TcpProxy::start(fixture.nats.address(0)).await?;
-    let (slow, direct) = (through(&proxy, &fixture.config).await?, fixture.log().await?);
+    let (slow, direct) = (
+        through(&proxy, &fixture.config).await?,
+        fixture.log().await?,
+    );
     let ledger = LedgerName::new("held")?;
     let tip = append(&slow, &first_record(&ledger)?).await?;
     let record = following(&ledger, Some(&tip))?;
 
     proxy.hold(Direction::ToServer);
-    let outcome = slow.append(&record, &on(Some(&tip)), Instant::now() + Duration::from_millis(700)).await?;
+    let outcome = slow
+        .append(
+            &record,
+            &on(Some(&tip)),
+            Instant::now() + Duration::from_millis(700),
+        )
+        .await?;
     ensure!(matches!(outcome, Outcome::Unknown(_)), "{outcome:?}");
-    ensure!(direct.tip(&ledger).await? == Some(tip), "a reader does not find it");
+    ensure!(
+        direct.tip(&ledger).await? == Some(tip),
+        "a reader does not find it"
+    );
     ensure!(direct.read(&ledger, Some(&tip.chain), 10).await?.is_empty());
 
     proxy.release(Direction::ToServer);
@@ -80,7 +101,10 @@ async fn a_publish_held_back_lands_after_the_reader_looked() -> Result<()> {
     let stored = append_on(&slow, &record, Some(&tip)).await?;
     ensure!(direct.tip(&ledger).await? == Some(stored));
     let other = following(&ledger, Some(&tip))?;
-    ensure!(matches!(direct.append(&other, &on(Some(&tip)), deadline(10)).await?, Outcome::Conflict));
+    ensure!(matches!(
+        direct.append(&other, &on(Some(&tip)), deadline(10)).await?,
+        Outcome::Conflict
+    ));
     Ok(())
 }
 
@@ -88,7 +112,10 @@ async fn a_publish_held_back_lands_after_the_reader_looked() -> Result<()> {
 async fn a_lost_acknowledgement_is_made_up_for() -> Result<()> {
     let fixture = JetStreamFixture::single().await?;
     let proxy = TcpProxy::start(fixture.nats.address(0)).await?;
-    let (cut_off, direct) = (through(&proxy, &fixture.config).await?, fixture.log().await?);
+    let (cut_off, direct) = (
+        through(&proxy, &fixture.config).await?,
+        fixture.log().await?,
+    );
     let ledger = LedgerName::new("unacknowledged")?;
     let tip = append(&cut_off, &first_record(&ledger)?).await?;
     let record = following(&ledger, Some(&tip))?;
@@ -112,7 +139,14 @@ async fn a_lost_acknowledgement_is_made_up_for() -> Result<()> {
 
     let outcome = appending.await??;
     ensure!(matches!(outcome, Outcome::Stored(_)), "{outcome:?}");
-    ensure!(fixture.log().await?.read(&ledger, Some(&tip.chain), 10).await? == [record]);
+    ensure!(
+        fixture
+            .log()
+            .await?
+            .read(&ledger, Some(&tip.chain), 10)
+            .await?
+            == [record]
+    );
     Ok(())
 }
 
@@ -138,7 +172,10 @@ async fn a_leader_killed_while_appending_loses_nothing_and_doubles_nothing() -> 
 }
 
 /// One appender goes on through a fault, sending what is unknown again; in the end the ledger holds exactly what it was told.
-async fn kill_while_appending(fixture: &JetStreamFixture, fault: impl FnOnce(&Nats) -> Result<()>) -> Result<()> {
+async fn kill_while_appending(
+    fixture: &JetStreamFixture,
+    fault: impl FnOnce(&Nats) -> Result<()>,
+) -> Result<()> {
     let log = fixture.log().await?;
     let ledger = LedgerName::new("killed")?;
     let appender = {
@@ -150,7 +187,14 @@ async fn kill_while_appending(fixture: &JetStreamFixture, fault: impl FnOnce(&Na
                 let record = following(&ledger, tip.as_ref())?;
                 let limit = deadline(60);
                 loop {
-                    match log.append(&record, &on(tip.as_ref()), Instant::now() + Duration::from_millis(500)).await {
+                    match log
+                        .append(
+                            &record,
+                            &on(tip.as_ref()),
+                            Instant::now() + Duration::from_millis(500),
+                        )
+                        .await
+                    {
                         Ok(Outcome::Stored(appended)) => {
                             tip = Some(appended.tip);
                             break;
@@ -172,7 +216,12 @@ async fn kill_while_appending(fixture: &JetStreamFixture, fault: impl FnOnce(&Na
     let records = appender.await??;
     ensure!(records.len() > 10, "only {} appends", records.len());
     let read = read_whole(&fixture.log().await?, &ledger).await?;
-    ensure!(read == records, "{} records are read, {} were appended", read.len(), records.len());
+    ensure!(
+        read == records,
+        "{} records are read, {} were appended",
+        read.len(),
+        records.len()
+    );
     Ok(())
 }
 
@@ -198,11 +247,28 @@ async fn calls_return_by_their_deadline_without_a_server() -> Result<()> {
 
     fixture.nats.pause(0)?;
     let started = Instant::now();
-    let outcome = log.append(&next, &on(Some(&tip)), Instant::now() + Duration::from_millis(500)).await?;
+    let outcome = log
+        .append(
+            &next,
+            &on(Some(&tip)),
+            Instant::now() + Duration::from_millis(500),
+        )
+        .await?;
     ensure!(matches!(outcome, Outcome::Unknown(_)), "{outcome:?}");
-    ensure!(started.elapsed() < Duration::from_millis(900), "{:?}", started.elapsed());
-    ensure!(matches!(log.tip(&ledger).await, Err(LogError::Unavailable(_))));
-    ensure!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    ensure!(
+        started.elapsed() < Duration::from_millis(900),
+        "{:?}",
+        started.elapsed()
+    );
+    ensure!(matches!(
+        log.tip(&ledger).await,
+        Err(LogError::Unavailable(_))
+    ));
+    ensure!(
+        started.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        started.elapsed()
+    );
     fixture.nats.resume(0)?;
     append_on(&log, &next, Some(&tip)).await?;
 
@@ -210,16 +276,33 @@ async fn calls_return_by_their_deadline_without_a_server() -> Result<()> {
     sleep(Duration::from_millis(300)).await;
     let started = Instant::now();
     let more = following(&ledger, log_tip(&next, &tip).as_ref())?;
-    let _ = log.append(&more, &on(log_tip(&next, &tip).as_ref()), Instant::now() + Duration::from_millis(500)).await;
-    ensure!(started.elapsed() < Duration::from_millis(900), "{:?}", started.elapsed());
-    ensure!(matches!(log.head(log.stream_of(&ledger)).await, Err(LogError::Unavailable(_))));
+    let _ = log
+        .append(
+            &more,
+            &on(log_tip(&next, &tip).as_ref()),
+            Instant::now() + Duration::from_millis(500),
+        )
+        .await;
+    ensure!(
+        started.elapsed() < Duration::from_millis(900),
+        "{:?}",
+        started.elapsed()
+    );
+    ensure!(matches!(
+        log.head(log.stream_of(&ledger)).await,
+        Err(LogError::Unavailable(_))
+    ));
     ensure!(matches!(log.ping().await, Err(LogError::Unavailable(_))));
     Ok(())
 }
 
 fn log_tip(record: &Record, before: &Tip) -> Option<Tip> {
     let position = event_log::Position(before.position.0 + 1);
-    Some(Tip { chain: ChainState::after(record), fold_from: record.header().fold_from, position })
+    Some(Tip {
+        chain: ChainState::after(record),
+        fold_from: record.header().fold_from,
+        position,
+    })
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -266,7 +349,10 @@ async fn a_writer_notices_that_the_log_was_recreated() -> Result<()> {
     // Even a ledger's first record, which expects nothing, must not land in another log.
     let limit = deadline(10);
     loop {
-        match log.append(&first_record(&two)?, &Expectation::Empty, deadline(5)).await {
+        match log
+            .append(&first_record(&two)?, &Expectation::Empty, deadline(5))
+            .await
+        {
             Err(LogError::Changed(_)) => return Ok(()),
             Err(LogError::Unavailable(_)) if Instant::now() < limit => {}
             other => bail!("{other:?}"),
@@ -290,7 +376,11 @@ async fn dropped_subscriptions_leave_no_consumers() -> Result<()> {
         if info.state.consumer_count == 0 {
             return Ok(());
         }
-        ensure!(Instant::now() < limit, "{} consumers are left", info.state.consumer_count);
+        ensure!(
+            Instant::now() < limit,
+            "{} consumers are left",
+            info.state.consumer_count
+        );
         sleep(Duration::from_millis(50)).await;
     }
 }

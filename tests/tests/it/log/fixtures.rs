@@ -19,7 +19,9 @@ pub struct SqliteFixture {
 
 impl SqliteFixture {
     pub async fn new() -> Result<Self> {
-        let fixture = Self { directory: tempfile::tempdir()? };
+        let fixture = Self {
+            directory: tempfile::tempdir()?,
+        };
         SqliteLog::create(&fixture.path()).await?;
         Ok(fixture)
     }
@@ -29,7 +31,9 @@ impl SqliteFixture {
     }
 
     async fn connect(&self) -> Result<SqliteConnection> {
-        let options = SqliteConnectOptions::new().filename(self.path()).busy_timeout(std::time::Duration::from_secs(5));
+        let options = SqliteConnectOptions::new()
+            .filename(self.path())
+            .busy_timeout(std::time::Duration::from_secs(5));
         Ok(options.connect().await?)
     }
 
@@ -58,7 +62,9 @@ impl Fixture for SqliteFixture {
     async fn put_raw(&self, ledger: &LedgerName, bytes: Bytes) -> Result<(), Failure> {
         let mut connection = self.connect().await?;
         // Without a record's own revision it stands after the last.
-        let revision = Record::parse(bytes.clone()).ok().map(|record| record.revision().0.cast_signed());
+        let revision = Record::parse(bytes.clone())
+            .ok()
+            .map(|record| record.revision().0.cast_signed());
         sqlx::query(
             "INSERT INTO records (ledger, revision, appended_at, body)
              VALUES (?1, coalesce(?2, (SELECT max(revision) + 1 FROM records WHERE ledger = ?1)), 0, ?3)",
@@ -85,7 +91,10 @@ impl Fixture for SqliteFixture {
     async fn save(&self) -> Result<(), Failure> {
         let mut connection = self.connect().await?;
         let copy = self.directory.path().join("copy.db").display().to_string();
-        sqlx::query("VACUUM INTO ?1").bind(copy).execute(&mut connection).await?;
+        sqlx::query("VACUUM INTO ?1")
+            .bind(copy)
+            .execute(&mut connection)
+            .await?;
         Ok(connection.close().await?)
     }
 
@@ -145,7 +154,10 @@ impl Fixture for JetStreamFixture {
     async fn put_raw(&self, ledger: &LedgerName, bytes: Bytes) -> Result<(), Failure> {
         let subject = self.log().await?.subject_of(ledger);
         let client = async_nats::connect(self.nats.urls()).await?;
-        async_nats::jetstream::new(client).publish(subject, bytes).await?.await?;
+        async_nats::jetstream::new(client)
+            .publish(subject, bytes)
+            .await?
+            .await?;
         Ok(())
     }
 
@@ -167,7 +179,9 @@ impl Fixture for JetStreamFixture {
 
     async fn recreate(&self) -> Result<(), Failure> {
         let client = async_nats::connect(self.nats.urls()).await?;
-        async_nats::jetstream::new(client).delete_stream("ORDERS-0").await?;
+        async_nats::jetstream::new(client)
+            .delete_stream("ORDERS-0")
+            .await?;
         JetStreamLog::init(&self.config).await?;
         Ok(())
     }

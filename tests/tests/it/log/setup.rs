@@ -24,15 +24,27 @@ async fn refusal(config: &JetStreamConfig) -> String {
 async fn a_missing_file_is_refused_and_not_made() -> Result<()> {
     let directory = tempfile::tempdir()?;
     let path = missing(directory.path())?;
-    let refused = SqliteLog::open(&path).await.err().map(|error| error.to_string()).unwrap_or_default();
+    let refused = SqliteLog::open(&path)
+        .await
+        .err()
+        .map(|error| error.to_string())
+        .unwrap_or_default();
     ensure!(refused.contains("doppio log init"), "{refused}");
     missing(directory.path())?;
     SqliteLog::create(&path).await?;
-    let refused = SqliteLog::create(&path).await.err().map(|error| error.to_string()).unwrap_or_default();
+    let refused = SqliteLog::create(&path)
+        .await
+        .err()
+        .map(|error| error.to_string())
+        .unwrap_or_default();
     ensure!(refused.contains("exists already"), "{refused}");
     let foreign = directory.path().join("foreign.db");
     std::fs::write(&foreign, "")?;
-    let refused = SqliteLog::open(&foreign).await.err().map(|error| error.to_string()).unwrap_or_default();
+    let refused = SqliteLog::open(&foreign)
+        .await
+        .err()
+        .map(|error| error.to_string())
+        .unwrap_or_default();
     ensure!(refused.contains("not a log of Doppio"), "{refused}");
     Ok(())
 }
@@ -40,13 +52,26 @@ async fn a_missing_file_is_refused_and_not_made() -> Result<()> {
 #[tokio::test]
 async fn streams_are_opened_not_conjured() -> Result<()> {
     let nats = Nats::single().await?;
-    let config = JetStreamConfig { streams: 4, ..nats.config() };
+    let config = JetStreamConfig {
+        streams: 4,
+        ..nats.config()
+    };
     let refused = refusal(&config).await;
-    ensure!(refused.contains("there is no stream ORDERS-0") && refused.contains("doppio log init"), "{refused}");
+    ensure!(
+        refused.contains("there is no stream ORDERS-0") && refused.contains("doppio log init"),
+        "{refused}"
+    );
     let made = JetStreamLog::init(&config).await?;
     ensure!(made.streams() == 4 && made.info().await?.streams.len() == 4);
-    ensure!(JetStreamLog::open(&nats.config()).await?.epoch() == made.epoch(), "the number of streams is in the streams");
-    let again = JetStreamLog::init(&config).await.err().map(|error| error.to_string()).unwrap_or_default();
+    ensure!(
+        JetStreamLog::open(&nats.config()).await?.epoch() == made.epoch(),
+        "the number of streams is in the streams"
+    );
+    let again = JetStreamLog::init(&config)
+        .await
+        .err()
+        .map(|error| error.to_string())
+        .unwrap_or_default();
     ensure!(again.contains("exists already"), "{again}");
 
     let jetstream = jetstream::new(async_nats::connect(nats.urls()).await?);
@@ -55,12 +80,24 @@ async fn streams_are_opened_not_conjured() -> Result<()> {
     ensure!(refused.contains("ORDERS-2 is missing"), "{refused}");
 
     // A set of streams of two logs.
-    let other = JetStreamConfig { prefix: "OTHER".to_owned(), ..config.clone() };
+    let other = JetStreamConfig {
+        prefix: "OTHER".to_owned(),
+        ..config.clone()
+    };
     JetStreamLog::init(&other).await?;
-    let mut foreign = jetstream.get_stream("OTHER-2").await?.get_info().await?.config;
+    let mut foreign = jetstream
+        .get_stream("OTHER-2")
+        .await?
+        .get_info()
+        .await?
+        .config;
     jetstream.delete_stream("OTHER-2").await?;
     foreign.name = "ORDERS-2".to_owned();
-    foreign.subjects = foreign.subjects.iter().map(|subject| subject.replace("other", "orders")).collect();
+    foreign.subjects = foreign
+        .subjects
+        .iter()
+        .map(|subject| subject.replace("other", "orders"))
+        .collect();
     jetstream.create_stream(foreign).await?;
     let refused = refusal(&config).await;
     ensure!(refused.contains("belongs to log"), "{refused}");
@@ -70,7 +107,10 @@ async fn streams_are_opened_not_conjured() -> Result<()> {
 #[tokio::test]
 async fn ledgers_are_spread_over_streams() -> Result<()> {
     let nats = Nats::single().await?;
-    let config = JetStreamConfig { streams: 4, ..nats.config() };
+    let config = JetStreamConfig {
+        streams: 4,
+        ..nats.config()
+    };
     let log = JetStreamLog::init(&config).await?;
     let mut used = std::collections::BTreeSet::new();
     for number in 0..40 {
@@ -83,7 +123,13 @@ async fn ledgers_are_spread_over_streams() -> Result<()> {
     }
     ensure!(used.len() == 4);
     let info = log.info().await?;
-    ensure!(info.streams.iter().map(|stream| stream.records).sum::<u64>() == 40);
+    ensure!(
+        info.streams
+            .iter()
+            .map(|stream| stream.records)
+            .sum::<u64>()
+            == 40
+    );
     Ok(())
 }
 
@@ -91,14 +137,34 @@ async fn ledgers_are_spread_over_streams() -> Result<()> {
 async fn a_stream_that_may_lose_records_is_refused() -> Result<()> {
     let fixture = JetStreamFixture::single().await?;
     let jetstream = jetstream::new(async_nats::connect(fixture.nats.urls()).await?);
-    let made = jetstream.get_stream("ORDERS-0").await?.get_info().await?.config;
+    let made = jetstream
+        .get_stream("ORDERS-0")
+        .await?
+        .get_info()
+        .await?
+        .config;
     for (change, what) in [
-        ((|config| config.max_age = Duration::from_secs(3600)) as fn(&mut stream::Config), "set max_age to 0"),
-        (|config| config.discard = stream::DiscardPolicy::Old, "set discard to new"),
+        (
+            (|config| config.max_age = Duration::from_secs(3600)) as fn(&mut stream::Config),
+            "set max_age to 0",
+        ),
+        (
+            |config| config.discard = stream::DiscardPolicy::Old,
+            "set discard to new",
+        ),
         (|config| config.max_message_size = 1000, "set max_msg_size"),
-        (|config| config.max_messages_per_subject = 10, "set max_msgs_per_subject to -1"),
-        (|config| config.subjects.truncate(10), "restore its subjects"),
-        (|config| config.allow_direct = false, "set allow_direct to true"),
+        (
+            |config| config.max_messages_per_subject = 10,
+            "set max_msgs_per_subject to -1",
+        ),
+        (
+            |config| config.subjects.truncate(10),
+            "restore its subjects",
+        ),
+        (
+            |config| config.allow_direct = false,
+            "set allow_direct to true",
+        ),
     ] {
         let mut changed = made.clone();
         change(&mut changed);
@@ -108,11 +174,19 @@ async fn a_stream_that_may_lose_records_is_refused() -> Result<()> {
         jetstream.update_stream(&made).await?;
     }
     fixture.log().await?;
-    let three = JetStreamConfig { replicas: 3, ..fixture.config.clone() };
+    let three = JetStreamConfig {
+        replicas: 3,
+        ..fixture.config.clone()
+    };
     let refused = refusal(&three).await;
     ensure!(refused.contains("keeps 1 copies"), "{refused}");
     jetstream.delete_stream("ORDERS-0").await?;
-    jetstream.create_stream(stream::Config { deny_delete: false, ..made }).await?;
+    jetstream
+        .create_stream(stream::Config {
+            deny_delete: false,
+            ..made
+        })
+        .await?;
     let refused = refusal(&fixture.config).await;
     ensure!(refused.contains("deny_delete"), "{refused}");
     Ok(())
@@ -122,7 +196,10 @@ async fn a_stream_that_may_lose_records_is_refused() -> Result<()> {
 async fn a_server_without_jetstream_is_refused() -> Result<()> {
     let nats = Nats::without_jetstream().await?;
     let refused = refusal(&nats.config()).await;
-    ensure!(refused.contains("JetStream is off") && refused.contains("--jetstream"), "{refused}");
+    ensure!(
+        refused.contains("JetStream is off") && refused.contains("--jetstream"),
+        "{refused}"
+    );
     Ok(())
 }
 
@@ -130,14 +207,20 @@ async fn a_server_without_jetstream_is_refused() -> Result<()> {
 async fn a_server_that_is_too_old_is_refused() -> Result<()> {
     let config = JetStreamConfig::new(vec![format!("nats://{}", old_server().await?)]);
     let refused = refusal(&config).await;
-    ensure!(refused.contains("2.11.4") && refused.contains("update it to 2.12"), "{refused}");
+    ensure!(
+        refused.contains("2.11.4") && refused.contains("update it to 2.12"),
+        "{refused}"
+    );
     Ok(())
 }
 
 #[tokio::test]
 async fn no_server_is_unavailable_soon() -> Result<()> {
     let port = TcpListener::bind("127.0.0.1:0").await?.local_addr()?.port();
-    let opened = JetStreamLog::open(&JetStreamConfig::new(vec![format!("nats://127.0.0.1:{port}")])).await;
+    let opened = JetStreamLog::open(&JetStreamConfig::new(vec![format!(
+        "nats://127.0.0.1:{port}"
+    )]))
+    .await;
     ensure!(matches!(opened, Err(LogError::Unavailable(_))));
     Ok(())
 }
@@ -151,7 +234,9 @@ async fn old_server() -> Result<String> {
             let info = r#"{"server_id":"OLD","server_name":"old","version":"2.11.4","go":"go1.22","host":"127.0.0.1","port":4222,
                 "headers":true,"max_payload":1048576,"proto":1,"client_id":1,"jetstream":true}"#
                 .replace('\n', "");
-            let _ = client.write_all(format!("INFO {info}\r\n").as_bytes()).await;
+            let _ = client
+                .write_all(format!("INFO {info}\r\n").as_bytes())
+                .await;
             tokio::spawn(async move {
                 let mut received = [0; 4096];
                 while let Ok(length @ 1..) = client.read(&mut received).await {
