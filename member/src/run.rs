@@ -82,7 +82,7 @@ async fn watch(members: Members, health: HealthReporter) {
             }
             match (&probed, was_serving) {
                 (Err(error), _) if !serving => {
-                    tracing::error!(%error, "not serving: the database does not answer")
+                    tracing::error!(%error, "not serving: the database does not answer");
                 }
                 (_, Some(false)) => tracing::info!("serving again: the database answers"),
                 _ => {}

@@ -59,7 +59,7 @@ impl Health {
             (Trouble::Waiting(_), Some(Trouble::Waiting(_))) => {}
             (Trouble::Stopped(now), Some(Trouble::Stopped(before))) if now == before => {}
             (Trouble::Waiting(reason), _) => {
-                tracing::warn!(stream = stream.0, reason, "not projecting; trying again")
+                tracing::warn!(stream = stream.0, reason, "not projecting; trying again");
             }
             (Trouble::Stopped(reason), _) => tracing::error!(
                 stream = stream.0,

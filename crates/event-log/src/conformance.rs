@@ -155,7 +155,7 @@ async fn append(
     loop {
         match log.append(record, &on(tip), limit).await {
             Err(LogError::Unavailable(_)) if Instant::now() < limit => {
-                tokio::time::sleep(Duration::from_millis(50)).await
+                tokio::time::sleep(Duration::from_millis(50)).await;
             }
             other => return Ok(other?),
         }
@@ -231,7 +231,7 @@ async fn subscribe(
     loop {
         match log.subscribe(stream, after).await {
             Err(LogError::Unavailable(_)) if Instant::now() < limit => {
-                tokio::time::sleep(Duration::from_millis(50)).await
+                tokio::time::sleep(Duration::from_millis(50)).await;
             }
             other => return other,
         }

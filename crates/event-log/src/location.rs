@@ -40,7 +40,7 @@ impl LogLocation {
                 server.split_once("://").map_or(server, |(_, host)| host),
             ) {
                 (Some(scheme @ ("nats" | "tls")), host) if !host.is_empty() => {
-                    servers.push(format!("{scheme}://{host}"))
+                    servers.push(format!("{scheme}://{host}"));
                 }
                 _ => return Err(LocationError),
             }

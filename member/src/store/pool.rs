@@ -81,7 +81,7 @@ impl Pool {
                 Err(StartError::Database(cause))
                     if is_worth_waiting(&cause) && Instant::now() < patience =>
                 {
-                    sleep(START_INTERVAL).await
+                    sleep(START_INTERVAL).await;
                 }
                 Err(StartError::Database(cause)) => {
                     return Err(OpenError::Unreachable {

@@ -529,7 +529,7 @@ impl Check {
                 self.note(
                     &place,
                     format_args!("{:?} is not an IANA time zone", file.time_zone),
-                )
+                );
             })
             .ok();
         let cutoff_minutes = parse_cutoff(&file.cutoff);

@@ -66,7 +66,7 @@ async fn follow(
                 sender.send_replace(Arc::new(catalog));
             }
             Err(error) => {
-                tracing::error!(path = %path.display(), %error, "the changed catalog is not used")
+                tracing::error!(path = %path.display(), %error, "the changed catalog is not used");
             }
         }
         seen = Some(text);

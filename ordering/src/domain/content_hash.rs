@@ -101,7 +101,7 @@ impl Canonical {
             }
             this.text(&tender.external_reference);
             this.optional(tender.drawer_id.as_ref(), |this, drawer| {
-                this.text(drawer.as_str())
+                this.text(drawer.as_str());
             });
         });
     }
@@ -111,7 +111,7 @@ impl Canonical {
         self.text(draft.terminal_id.as_str());
         self.number(draft.terminal_seq);
         self.optional(draft.staff_id.as_ref(), |this, staff| {
-            this.text(staff.as_str())
+            this.text(staff.as_str());
         });
         self.code(draft.channel);
         self.code(draft.service_mode);
@@ -126,12 +126,12 @@ impl Canonical {
             this.optional(line.service_mode, Canonical::code);
             this.list(&line.discounts, Self::manual_discount);
             this.optional(line.till_unit_price, |this, price| {
-                this.number(price.minor())
+                this.number(price.minor());
             });
         });
         self.list(&draft.order_discounts, Self::manual_discount);
         self.list(&draft.promotion_codes, |this, code| {
-            this.text(code.as_str())
+            this.text(code.as_str());
         });
         self.optional(draft.member.as_ref(), Self::member);
         self.code(draft.pricing);
@@ -179,7 +179,7 @@ impl Canonical {
         self.text("cancel-order");
         self.bytes(command.order_id.uuid().as_bytes());
         self.optional(command.approver_id.as_ref(), |this, approver| {
-            this.text(approver.as_str())
+            this.text(approver.as_str());
         });
         self.text(command.reason_code.as_str());
         self.returns(&command.tenders);
@@ -190,7 +190,7 @@ impl Canonical {
             this.text(tender.tender_id.as_str());
             this.number(tender.amount.minor());
             this.optional(tender.drawer_id.as_ref(), |this, drawer| {
-                this.text(drawer.as_str())
+                this.text(drawer.as_str());
             });
             this.text(&tender.external_reference);
         });
@@ -200,7 +200,7 @@ impl Canonical {
         self.text("refund-order");
         self.bytes(command.order_id.uuid().as_bytes());
         self.optional(command.approver_id.as_ref(), |this, approver| {
-            this.text(approver.as_str())
+            this.text(approver.as_str());
         });
         self.text(command.reason_code.as_str());
         self.list(&command.lines, |this, (line, units)| {
@@ -218,7 +218,7 @@ impl Canonical {
         self.number(command.amount.minor());
         self.text(command.reason_code.as_str());
         self.optional(command.approver_id.as_ref(), |this, approver| {
-            this.text(approver.as_str())
+            this.text(approver.as_str());
         });
     }
 

@@ -184,7 +184,7 @@ pub fn membership(standing: &MemberStanding) -> e::Membership {
             match key {
                 MemberKey::MemberId(id) => membership.member_id = id.to_string(),
                 MemberKey::CardSha256(hash) => {
-                    membership.card_token_sha256 = Bytes::copy_from_slice(hash)
+                    membership.card_token_sha256 = Bytes::copy_from_slice(hash);
                 }
             }
             membership

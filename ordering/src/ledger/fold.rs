@@ -141,7 +141,7 @@ pub(super) fn fold_order(
                         state = Some(
                             OrderState::place(own)
                                 .ok_or_else(|| corrupt("its first event does not place it"))?,
-                        )
+                        );
                     }
                     Some(state) => state.apply(own).map_err(corrupt)?,
                 }

@@ -86,7 +86,7 @@ pub async fn run(
             tokio::spawn(async move {
                 health
                     .set_serving::<OrderingServiceServer<grpc::Ordering>>()
-                    .await
+                    .await;
             });
             Routes::new(
                 OrderingServiceServer::new(service).max_decoding_message_size(MAX_REQUEST_BYTES),

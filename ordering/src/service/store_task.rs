@@ -183,7 +183,7 @@ impl StoreTask {
                 }),
                 // Without an answer it is tried again.
                 Err(rejection) => {
-                    tracing::error!(store = %self.store_id, %rejection, "an overdue day could not be closed")
+                    tracing::error!(store = %self.store_id, %rejection, "an overdue day could not be closed");
                 }
             }
         }

@@ -92,10 +92,10 @@ impl ParquetFile {
                 (_, Value::Null) if column.nullable => {}
                 (Values::Integers(values), Value::Integer(number)) => values.push(*number),
                 (Values::Integers(values), Value::Instant(instant)) => {
-                    values.push(instant.as_microsecond())
+                    values.push(instant.as_microsecond());
                 }
                 (Values::Days(values), Value::Text(text)) => {
-                    values.push(days(text).ok_or_else(wrong)?)
+                    values.push(days(text).ok_or_else(wrong)?);
                 }
                 (Values::Texts(values), Value::Text(text)) => {
                     self.bytes += text.len();

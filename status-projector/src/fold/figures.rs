@@ -281,7 +281,7 @@ impl Figures {
             // A float states what the drawer starts with; it does not add to what was carried over.
             CashMovementKind::Float => drawer.float = moved.amount,
             CashMovementKind::PaidIn => {
-                add(&mut drawer.paid_in, moved.amount, "a drawer's cash paid in")?
+                add(&mut drawer.paid_in, moved.amount, "a drawer's cash paid in")?;
             }
             CashMovementKind::PaidOut => add(
                 &mut drawer.paid_out,

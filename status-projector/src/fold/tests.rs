@@ -415,7 +415,7 @@ fn what_cannot_be_applied_quarantines_the_store_at_the_record_before_it() -> Res
     poisoned(
         "a discount names line 9",
         spoiled(|order| {
-            order.discounts = vec![discount(DiscountSource::Coupon, "none", &[(9, 0)])]
+            order.discounts = vec![discount(DiscountSource::Coupon, "none", &[(9, 0)])];
         }),
     )?;
     poisoned("is placed twice", |ledger, order| {

@@ -121,7 +121,7 @@ impl Settlement {
             Event::CashMoved(moved) => {
                 self.day
                     .cash
-                    .push((moved.drawer_id.clone(), moved.kind(), moved.amount))
+                    .push((moved.drawer_id.clone(), moved.kind(), moved.amount));
             }
             Event::BusinessDayClosed(closed) => self.close(closed, place)?,
             _ => {}

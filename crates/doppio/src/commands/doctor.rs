@@ -101,7 +101,7 @@ impl Doctor {
                         same_log(&mut findings, &location, target).await?;
                     }
                     Err((key, problem)) => {
-                        findings.add("settings", Finding::Bad, format!("{key}: {problem}"))
+                        findings.add("settings", Finding::Bad, format!("{key}: {problem}"));
                     }
                 }
             }

@@ -99,7 +99,7 @@ impl Log {
                 let epoch = location.adopt().await?;
                 match format {
                     Format::Json => {
-                        say(serde_json::json!({ "log_id": epoch.log_id, "epoch": epoch.epoch }))?
+                        say(serde_json::json!({ "log_id": epoch.log_id, "epoch": epoch.epoch }))?;
                     }
                     Format::People => {
                         say(format_args!(
