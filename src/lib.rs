@@ -11,6 +11,7 @@ pub mod order_view;
 mod reason;
 mod rejection;
 pub mod report_view;
+pub mod text;
 mod time;
 mod token;
 

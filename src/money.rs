@@ -23,15 +23,20 @@ impl Currency {
         std::str::from_utf8(&self.0).unwrap_or("XXX")
     }
 
-    /// Decimal places of the minor unit (ISO 4217). Only for showing amounts to people.
+    /// Whether ISO 4217 knows it as money with a minor unit. Metals, test codes and currencies that never were are not.
+    #[must_use]
+    pub fn exists(&self) -> bool {
+        iso_currency::Currency::from_code(self.as_str())
+            .is_some_and(|currency| currency.exponent().is_some())
+    }
+
+    /// Decimal places of the minor unit (ISO 4217); 2 for what it does not know. Only for showing amounts to people.
     #[must_use]
     pub fn exponent(&self) -> u8 {
-        match &self.0 {
-            b"BIF" | b"CLP" | b"DJF" | b"GNF" | b"ISK" | b"JPY" | b"KMF" | b"KRW" | b"PYG"
-            | b"RWF" | b"UGX" | b"VND" | b"VUV" | b"XAF" | b"XOF" | b"XPF" => 0,
-            b"BHD" | b"IQD" | b"JOD" | b"KWD" | b"LYD" | b"OMR" | b"TND" => 3,
-            _ => 2,
-        }
+        iso_currency::Currency::from_code(self.as_str())
+            .and_then(iso_currency::Currency::exponent)
+            .and_then(|exponent| u8::try_from(exponent).ok())
+            .unwrap_or(2)
     }
 
     /// An amount of this currency for the API.

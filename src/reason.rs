@@ -59,6 +59,7 @@ reasons! {
     MemberWithdrawn "MEMBER_WITHDRAWN" FailedPrecondition "The member has withdrawn; what was erased cannot be changed.";
     MemberChanged "MEMBER_CHANGED" Aborted "The member was changed since its etag was read. Read it again.";
     PriceChanged "PRICE_CHANGED" FailedPrecondition "The price is not the expected one. The metadata has the right one; ask the customer.";
+    NoTaxRate "NO_TAX_RATE" FailedPrecondition "The item's tax class has no rate in force on the store's date. Correct the catalog.";
     SoldOut "SOLD_OUT" FailedPrecondition "The item is sold out. Take it off the order.";
     IllegalTransition "ILLEGAL_TRANSITION" FailedPrecondition "The order's state does not allow this command. The metadata names both.";
     AlreadyHasMember "ALREADY_HAS_MEMBER" FailedPrecondition "The order has a member already.";

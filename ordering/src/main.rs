@@ -62,7 +62,7 @@ async fn main() -> anyhow::Result<()> {
         .context("the settings cannot be used")?;
     telemetry::start(log_filter.as_deref());
 
-    let (catalog, following) = catalog::open(config.catalog.as_deref())?;
+    let (catalog, following) = catalog::open(config.catalog.as_deref(), Clock::system())?;
     let log = location
         .open()
         .await

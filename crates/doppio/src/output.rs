@@ -5,6 +5,7 @@ use std::io::Write as _;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table};
 use contract::api::types::{DifferingDay, LocalizedText, Money};
+use contract::text::escaped;
 use contract::{Currency, json};
 use prost::{Message, Name};
 
@@ -86,7 +87,7 @@ pub fn name(text: Option<&LocalizedText>) -> String {
     text.text
         .get("en")
         .or_else(|| text.text.values().next())
-        .cloned()
+        .map(|name| escaped(name).into_owned())
         .unwrap_or_default()
 }
 
@@ -114,7 +115,8 @@ pub fn table(header: &[&str], rows: Vec<Vec<String>>, numbers_from: usize) -> Ta
         .set_content_arrangement(ContentArrangement::Dynamic)
         .set_header(header);
     for row in rows {
-        table.add_row(row.into_iter().map(Cell::new));
+        // Names come from catalogs and imports: nothing in them may reach the terminal as a command.
+        table.add_row(row.iter().map(|cell| Cell::new(escaped(cell))));
     }
     for (index, column) in table.column_iter_mut().enumerate() {
         if index >= numbers_from {
@@ -127,6 +129,20 @@ pub fn table(header: &[&str], rows: Vec<Vec<String>>, numbers_from: usize) -> Ta
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_reach_no_terminal_as_commands() {
+        let text = LocalizedText {
+            text: [("en".to_owned(), "tea\u{1b}[2J\u{202e}".to_owned())].into(),
+        };
+        assert_eq!(name(Some(&text)), "tea\\u{1b}[2J\\u{202e}");
+        let rows = vec![vec!["a\0\u{1b}b\nc".to_owned()]];
+        assert!(
+            table(&["name"], rows, 1)
+                .to_string()
+                .contains("a\\u{0}\\u{1b}b\\u{a}c")
+        );
+    }
 
     #[test]
     fn amounts_are_grouped_and_keep_their_decimals() {

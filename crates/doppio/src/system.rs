@@ -134,8 +134,10 @@ impl System {
         config.index.clone_from(&index);
         let projector = status_projector::Config::from_settings(&mut settings);
         settings.finish()?;
-        let (catalog, following) =
-            catalog::open(catalog.or_else(|| config.catalog.clone()).as_deref())?;
+        let (catalog, following) = catalog::open(
+            catalog.or_else(|| config.catalog.clone()).as_deref(),
+            Clock::system(),
+        )?;
         if init_log {
             location
                 .init()

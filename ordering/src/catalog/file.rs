@@ -2,6 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use contract::event::TaxKind;
+use contract::text::first_deceptive;
 use contract::{Currency, Money, Slug, StoreId};
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
@@ -12,10 +13,12 @@ use super::{
     Catalog, Category, DiscountValue, Item, Menu, MenuOption, Promotion, PromotionKind, Store,
     TaxClass, Text,
 };
+use crate::domain::MAX_AMOUNT_MINOR;
 
 /// Largest price of one unit with its options, in minor units.
 pub const MAX_UNIT_PRICE_MINOR: i64 = 1_000_000_000_000;
 const MAX_OPTION_QUANTITY: i32 = 20;
+const MAX_NAME_BYTES: usize = 200;
 
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogError {
@@ -242,15 +245,52 @@ impl Check {
 
     fn text(&mut self, place: &str, text: &Text) {
         if text.is_empty()
-            || text.iter().any(|(language, name)| {
-                language.is_empty() || name.trim().is_empty() || name.len() > 200
-            })
+            || text
+                .values()
+                .any(|name| name.trim().is_empty() || name.len() > MAX_NAME_BYTES)
         {
             self.note(
                 place,
-                "a name is needed in at least one language, of 1 to 200 bytes",
+                format_args!(
+                    "a name is needed in at least one language, of 1 to {MAX_NAME_BYTES} bytes"
+                ),
             );
         }
+        for (language, name) in text {
+            if !is_language(language) {
+                self.note(
+                    place,
+                    format_args!("{language:?} is not a language tag such as \"ko\" or \"en-GB\""),
+                );
+            }
+            self.clean(place, "a name", name);
+        }
+    }
+
+    /// Text that people will read: nothing in it may move a cursor or turn the direction of what follows.
+    fn clean(&mut self, place: &str, what: &str, text: &str) {
+        if let Some(symbol) = first_deceptive(text) {
+            self.note(
+                place,
+                format_args!(
+                    "{what} has the control or direction character U+{:04X}",
+                    u32::from(symbol)
+                ),
+            );
+        }
+    }
+
+    /// A currency that ISO 4217 knows as money.
+    fn currency(&mut self, place: &str, code: &str) -> Option<Currency> {
+        match Currency::new(code) {
+            Ok(currency) if currency.exists() => return Some(currency),
+            Ok(currency) => self.note(
+                place,
+                format_args!("ISO 4217 has no currency {currency} to sell in"),
+            ),
+            Err(error) => self.note(place, error),
+        }
+        None
     }
 
     fn tax_classes(&mut self, files: &[TaxClassFile]) -> BTreeMap<Slug, TaxClass> {
@@ -264,7 +304,12 @@ impl Check {
             let mut rates = Vec::new();
             for rate in &file.rates {
                 match rate.from.parse::<Date>() {
-                    Ok(from) if rate.rate_bp <= 10_000 => rates.push((from, rate.rate_bp)),
+                    Ok(from) if rate.rate_bp <= 10_000 => {
+                        if rates.iter().any(|(earlier, _)| *earlier == from) {
+                            self.note(&place, format_args!("two rates begin on {from}"));
+                        }
+                        rates.push((from, rate.rate_bp));
+                    }
                     Ok(_) => self.note(&place, "a rate is at most 10000 basis points"),
                     Err(_) => self.note(
                         &place,
@@ -284,8 +329,11 @@ impl Check {
             if taxed && rates.is_empty() {
                 self.note(&place, "a standard or reduced class needs a rate");
             }
-            if !taxed && rates.iter().any(|(_, rate)| *rate != 0) {
-                self.note(&place, "only standard and reduced classes have a rate");
+            if !taxed && !rates.is_empty() {
+                self.note(&place, "only standard and reduced classes have rates");
+            }
+            if taxed && rates.iter().any(|(_, rate)| *rate == 0) {
+                self.note(&place, "a class taxed at 0 is of kind zero or exempt");
             }
             classes.insert(id.clone(), TaxClass { id, kind, rates });
         }
@@ -300,9 +348,7 @@ impl Check {
     ) -> Option<Menu> {
         let place = format!("menu {}", file.id);
         self.slug(&place, &file.id);
-        let currency = Currency::new(&file.currency)
-            .map_err(|error| self.note(&place, error))
-            .ok();
+        let currency = self.currency(&place, &file.currency);
         self.unique(
             &format!("{place}, category"),
             file.categories.iter().map(|category| &category.id),
@@ -419,13 +465,19 @@ impl Check {
                 ),
             );
         }
-        let rebate: i128 = own
-            .iter()
-            .filter(|option| option.price_delta < Money::ZERO)
-            .map(|option| i128::from(option.price_delta.minor()) * i128::from(option.max_quantity))
-            .sum();
+        let all_of = |option: &MenuOption| {
+            i128::from(option.price_delta.minor()) * i128::from(option.max_quantity)
+        };
+        let rebate: i128 = own.iter().map(all_of).filter(|delta| *delta < 0).sum();
+        let surcharge: i128 = own.iter().map(all_of).filter(|delta| *delta > 0).sum();
         if i128::from(file.price) + rebate < 0 {
             self.note(&place, "with its options the price could be negative");
+        }
+        if i128::from(file.price) + surcharge > i128::from(MAX_UNIT_PRICE_MINOR) {
+            self.note(
+                &place,
+                format_args!("with its options the price could exceed {MAX_UNIT_PRICE_MINOR}"),
+            );
         }
         let (eat_in, take_away) = match &file.tax {
             TaxFile::Same(class) => (class, class),
@@ -473,9 +525,17 @@ impl Check {
                 None
             }
         };
-        if file.min_gross < 0 {
-            self.note(&place, "min_gross is negative");
+        if !(0..=MAX_AMOUNT_MINOR).contains(&file.min_gross) {
+            self.note(
+                &place,
+                format_args!("min_gross is not between 0 and {MAX_AMOUNT_MINOR}"),
+            );
         }
+        if file.version == 0 {
+            self.note(&place, "versions count from 1");
+        }
+        self.unique(&format!("{place}, item"), file.items.iter());
+        self.unique(&format!("{place}, category"), file.categories.iter());
         for sku in &file.items {
             if !items.keys().any(|item| item.as_str() == sku) {
                 self.note(&place, format_args!("there is no item {sku:?}"));
@@ -539,9 +599,7 @@ impl Check {
                 format_args!("the cutoff {:?} is not a local time HH:MM", file.cutoff),
             );
         }
-        let currency = Currency::new(&file.currency)
-            .map_err(|error| self.note(&place, error))
-            .ok();
+        let currency = self.currency(&place, &file.currency);
         if let (Some(currency), Some(menu)) = (currency, &menu)
             && currency != menu.currency
         {
@@ -556,12 +614,17 @@ impl Check {
         let discount_step = file
             .discount_step
             .unwrap_or_else(|| if file.currency == "KRW" { 10 } else { 1 });
-        if discount_step < 1 {
-            self.note(&place, "discount_step is at least 1");
+        if !(1..=MAX_UNIT_PRICE_MINOR).contains(&discount_step) {
+            self.note(
+                &place,
+                format_args!("discount_step is 1 to {MAX_UNIT_PRICE_MINOR}"),
+            );
         }
         if file.ticket_modulus.is_some_and(|modulus| modulus < 1) {
             self.note(&place, "ticket_modulus is at least 1");
         }
+        self.clean(&place, "legal_entity", &file.legal_entity);
+        self.clean(&place, "tax_id", &file.tax_id);
         if file.legal_entity.len() > 200 || file.tax_id.len() > 64 {
             self.note(
                 &place,
@@ -584,6 +647,17 @@ impl Check {
     }
 }
 
+/// A language tag of the common form: a language, then regions, scripts or variants (BCP 47).
+fn is_language(tag: &str) -> bool {
+    let mut parts = tag.split('-');
+    let language = parts.next().unwrap_or_default();
+    (2..=3).contains(&language.len())
+        && language.bytes().all(|byte| byte.is_ascii_lowercase())
+        && parts.all(|part| {
+            (2..=8).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_alphanumeric())
+        })
+}
+
 fn parse_cutoff(text: &str) -> Option<u32> {
     let (hours, minutes) = text.split_once(':')?;
     let digits = |part: &str| part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_digit());
@@ -602,6 +676,63 @@ mod tests {
     fn the_default_catalog_has_no_mistakes() {
         let catalog = default_catalog().unwrap();
         assert_eq!(catalog.stores.len(), 3);
+    }
+
+    #[test]
+    fn what_is_ambiguous_impossible_or_unknown_is_listed() {
+        let text = r#"
+            [[tax_classes]]
+            id = "std"
+            kind = "standard"
+            rates = [{ from = "2020-01-01", rate_bp = 1000 }, { from = "2020-01-01", rate_bp = 900 }]
+            [[tax_classes]]
+            id = "nil"
+            kind = "reduced"
+            rates = [{ from = "2020-01-01", rate_bp = 0 }]
+            [[tax_classes]]
+            id = "exempt"
+            kind = "exempt"
+            rates = [{ from = "2020-01-01", rate_bp = 0 }]
+            [[menus]]
+            id = "cafe"
+            currency = "KRX"
+            categories = [{ id = "coffee", name = { Korean = "커피", en = "Cof\u001Bfee" } }]
+            options = [{ id = "gold", name = { en = "Gold" }, price_delta = 999999999999, max_quantity = 2 }]
+            items = [
+                { sku = "latte", name = { en = "evil \u202E ettal" }, category = "coffee", price = 5000, tax = "std", options = ["gold"] },
+            ]
+            promotions = [
+                { id = "half", version = 0, name = { en = "Half" }, kind = "line", percent_bp = 5000, items = ["latte", "latte"], categories = ["coffee", "coffee"], min_gross = 9000000000000000000 },
+            ]
+            [[stores]]
+            id = "seoul"
+            name = { en = "Seoul\u0000" }
+            menu = "cafe"
+            time_zone = "Asia/Seoul"
+            currency = "XAU"
+            discount_step = 9000000000000000000
+            legal_entity = "Doppio\nCo."
+            tax_id = "1\u200F2"
+        "#;
+        let Err(CatalogError::Mistakes(mistakes)) = parse(text) else {
+            panic!("mistakes expected")
+        };
+        insta::assert_snapshot!(mistakes.join("\n"));
+    }
+
+    #[test]
+    fn a_class_whose_first_rate_is_still_to_come_is_not_in_force() {
+        let text = include_str!("default.toml").replace("1977-07-01", "2027-01-01");
+        let catalog = parse(&text).unwrap();
+        let at = |instant: &str| catalog.not_in_force(instant.parse().unwrap());
+        // Midnight is the store's own.
+        let eve = at("2026-12-31T14:59:59Z");
+        assert_eq!(eve.len(), 3, "{eve:?}");
+        assert_eq!(
+            eve[0],
+            "store gangnam: tax class std has no rate in force on 2026-12-31"
+        );
+        assert_eq!(at("2026-12-31T15:00:00Z"), Vec::<String>::new());
     }
 
     #[test]

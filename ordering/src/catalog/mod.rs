@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use contract::{Currency, DayRule, Money, Slug, StoreId};
+use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
@@ -142,12 +143,43 @@ pub struct TaxClass {
 }
 
 impl TaxClass {
+    /// The rate in force on a local date: 0 for kinds without tax, `None` before a taxed class's first rate.
     #[must_use]
-    pub fn rate_bp(&self, on: Date) -> u32 {
-        self.rates
-            .iter()
-            .rev()
-            .find(|(from, _)| *from <= on)
-            .map_or(0, |(_, rate)| *rate)
+    pub fn rate_bp(&self, on: Date) -> Option<u32> {
+        let begun = self.rates.iter().rev().find(|(from, _)| *from <= on);
+        begun
+            .map(|(_, rate)| *rate)
+            .or((!self.is_taxed()).then_some(0))
+    }
+
+    /// The first rate that it ever had, for sales that happened before.
+    #[must_use]
+    pub fn first_rate_bp(&self) -> u32 {
+        self.rates.first().map_or(0, |(_, rate)| *rate)
+    }
+
+    fn is_taxed(&self) -> bool {
+        use contract::event::TaxKind;
+        matches!(self.kind, TaxKind::Standard | TaxKind::Reduced)
+    }
+}
+
+impl Catalog {
+    /// What is not in force at an instant, although stores sell by it: tax classes whose first rate is still to come.
+    #[must_use]
+    pub fn not_in_force(&self, now: Timestamp) -> Vec<String> {
+        let mut mistakes = Vec::new();
+        for store in self.stores.values() {
+            let today = now.to_zoned(store.zone.clone()).date();
+            for class in store.menu.tax_classes.values() {
+                if class.rate_bp(today).is_none() {
+                    mistakes.push(format!(
+                        "store {}: tax class {} has no rate in force on {today}",
+                        store.id, class.id
+                    ));
+                }
+            }
+        }
+        mistakes
     }
 }

@@ -2,6 +2,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use runtime::Clock;
 use tokio::sync::watch;
 
 use super::{Catalog, CatalogError, default_catalog, parse};
@@ -30,12 +31,27 @@ impl CatalogSource {
 /// version with mistakes is reported and the one before stays in force.
 pub fn open(
     path: Option<&Path>,
+    clock: Clock,
 ) -> Result<(CatalogSource, impl Future<Output = ()> + Send + 'static), CatalogError> {
     let text = path.map(read).transpose()?;
-    let catalog = text.as_deref().map_or_else(default_catalog, parse)?;
+    let catalog = match text.as_deref() {
+        Some(text) => in_force(text, &clock)?,
+        None => default_catalog()?,
+    };
     let (sender, receiver) = watch::channel(Arc::new(catalog));
     let path = path.map(Path::to_path_buf);
-    Ok((CatalogSource(receiver), follow(path, text, sender)))
+    Ok((CatalogSource(receiver), follow(path, text, sender, clock)))
+}
+
+/// A catalog whose every statement can be sold by now.
+fn in_force(text: &str, clock: &Clock) -> Result<Catalog, CatalogError> {
+    let catalog = parse(text)?;
+    let mistakes = catalog.not_in_force(clock.now());
+    if mistakes.is_empty() {
+        Ok(catalog)
+    } else {
+        Err(CatalogError::Mistakes(mistakes))
+    }
 }
 
 fn read(path: &Path) -> Result<String, CatalogError> {
@@ -49,6 +65,7 @@ async fn follow(
     path: Option<PathBuf>,
     mut seen: Option<String>,
     sender: watch::Sender<Arc<Catalog>>,
+    clock: Clock,
 ) {
     let Some(path) = path else { return };
     loop {
@@ -60,7 +77,7 @@ async fn follow(
         if seen.as_ref() == Some(&text) {
             continue;
         }
-        match parse(&text) {
+        match in_force(&text, &clock) {
             Ok(catalog) => {
                 tracing::info!(path = %path.display(), stores = catalog.stores.len(), "catalog reloaded");
                 sender.send_replace(Arc::new(catalog));

@@ -82,7 +82,7 @@ pub fn price(
         } else {
             mode
         };
-        let tax = tax::of_item(&store.menu, item, mode, on);
+        let tax = tax::of_item(&store.menu, item, mode, on, draft.pricing)?;
         let gross = unit_price
             .times(line.quantity.into())
             .map_err(out_of_range)?;

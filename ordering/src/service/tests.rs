@@ -300,7 +300,7 @@ async fn a_changed_catalog_is_taken_up_and_one_with_mistakes_is_not() {
     };
     let write = |path: &Path, text: String| std::fs::write(path, text).unwrap();
     write(&path, text(100));
-    let (source, following) = catalog::open(Some(&path)).unwrap();
+    let (source, following) = catalog::open(Some(&path), Clock::system()).unwrap();
     let following = tokio::spawn(following);
     let price = || {
         source

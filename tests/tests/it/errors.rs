@@ -26,7 +26,9 @@ fn calls(reason: Reason) -> &'static str {
         Reason::TooManyLines | Reason::OptionNotAllowed | Reason::PromotionNotApplicable => {
             "QuoteOrder, PlaceOrder"
         }
-        Reason::UnknownItem | Reason::UnknownOption | Reason::SoldOut => "QuoteOrder, PlaceOrder",
+        Reason::UnknownItem | Reason::UnknownOption | Reason::SoldOut | Reason::NoTaxRate => {
+            "QuoteOrder, PlaceOrder"
+        }
         Reason::TendersDoNotSum
         | Reason::ChangeOnlyFromCash
         | Reason::TooManyCashTenders
