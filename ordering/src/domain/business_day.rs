@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::command::{CarryOver, CloseBusinessDay};
 use super::figures::DayFigures;
-use super::state::{OpenDay, Settings, StoreState};
+use super::state::{Floats, OpenDay, OpenOrder, Settings, StoreState};
 use crate::catalog::Store;
 
 /// How far the server's and the command's clocks may differ when a day is opened, or closed by itself.
@@ -86,7 +86,7 @@ pub fn prepare(
         events.push(close(state, day, &day.figures, moment, true)?);
     }
     let settings = settings_of(store);
-    if state.settings.as_ref() != Some(&settings) {
+    if state.settings.as_deref() != Some(&settings) {
         events.push(Event::StoreConfigured(settings.0));
     }
     events.push(open(store, last_closed, &floats, moment)?);
@@ -197,7 +197,7 @@ fn settings_of(store: &Store) -> Settings {
     })
 }
 
-fn drawer_floats(floats: &std::collections::BTreeMap<String, i64>) -> Vec<e::DrawerFloat> {
+fn drawer_floats(floats: &Floats) -> Vec<e::DrawerFloat> {
     floats
         .iter()
         .map(|(drawer_id, amount)| e::DrawerFloat {
@@ -210,7 +210,7 @@ fn drawer_floats(floats: &std::collections::BTreeMap<String, i64>) -> Vec<e::Dra
 fn open(
     store: &Store,
     last_closed: Option<BusinessDate>,
-    floats: &std::collections::BTreeMap<String, i64>,
+    floats: &Floats,
     moment: &Moment,
 ) -> Result<Event, Rejection> {
     let rule = store
@@ -249,20 +249,31 @@ fn close(
     let floats = figures.closing_floats().map_err(overflow)?;
     let room = CLOSE_BYTES.saturating_sub(report.encoded_len()) / CARRIED_ORDER_BYTES;
     let open = state.open_orders.len().min(CARRIED_ORDERS).min(room);
-    let carried = |orders: &std::collections::BTreeMap<contract::OrderId, u64>, most: usize| {
-        orders
-            .iter()
-            .take(most)
-            .map(|(id, revision)| e::CarriedOrder {
-                order_id: id.to_bytes(),
-                placed_revision: i64::try_from(*revision).unwrap_or(i64::MAX),
-            })
-            .collect()
+    let carried = |order_id: &contract::OrderId, revision: u64| e::CarriedOrder {
+        order_id: order_id.to_bytes(),
+        placed_revision: i64::try_from(revision).unwrap_or(i64::MAX),
     };
     let carry_over = e::CarryOver {
-        open_orders: carried(&state.open_orders, open),
+        open_orders: state
+            .open_orders
+            .iter()
+            .take(open)
+            .map(
+                |(
+                    id,
+                    OpenOrder {
+                        placed_revision, ..
+                    },
+                )| carried(id, *placed_revision),
+            )
+            .collect(),
         open_order_count: state.open_count,
-        unresolved_memberships: carried(&state.unresolved, CARRIED_ORDERS.min(room - open)),
+        unresolved_memberships: state
+            .unresolved
+            .iter()
+            .take(CARRIED_ORDERS.min(room - open))
+            .map(|(id, revision)| carried(id, *revision))
+            .collect(),
         unresolved_membership_count: i64::try_from(state.unresolved.len()).unwrap_or(i64::MAX),
         floats: drawer_floats(&floats),
         document_number: state.document_number,
@@ -270,7 +281,7 @@ fn close(
         grand_total_returns: report.grand_total_returns,
         ledger_id: Bytes::copy_from_slice(identity.ledger_id.as_bytes()),
         currency_code: identity.currency.to_string(),
-        settings: state.settings.clone().map(|settings| settings.0),
+        settings: state.settings.as_ref().map(|settings| settings.0.clone()),
         menu_version: state.menu_version.clone(),
         menu_hash: Bytes::from(state.menu_hash.clone()),
     };

@@ -5,7 +5,7 @@ use contract::{Money, Reason, Rejection, Slug};
 
 use super::change_status::illegal;
 use super::command::{CancelOrder, RequestedReturn};
-use super::order::OrderState;
+use super::order::{OrderState, Sale, Unreadable};
 use super::state::{OpenDay, StoreState};
 use super::tenders::MAIN_DRAWER;
 
@@ -23,18 +23,19 @@ pub fn decide(
             "an order is cancelled while no business day is open",
         ));
     };
-    let rest = order.rest().map_err(|_| {
+    let sale = order.sale().map_err(unreadable)?;
+    let rest = sale.rest().map_err(|_| {
         Rejection::new(
             Reason::AmountOutOfRange,
             "what remains of the order does not fit into 64 bits",
         )
     })?;
-    let tenders = returned_tenders(order, rest.net, &command.tenders)?;
+    let tenders = returned_tenders(&sale, rest.net, &command.tenders)?;
     check_room(day, &tenders)?;
     Ok(vec![Event::OrderCancelled(e::OrderCancelled {
         order_id: command.order_id.to_bytes(),
         business_date: day.date.to_string(),
-        sale_business_date: order.placed.business_date.clone(),
+        sale_business_date: sale.placed.business_date.clone(),
         document_number: state.document_number + 1,
         reason_code: command.reason_code.to_string(),
         approver_id: command
@@ -49,6 +50,11 @@ pub fn decide(
         taxes: rest.taxes,
         tenders,
     })])
+}
+
+/// A mistake in this program, not in the command.
+pub fn unreadable(error: Unreadable) -> Rejection {
+    Rejection::new(Reason::Internal, error.to_string())
 }
 
 /// The Z has a bounded number of drawers.
@@ -67,7 +73,7 @@ pub fn check_room(day: &OpenDay, tenders: &[ReturnedTender]) -> Result<(), Rejec
 
 /// How `amount` goes back: as wished, each tender up to its unreturned rest; or other than cash first, cash last.
 pub fn returned_tenders(
-    order: &OrderState,
+    order: &Sale,
     amount: Money,
     wished: &[RequestedReturn],
 ) -> Result<Vec<ReturnedTender>, Rejection> {
@@ -146,7 +152,7 @@ pub fn returned_tenders(
 }
 
 fn returned_tender(
-    order: &OrderState,
+    order: &Sale,
     index: usize,
     amount: i64,
     drawer: Option<&Slug>,

@@ -46,25 +46,23 @@ pub fn illegal(order: &OrderState, command: &str) -> Rejection {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::OrderEvent;
+    use crate::domain::EventMeta;
     use contract::{OrderId, RequestId};
     use uuid::Uuid;
 
     fn order(status: Status) -> OrderState {
         let event = Event::OrderPlaced(e::OrderPlaced::default());
-        let event = OrderEvent {
-            event,
-            recorded_at: jiff::Timestamp::UNIX_EPOCH,
+        let meta = EventMeta {
             revision: 1,
             index: 0,
-            terminal_id: String::new(),
-            staff_id: String::new(),
-            request_id: String::new(),
+            recorded_at: jiff::Timestamp::UNIX_EPOCH,
+            terminal_id: "",
+            staff_id: "",
+            request_id: None,
         };
-        OrderState {
-            status,
-            ..OrderState::place(event).unwrap()
-        }
+        let mut order = OrderState::place(&event, &meta).unwrap();
+        order.status = status;
+        order
     }
 
     #[test]

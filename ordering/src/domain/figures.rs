@@ -5,6 +5,9 @@ use contract::event::{
     ItemFigures, OrderLine, OrderPlaced, ReturnedTender, TaxAmount, TenderFigures,
 };
 
+use imbl::OrdMap;
+
+use super::state::Floats;
 use super::{MAX_DISCOUNTS_PER_DAY, MAX_DRAWERS_PER_DAY};
 
 /// A sum does not fit into 64 bits.
@@ -30,7 +33,7 @@ struct Sums {
     discount: i64,
     net: i64,
     /// By class and rate: kind, net, supply, vat.
-    taxes: BTreeMap<(String, u32), (i32, [i64; 3])>,
+    taxes: OrdMap<(String, u32), (i32, [i64; 3])>,
 }
 
 impl Sums {
@@ -144,7 +147,8 @@ impl Drawer {
     }
 }
 
-/// The figures of a business day as far as it has come: what the X report shows and the Z report freezes.
+/// The figures of a business day as far as it has come: what the X report shows and the Z report freezes. A copy shares what it holds
+/// with the original: one is made for every record.
 #[derive(Debug, Clone, Default)]
 pub struct DayFigures {
     sales: Sums,
@@ -152,13 +156,13 @@ pub struct DayFigures {
     refunds_same_day: Sums,
     refunds_prior_days: Sums,
     /// By kind: taken, returned.
-    tenders: BTreeMap<i32, (i64, i64)>,
-    drawers: BTreeMap<String, Drawer>,
-    items: BTreeMap<String, Sold>,
+    tenders: OrdMap<i32, (i64, i64)>,
+    drawers: OrdMap<String, Drawer>,
+    items: OrdMap<String, Sold>,
     /// By each line's category, which a changed menu may change in the middle of a day.
-    categories: BTreeMap<String, Sold>,
-    hours: BTreeMap<String, (i64, i64, i64, i64)>,
-    discounts: BTreeMap<(i32, String), (i64, i64)>,
+    categories: OrdMap<String, Sold>,
+    hours: OrdMap<String, (i64, i64, i64, i64)>,
+    discounts: OrdMap<(i32, String), (i64, i64)>,
     carried_in: i64,
     completed: i64,
     cancelled: i64,
@@ -169,7 +173,7 @@ pub struct DayFigures {
 impl DayFigures {
     /// A day that begins with open orders of earlier days, some of which were completed since the last close, and floats in the drawers.
     #[must_use]
-    pub fn begin(carried_in: i64, completed: i64, floats: &BTreeMap<String, i64>) -> Self {
+    pub fn begin(carried_in: i64, completed: i64, floats: &Floats) -> Self {
         let drawers = floats
             .iter()
             .map(|(drawer, float)| {
@@ -358,7 +362,7 @@ impl DayFigures {
     }
 
     /// What each drawer should hold, or was counted to hold: the next day's floats.
-    pub fn closing_floats(&self) -> Result<BTreeMap<String, i64>, Overflow> {
+    pub fn closing_floats(&self) -> Result<Floats, Overflow> {
         self.drawers
             .iter()
             .map(|(id, drawer)| {

@@ -35,6 +35,6 @@ pub use command::{
 };
 pub use content_hash::{CONTENT_HASH_VERSION, ContentHash};
 pub use figures::DayFigures;
-pub use order::{OrderEvent, OrderState, Status};
-pub use state::{Corrupt, EventMeta, Identity, OpenDay, Settings, StoreState};
+pub use order::{OrderState, Sale, Status};
+pub use state::{Corrupt, EventMeta, Floats, Identity, OpenDay, OpenOrder, Settings, StoreState};
 pub use tenders::settle as settle_tenders;

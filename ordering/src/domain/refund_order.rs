@@ -3,10 +3,10 @@
 use contract::event::{self as e, event::Event};
 use contract::{Reason, Rejection};
 
-use super::cancel_order::{check_room, returned_tenders};
+use super::cancel_order::{check_room, returned_tenders, unreadable};
 use super::change_status::illegal;
 use super::command::RefundOrder;
-use super::order::{OrderState, Status};
+use super::order::{OrderState, Sale, Status};
 use super::state::StoreState;
 
 pub fn decide(
@@ -23,29 +23,30 @@ pub fn decide(
             "an order is refunded while no business day is open",
         ));
     };
-    let units = units(order, command)?;
+    let sale = order.sale().map_err(unreadable)?;
+    let units = units(&sale, command)?;
     let takes_all = units
         .iter()
         .enumerate()
-        .all(|(index, units)| *units == order.units_left(index));
+        .all(|(index, units)| *units == sale.units_left(index));
     if takes_all && order.status != Status::Completed {
         return Err(
             Rejection::new(Reason::CancelInstead, Reason::CancelInstead.meaning())
                 .with("state", order.status.as_str()),
         );
     }
-    let part = order.part(&units).map_err(|_| {
+    let part = sale.part(&units).map_err(|_| {
         Rejection::new(
             Reason::AmountOutOfRange,
             "what is refunded does not fit into 64 bits",
         )
     })?;
-    let tenders = returned_tenders(order, part.net, &command.tenders)?;
+    let tenders = returned_tenders(&sale, part.net, &command.tenders)?;
     check_room(day, &tenders)?;
     Ok(vec![Event::OrderRefunded(e::OrderRefunded {
         order_id: command.order_id.to_bytes(),
         business_date: day.date.to_string(),
-        sale_business_date: order.placed.business_date.clone(),
+        sale_business_date: sale.placed.business_date.clone(),
         document_number: state.document_number + 1,
         reason_code: command.reason_code.to_string(),
         approver_id: command
@@ -63,7 +64,7 @@ pub fn decide(
 }
 
 /// Units by line index, each at most what remains.
-fn units(order: &OrderState, command: &RefundOrder) -> Result<Vec<i32>, Rejection> {
+fn units(order: &Sale, command: &RefundOrder) -> Result<Vec<i32>, Rejection> {
     let mut units = vec![0; order.placed.lines.len()];
     for (position, (line_id, quantity)) in command.lines.iter().enumerate() {
         let field = format!("lines[{position}]");

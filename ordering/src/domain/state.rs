@@ -1,15 +1,16 @@
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use contract::event::{self as e, DayReport, event::Event};
 use contract::order_view::order_of;
 use contract::{BusinessDate, Currency, DayRule, OrderId, timestamp_from_proto};
+use imbl::OrdMap;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Unit};
 use uuid::Uuid;
 
 use super::figures::{DayFigures, Overflow};
-use super::order::{OrderEvent, OrderState};
+use super::order::OrderState;
 
 /// A recorded event contradicts the state that the events before it made.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -29,7 +30,8 @@ pub struct EventMeta<'a> {
     pub recorded_at: Timestamp,
     pub terminal_id: &'a str,
     pub staff_id: &'a str,
-    pub request_id: &'a str,
+    /// `None` for what the system decided.
+    pub request_id: Option<Uuid>,
 }
 
 /// What is the ledger's for ever.
@@ -53,11 +55,24 @@ pub struct OpenDay {
     pub figures: DayFigures,
 }
 
+/// An order that is neither completed nor cancelled.
+#[derive(Debug, Clone)]
+pub struct OpenOrder {
+    pub placed_revision: u64,
+    /// `None`: carried over by a close and not asked for since; the log has it.
+    pub order: Option<Arc<OrderState>>,
+}
+
+/// Amounts of cash by drawer.
+pub type Floats = OrdMap<String, i64>;
+
 /// Everything that a store's decisions depend on: the open day, what was carried over, and the orders that are still open.
+///
+/// Copied for every record in the making, so all that grows is in maps that share their contents with their copies.
 #[derive(Debug, Clone, Default)]
 pub struct StoreState {
     pub identity: Option<Identity>,
-    pub settings: Option<Settings>,
+    pub settings: Option<Arc<Settings>>,
     pub day: Option<OpenDay>,
     pub last_closed: Option<BusinessDate>,
     pub z_number: i64,
@@ -68,20 +83,20 @@ pub struct StoreState {
     /// The last one given out.
     pub document_number: i64,
     /// What the drawers held at the last close.
-    pub floats: BTreeMap<String, i64>,
+    pub floats: Floats,
     /// What the drawers that the last close did not count should hold.
-    pub uncounted: BTreeMap<String, i64>,
+    pub uncounted: Floats,
     /// All open orders are counted; those beyond what a close can carry are known by count alone.
     pub open_count: i64,
-    pub open_orders: BTreeMap<OrderId, u64>,
+    pub open_orders: OrdMap<OrderId, OpenOrder>,
     /// Orders accepted UNVERIFIED and not resolved since, with the revision that placed them.
-    pub unresolved: BTreeMap<OrderId, u64>,
+    pub unresolved: OrdMap<OrderId, u64>,
     /// Orders completed since the last close while no day is open; they count in the next one.
     pub completed_between: i64,
     pub menu_version: String,
     pub menu_hash: Vec<u8>,
-    /// Orders held in memory: the open ones of the open day, and those fetched for a command.
-    pub orders: HashMap<OrderId, Arc<OrderState>>,
+    /// Orders that the record in the making touches and that are not among the open ones that are known by name.
+    touched: HashMap<OrderId, Arc<OrderState>>,
     closed_in_record: bool,
 }
 
@@ -104,11 +119,30 @@ impl StoreState {
         }
     }
 
-    /// Forgets orders that are no longer open: the log and the index have them.
-    pub fn forget_closed_orders(&mut self) {
-        let open = &self.open_orders;
-        self.orders
-            .retain(|id, order| order.status.is_open() && open.contains_key(id));
+    /// An order that is in memory.
+    #[must_use]
+    pub fn order(&self, id: OrderId) -> Option<&Arc<OrderState>> {
+        match self.open_orders.get(&id) {
+            Some(OpenOrder {
+                order: Some(order), ..
+            }) => Some(order),
+            _ => self.touched.get(&id),
+        }
+    }
+
+    /// Takes in an order that a command needs: open ones stay, others until [`Self::forget_touched`].
+    pub fn hold(&mut self, id: OrderId, order: Arc<OrderState>) {
+        match self.open_orders.get_mut(&id) {
+            Some(open) => open.order = Some(order),
+            None => {
+                self.touched.insert(id, order);
+            }
+        }
+    }
+
+    /// Forgets the orders that were only needed for a record: the log and the index have them.
+    pub fn forget_touched(&mut self) {
+        self.touched.clear();
     }
 
     fn apply(&mut self, event: &Event, meta: &EventMeta<'_>) -> Result<(), Detail> {
@@ -119,7 +153,9 @@ impl StoreState {
                 }
                 self.identity = Some(identity(&opened.ledger_id, &opened.currency_code)?);
             }
-            Event::StoreConfigured(settings) => self.settings = Some(Settings(settings.clone())),
+            Event::StoreConfigured(settings) => {
+                self.settings = Some(Arc::new(Settings(settings.clone())));
+            }
             Event::BusinessDayOpened(opened) => self.open_day(opened)?,
             Event::OrderPlaced(placed) => self.place(event, placed, meta)?,
             Event::PreparationStarted(_) | Event::OrderReady(_) => self.order_event(event, meta)?,
@@ -225,14 +261,17 @@ impl StoreState {
         let hour = local_hour(&day.rule, meta.recorded_at);
         day.figures.placed(placed, hour).map_err(overflow)?;
         self.next_document(placed.document_number)?;
-        let order = OrderState::place(order_event(event, meta)).ok_or("not a placing")?;
+        let order = OrderState::place(event, meta).ok_or("not a placing")?;
         let id = OrderId::from_slice(&placed.order_id).map_err(|error| error.to_string())?;
         self.open_count += 1;
-        self.open_orders.insert(id, meta.revision);
         if order.unverified {
             self.unresolved.insert(id, meta.revision);
         }
-        self.orders.insert(id, Arc::new(order));
+        let open = OpenOrder {
+            placed_revision: meta.revision,
+            order: Some(Arc::new(order)),
+        };
+        self.open_orders.insert(id, open);
         Ok(())
     }
 
@@ -248,8 +287,11 @@ impl StoreState {
     }
 
     fn leave_open(&mut self, event: &Event) {
-        if let Some(order) = order_of(event) {
-            self.open_orders.remove(&order);
+        if let Some(id) = order_of(event)
+            && let Some(open) = self.open_orders.remove(&id)
+            && let Some(order) = open.order
+        {
+            self.touched.insert(id, order);
         }
         self.open_count -= 1;
     }
@@ -259,8 +301,12 @@ impl StoreState {
         let Some(id) = order_of(event) else {
             return Err("an event names no order".into());
         };
-        if let Some(order) = self.orders.get_mut(&id) {
-            Arc::make_mut(order).apply(order_event(event, meta))?;
+        let held = match self.open_orders.get_mut(&id) {
+            Some(open) => open.order.as_mut(),
+            None => self.touched.get_mut(&id),
+        };
+        if let Some(order) = held {
+            Arc::make_mut(order).apply(event, meta)?;
         }
         Ok(())
     }
@@ -287,7 +333,7 @@ impl StoreState {
             .ok_or("a close carries nothing over")?;
         let report: &DayReport = closed.report.as_ref().ok_or("a close without a report")?;
         // A fold that starts here knows nothing of before; one that comes from before goes on with the same, and no more.
-        let carried = |orders: &[e::CarriedOrder]| -> BTreeMap<OrderId, u64> {
+        let carried = |orders: &[e::CarriedOrder]| -> Vec<(OrderId, u64)> {
             orders
                 .iter()
                 .filter_map(|order| {
@@ -298,15 +344,30 @@ impl StoreState {
                 })
                 .collect()
         };
-        self.open_orders = carried(&carry_over.open_orders);
-        self.unresolved = carried(&carry_over.unresolved_memberships);
+        self.open_orders = carried(&carry_over.open_orders)
+            .into_iter()
+            .map(|(id, placed_revision)| {
+                let order = self.order(id).cloned();
+                let open = OpenOrder {
+                    placed_revision,
+                    order,
+                };
+                (id, open)
+            })
+            .collect();
+        self.unresolved = carried(&carry_over.unresolved_memberships)
+            .into_iter()
+            .collect();
         let cold = self.identity.is_none();
         if cold {
             self.identity = Some(identity(&carry_over.ledger_id, &carry_over.currency_code)?);
             self.open_count = carry_over.open_order_count;
             self.menu_version.clone_from(&carry_over.menu_version);
             self.menu_hash = carry_over.menu_hash.to_vec();
-            self.settings = carry_over.settings.clone().map(Settings);
+            self.settings = carry_over
+                .settings
+                .clone()
+                .map(|settings| Arc::new(Settings(settings)));
         } else if self.day.as_ref().map(|day| day.date) != Some(date)
             || self.document_number != carry_over.document_number
         {
@@ -347,18 +408,6 @@ fn overflow(_: Overflow) -> Detail {
     "the day's figures do not fit into 64 bits".to_owned()
 }
 
-fn order_event(event: &Event, meta: &EventMeta<'_>) -> OrderEvent {
-    OrderEvent {
-        event: event.clone(),
-        recorded_at: meta.recorded_at,
-        revision: meta.revision,
-        index: meta.index,
-        terminal_id: meta.terminal_id.to_owned(),
-        staff_id: meta.staff_id.to_owned(),
-        request_id: meta.request_id.to_owned(),
-    }
-}
-
 /// Start of the local hour with its offset from UTC: "2016-10-30T01:00+01:00".
 fn local_hour(rule: &DayRule, instant: Timestamp) -> String {
     let local = instant.to_zoned(rule.zone().clone());
@@ -370,4 +419,177 @@ fn local_hour(rule: &DayRule, instant: Timestamp) -> String {
         )
         .unwrap_or(local);
     hour.strftime("%Y-%m-%dT%H:%M%:z").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::hint::black_box;
+
+    use allocation_counter::{AllocationInfo, measure};
+    use bytes::Bytes;
+    use contract::timestamp_to_proto;
+
+    use super::*;
+
+    const OPENED: &str = "2026-03-02T10:00:00+09:00";
+
+    fn meta(revision: u64) -> EventMeta<'static> {
+        EventMeta {
+            revision,
+            index: 0,
+            recorded_at: OPENED.parse().unwrap(),
+            terminal_id: "till-1",
+            staff_id: "",
+            request_id: Some(Uuid::from_u128(revision.into())),
+        }
+    }
+
+    fn id(number: i64) -> OrderId {
+        OrderId::from_uuid(Uuid::from_u128(
+            u128::try_from(number).unwrap() << 80 | 0x7000_8000_0000_0000_0000,
+        ))
+    }
+
+    /// A latte with an extra shot, paid by card.
+    fn placed(number: i64) -> Event {
+        let name = |text: &str| {
+            [
+                ("en".to_owned(), text.to_owned()),
+                ("ko".to_owned(), "라떼".to_owned()),
+            ]
+            .into_iter()
+            .collect()
+        };
+        Event::OrderPlaced(e::OrderPlaced {
+            order_id: id(number).to_bytes(),
+            business_date: "2026-03-02".to_owned(),
+            ticket_number: number,
+            ticket_label: number.to_string(),
+            document_number: number,
+            lines: vec![e::OrderLine {
+                line_id: "l-1".to_owned(),
+                sku: format!("latte-{}", number % 40),
+                name: name("Caffe latte"),
+                category: "coffee".to_owned(),
+                quantity: 1,
+                unit_price: 5_000,
+                gross: 5_000,
+                net: 5_000,
+                tax_class: "std".to_owned(),
+                tax_rate_bp: 1_000,
+                supply: 4_545,
+                ..e::OrderLine::default()
+            }],
+            gross: 5_000,
+            net: 5_000,
+            taxes: vec![e::TaxAmount {
+                tax_class: "std".to_owned(),
+                rate_bp: 1_000,
+                net: 5_000,
+                supply: 4_545,
+                vat: 455,
+                ..e::TaxAmount::default()
+            }],
+            tenders: vec![e::Tender {
+                tender_id: "t-1".to_owned(),
+                kind: e::TenderKind::Card.into(),
+                amount: 5_000,
+                tendered: 5_000,
+                external_reference: "30281190".to_owned(),
+                ..e::Tender::default()
+            }],
+            menu_version: "2026-03-01".to_owned(),
+            pricing_rule: "doppio-1".to_owned(),
+            tax_rule: "kr-1".to_owned(),
+            ..e::OrderPlaced::default()
+        })
+    }
+
+    /// A day with so many open orders.
+    fn open_day(orders: i64) -> StoreState {
+        let mut state = StoreState::default();
+        let opened: Timestamp = OPENED.parse().unwrap();
+        let before = [
+            Event::LedgerOpened(e::LedgerOpened {
+                ledger_id: Bytes::copy_from_slice(Uuid::nil().as_bytes()),
+                currency_code: "KRW".to_owned(),
+                ..e::LedgerOpened::default()
+            }),
+            Event::BusinessDayOpened(e::BusinessDayOpened {
+                business_date: "2026-03-02".to_owned(),
+                time_zone: "Asia/Seoul".to_owned(),
+                cutoff_minutes: 240,
+                start_time: Some(timestamp_to_proto(opened)),
+                end_time: Some(timestamp_to_proto(opened)),
+                ..e::BusinessDayOpened::default()
+            }),
+        ];
+        for event in before {
+            state.evolve(&event, &meta(1)).unwrap();
+        }
+        for number in 1..=orders {
+            state.evolve(&placed(number), &meta(2)).unwrap();
+        }
+        state.forget_touched();
+        state
+    }
+
+    /// What a record costs that places one order and takes another all the way: the copy that it is decided against included.
+    fn cost_of_a_record(state: &mut StoreState) -> AllocationInfo {
+        let new = placed(state.document_number + 1);
+        let order_id = id(1).to_bytes();
+        let events = [
+            new,
+            Event::PreparationStarted(e::PreparationStarted {
+                order_id: order_id.clone(),
+            }),
+            Event::OrderReady(e::OrderReady {
+                order_id: order_id.clone(),
+            }),
+            Event::OrderCompleted(e::OrderCompleted { order_id }),
+        ];
+        measure(|| {
+            let mut next = state.clone();
+            for event in &events {
+                next.evolve(event, &meta(3)).unwrap();
+            }
+            next.forget_touched();
+            *state = next;
+        })
+    }
+
+    #[test]
+    fn a_record_costs_the_same_however_many_orders_are_open() {
+        let few = cost_of_a_record(&mut open_day(10));
+        let many = cost_of_a_record(&mut open_day(20_000));
+        // A deeper tree copies a few nodes more.
+        assert!(
+            many.bytes_total < few.bytes_total + 8 * 1024,
+            "{} bytes with 10 open orders, {} with 20,000",
+            few.bytes_total,
+            many.bytes_total
+        );
+    }
+
+    #[test]
+    fn an_open_order_takes_less_than_600_bytes() {
+        const ORDERS: i64 = 5_000;
+        let taken = measure(|| {
+            black_box(std::mem::ManuallyDrop::new(open_day(ORDERS)));
+        });
+        let each = taken.bytes_current / ORDERS;
+        assert!(each < 600, "{each} bytes an open order");
+    }
+
+    #[test]
+    fn orders_that_are_done_leave_and_the_others_are_shared() {
+        let mut state = open_day(100);
+        let before = state.clone();
+        cost_of_a_record(&mut state);
+        assert!(state.order(id(1)).is_none());
+        assert_eq!(before.order(id(1)).unwrap().status.as_str(), "PLACED");
+        assert_eq!((state.open_orders.len(), state.open_count), (100, 100));
+        let (was, is) = (before.order(id(50)).unwrap(), state.order(id(50)).unwrap());
+        assert!(Arc::ptr_eq(was, is));
+    }
 }

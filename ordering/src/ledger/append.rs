@@ -76,7 +76,7 @@ impl Ledger {
                 }
             }
         };
-        self.state.forget_closed_orders();
+        self.state.forget_touched();
         let verdicts = progress
             .into_iter()
             .map(|progress| match progress {
@@ -122,11 +122,11 @@ impl Ledger {
                 continue;
             }
             if let Some(id) = command.existing_order()
-                && !self.state.orders.contains_key(&id)
+                && self.state.order(id).is_none()
                 && !placed.contains(&id)
                 && let Some(order) = self.order(id).await.map_err(refuse)?
             {
-                self.state.orders.insert(id, order);
+                self.state.hold(id, order);
             }
         }
         if progress
@@ -289,8 +289,8 @@ impl Ledger {
                 .new_order()
                 .or_else(|| work.command.existing_order());
             let order = id
-                .and_then(|id| self.state.orders.get(&id))
-                .and_then(|order| self.view(order, (revision, last_event)));
+                .and_then(|id| self.state.order(id))
+                .and_then(|order| self.order_at(order.clone(), (revision, last_event)));
             let fact = if id.is_none() {
                 fold::event_at(payload, last_event)
             } else {

@@ -97,7 +97,7 @@ impl<'a> Batch<'a> {
         }
         match self.events_of(work) {
             Ok(events) if events.is_empty() => Decided::Nothing,
-            Ok(events) => self.add(work, &events),
+            Ok(events) => self.add(work, events),
             Err(rejection) => Decided::Rejected(rejection),
         }
     }
@@ -125,7 +125,7 @@ impl<'a> Batch<'a> {
         let mut prepared = self.state.clone();
         for event in &events {
             prepared
-                .evolve(event, &meta(&moment, 0, &work.actor, ""))
+                .evolve(event, &meta(&moment, 0, &work.actor, None))
                 .map_err(|corrupt| Rejection::new(Reason::Internal, corrupt.to_string()))?;
         }
         events.extend(decide(&prepared, work, &moment)?);
@@ -137,7 +137,7 @@ impl<'a> Batch<'a> {
         matches!((command, &self.state.day), (Command::RecordCashMovement(command), Some(day)) if day.date == command.business_date)
     }
 
-    fn add(&mut self, work: &Work, events: &[Fact]) -> Decided {
+    fn add(&mut self, work: &Work, events: Vec<Fact>) -> Decided {
         let closes = events
             .iter()
             .position(|event| matches!(event, Fact::BusinessDayClosed(_)));
@@ -146,6 +146,11 @@ impl<'a> Batch<'a> {
             return Decided::Later;
         }
         let moment = self.moment(&work.actor);
+        // A close that does not fit beside what caused it goes alone.
+        let lone_close = match events.as_slice() {
+            [close @ Fact::BusinessDayClosed(_), _, ..] => Some(close.clone()),
+            _ => None,
+        };
         let commands = recorded(work, events, closes.is_some(), &self.state, moment.at);
         let bytes: usize = commands
             .iter()
@@ -153,9 +158,7 @@ impl<'a> Batch<'a> {
             .sum();
         if self.payload_bytes + bytes > MAX_PAYLOAD_BYTES {
             if self.payload.commands.is_empty() {
-                if let [close @ Fact::BusinessDayClosed(_), _, ..] = events
-                    && let Some(day) = &self.state.day
-                {
+                if let (Some(close), Some(day)) = (lone_close, &self.state.day) {
                     return self.add_close(work, day.date, close);
                 }
                 let message = format!(
@@ -165,16 +168,14 @@ impl<'a> Batch<'a> {
             }
             return Decided::Later;
         }
-        let request_id = work
-            .command
-            .id()
-            .map(|id| id.0.to_string())
-            .unwrap_or_default();
-        for event in events {
-            if let Err(corrupt) = self
-                .state
-                .evolve(event, &meta(&moment, self.events, &work.actor, &request_id))
-            {
+        let request_id = work.command.id().map(|id| id.0);
+        let facts = commands
+            .iter()
+            .flat_map(|command| &command.events)
+            .filter_map(|event| event.event.as_ref());
+        for event in facts {
+            let meta = meta(&moment, self.events, &work.actor, request_id);
+            if let Err(corrupt) = self.state.evolve(event, &meta) {
                 // A day's sum that no longer fits: rare enough to decide the others again.
                 return Decided::Poisoned(Rejection::new(Reason::AmountOutOfRange, corrupt.detail));
             }
@@ -190,7 +191,7 @@ impl<'a> Batch<'a> {
     }
 
     /// The close of an overdue day, without the command that caused it: they do not fit into one record. The command waits for the next.
-    fn add_close(&mut self, cause: &Work, business_date: BusinessDate, close: &Fact) -> Decided {
+    fn add_close(&mut self, cause: &Work, business_date: BusinessDate, close: Fact) -> Decided {
         let command = Command::CloseBusinessDay(CloseBusinessDay {
             business_date,
             manual: None,
@@ -200,7 +201,7 @@ impl<'a> Batch<'a> {
                 command,
                 ..cause.clone()
             },
-            std::slice::from_ref(close),
+            vec![close],
         ) {
             Decided::Recorded { .. } => Decided::Later,
             other => other,
@@ -241,7 +242,7 @@ impl<'a> Batch<'a> {
 
 fn decide(state: &StoreState, work: &Work, moment: &Moment) -> Result<Vec<Fact>, Rejection> {
     let order = |id: contract::OrderId| {
-        state.orders.get(&id).ok_or_else(|| {
+        state.order(id).ok_or_else(|| {
             Rejection::new(Reason::UnknownOrder, format!("the store has no order {id}"))
                 .with("order_id", id)
         })
@@ -265,7 +266,12 @@ fn decide(state: &StoreState, work: &Work, moment: &Moment) -> Result<Vec<Fact>,
     }
 }
 
-fn meta<'m>(moment: &Moment, index: u32, actor: &'m Actor, request_id: &'m str) -> EventMeta<'m> {
+fn meta<'m>(
+    moment: &Moment,
+    index: u32,
+    actor: &'m Actor,
+    request_id: Option<Uuid>,
+) -> EventMeta<'m> {
     EventMeta {
         revision: moment.last_revision + 1,
         index,
@@ -279,7 +285,7 @@ fn meta<'m>(moment: &Moment, index: u32, actor: &'m Actor, request_id: &'m str) 
 /// A command as it is recorded. What the system decides on its occasion (the close of an overdue day) stands before it on its own.
 fn recorded(
     work: &Work,
-    events: &[Fact],
+    events: Vec<Fact>,
     closes: bool,
     state: &StoreState,
     at: Timestamp,
@@ -289,14 +295,7 @@ fn recorded(
         .as_ref()
         .map_or(&work.store.zone, |day| day.rule.zone());
     let utc_offset_seconds = zone.to_offset(at).seconds();
-    let wrap = |events: &[Fact]| {
-        events
-            .iter()
-            .map(|event| Event {
-                event: Some(event.clone()),
-            })
-            .collect()
-    };
+    let mut events = events.into_iter().map(|event| Event { event: Some(event) });
     let system = || RecordedCommand {
         actor: Some(e::Actor {
             principal: "system".to_owned(),
@@ -308,16 +307,15 @@ fn recorded(
     let Some(id) = work.command.id() else {
         return vec![RecordedCommand {
             traceparent: work.actor.traceparent.clone(),
-            events: wrap(events),
+            events: events.collect(),
             ..system()
         }];
     };
     let by_itself = closes && !matches!(work.command, Command::CloseBusinessDay(_));
-    let split = usize::from(by_itself);
     let mut commands = Vec::with_capacity(2);
     if by_itself {
         commands.push(RecordedCommand {
-            events: wrap(&events[..split]),
+            events: events.by_ref().take(1).collect(),
             ..system()
         });
     }
@@ -345,7 +343,7 @@ fn recorded(
         client_time: work.actor.client_time.map(timestamp_to_proto),
         utc_offset_seconds,
         traceparent: work.actor.traceparent.clone(),
-        events: wrap(&events[split..]),
+        events: events.collect(),
         occurred_at: work.actor.occurred_at.map(timestamp_to_proto),
     });
     commands

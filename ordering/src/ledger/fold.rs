@@ -6,7 +6,7 @@ use event_log::Record;
 use uuid::Uuid;
 
 use super::{Entry, LedgerError, Recent};
-use crate::domain::{EventMeta, OrderEvent, OrderState, StoreState};
+use crate::domain::{EventMeta, OrderState, StoreState};
 
 /// Decodes a record's payload.
 pub(super) fn decode(record: &Record) -> Result<RecordPayload, LedgerError> {
@@ -36,9 +36,7 @@ pub(super) fn evolve(
     let mut index = 0;
     for command in &payload.commands {
         let actor = command.actor.as_ref();
-        let request_id = Uuid::from_slice(&command.request_id)
-            .map(|id| id.to_string())
-            .unwrap_or_default();
+        let request_id = Uuid::from_slice(&command.request_id).ok();
         for event in command
             .events
             .iter()
@@ -50,7 +48,7 @@ pub(super) fn evolve(
                 recorded_at: record.header().recorded_at,
                 terminal_id: actor.map_or("", |actor| &actor.terminal_id),
                 staff_id: actor.map_or("", |actor| &actor.staff_id),
-                request_id: &request_id,
+                request_id,
             };
             state
                 .evolve(event, &meta)
@@ -121,29 +119,22 @@ pub(super) fn fold_order(
         {
             if order_of(event) == Some(id) {
                 let actor = command.actor.as_ref();
-                let own = OrderEvent {
-                    event: event.clone(),
-                    recorded_at: record.header().recorded_at,
+                let meta = EventMeta {
                     revision: record.revision().0,
                     index,
-                    terminal_id: actor
-                        .map(|actor| actor.terminal_id.clone())
-                        .unwrap_or_default(),
-                    staff_id: actor
-                        .map(|actor| actor.staff_id.clone())
-                        .unwrap_or_default(),
-                    request_id: Uuid::from_slice(&command.request_id)
-                        .map(|id| id.to_string())
-                        .unwrap_or_default(),
+                    recorded_at: record.header().recorded_at,
+                    terminal_id: actor.map_or("", |actor| &actor.terminal_id),
+                    staff_id: actor.map_or("", |actor| &actor.staff_id),
+                    request_id: Uuid::from_slice(&command.request_id).ok(),
                 };
                 match &mut state {
                     None => {
                         state = Some(
-                            OrderState::place(own)
+                            OrderState::place(event, &meta)
                                 .ok_or_else(|| corrupt("its first event does not place it"))?,
                         );
                     }
-                    Some(state) => state.apply(own).map_err(corrupt)?,
+                    Some(state) => state.apply(event, &meta).map_err(corrupt)?,
                 }
             }
             index += 1;

@@ -96,7 +96,7 @@ impl Ledger {
         let payload = fold::decode(record)?;
         fold::evolve(&mut self.state, record, &payload)?;
         fold::note(&mut self.recent, record.revision().0, &payload);
-        self.state.forget_closed_orders();
+        self.state.forget_touched();
         let position = self.tip.map(|tip| tip.position).unwrap_or_default();
         self.tip = Some(Tip {
             chain: ChainState::after(record),
@@ -215,7 +215,7 @@ impl Ledger {
         &mut self,
         id: OrderId,
     ) -> Result<Option<Arc<OrderState>>, LedgerError> {
-        if let Some(order) = self.state.orders.get(&id) {
+        if let Some(order) = self.state.order(id) {
             return Ok(Some(order.clone()));
         }
         let mut revisions = if self.indexed {

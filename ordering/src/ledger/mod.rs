@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use contract::api::ordering::Order;
 use contract::event::event::Event;
-use contract::{OrderId, Reason, Rejection, StoreId};
+use contract::{Currency, OrderId, Reason, Rejection, StoreId};
 use event_log::{EventLog, LedgerName, LogError, Revision, Tip};
 use uuid::Uuid;
 
@@ -37,13 +37,31 @@ pub struct Work {
 #[derive(Debug, Clone)]
 pub struct Answer {
     /// The order right after the command; `None` for commands that concern none.
-    pub order: Option<Order>,
+    pub order: Option<OrderAt>,
     /// The command's last event, for commands that concern no order.
     pub fact: Option<Event>,
     /// The record that proves it.
     pub revision: u64,
     /// The command had been recorded before.
     pub replayed: bool,
+}
+
+/// An order as one of its events left it. Shared with the ledger; what a caller sees is made of it by the caller.
+#[derive(Debug, Clone)]
+pub struct OrderAt {
+    order: Arc<OrderState>,
+    currency: Currency,
+    /// Revision and index of the event.
+    up_to: (u64, u32),
+}
+
+impl Answer {
+    /// The order for the API.
+    #[must_use]
+    pub fn view(&self, store_id: &StoreId) -> Option<Order> {
+        let at = self.order.as_ref()?;
+        at.order.view(store_id, at.currency, at.up_to)
+    }
 }
 
 pub type Verdict = Result<Answer, Rejection>;
@@ -201,7 +219,7 @@ impl Ledger {
             Some(order_id) => (
                 self.order(order_id)
                     .await?
-                    .and_then(|order| self.view(&order, (entry.revision, entry.event_index))),
+                    .and_then(|order| self.order_at(order, (entry.revision, entry.event_index))),
                 None,
             ),
             None => (None, self.event(entry.revision, entry.event_index).await?),
@@ -223,7 +241,7 @@ impl Ledger {
 
     /// The store's currency, once its ledger is open.
     #[must_use]
-    pub fn currency(&self) -> Option<contract::Currency> {
+    pub fn currency(&self) -> Option<Currency> {
         self.state.identity.map(|identity| identity.currency)
     }
 
@@ -252,11 +270,12 @@ impl Ledger {
         Ok(found)
     }
 
-    fn view(&self, order: &OrderState, up_to: (u64, u32)) -> Option<Order> {
-        order.view(
-            &self.store_id,
-            self.state.identity.as_ref()?.currency,
+    fn order_at(&self, order: Arc<OrderState>, up_to: (u64, u32)) -> Option<OrderAt> {
+        let currency = self.currency()?;
+        Some(OrderAt {
+            order,
+            currency,
             up_to,
-        )
+        })
     }
 }

@@ -91,12 +91,14 @@ impl Ordering {
     }
 
     fn done(&self, store: &StoreId, verdict: Verdict) -> Result<Done, Rejection> {
+        let answer = verdict?;
+        let order = answer.view(store);
         let Answer {
-            order,
             fact,
             revision,
             replayed,
-        } = verdict?;
+            ..
+        } = answer;
         Ok(Done {
             order,
             fact,
@@ -712,7 +714,7 @@ impl Ordering {
         match verdict {
             Some(verdict) => Ok(api::GetCommandOutcomeResponse {
                 recorded: true,
-                order: verdict?.order,
+                order: verdict?.view(&store.id),
                 consistency_token,
             }),
             None => Ok(api::GetCommandOutcomeResponse {

@@ -358,10 +358,10 @@ impl Ledger {
                     continue;
                 }
             };
-            let Some(membership) = order
-                .as_ref()
-                .and_then(|order| order.placed.membership.as_ref())
-            else {
+            let membership = order
+                .and_then(|order| order.sale().ok())
+                .and_then(|sale| sale.placed.membership);
+            let Some(membership) = membership else {
                 continue;
             };
             if membership.outcome() != MembershipOutcome::Unverified {

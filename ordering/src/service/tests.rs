@@ -21,7 +21,7 @@ use super::membership::Membership;
 use super::registry::Registry;
 use crate::catalog::{self, Catalog, CatalogSource};
 use crate::domain::{Actor, Command, CommandId, Draft, DraftLine, DraftTender, PlaceOrder};
-use crate::ledger::{CommandIndex, Verdict, Work};
+use crate::ledger::{Answer, CommandIndex, Verdict, Work};
 
 struct Service {
     directory: tempfile::TempDir,
@@ -209,16 +209,9 @@ async fn an_idle_store_leaves_memory_and_comes_back() {
         now(),
     )
     .await;
-    assert_eq!(
-        service
-            .place(Duration::from_secs(5))
-            .await
-            .unwrap()
-            .order
-            .unwrap()
-            .ticket_number,
-        1
-    );
+    let ticket = |answer: &Answer| answer.view(&Service::store()).unwrap().ticket_number;
+    let first = service.place(Duration::from_secs(5)).await.unwrap();
+    assert_eq!(ticket(&first), 1);
     let other = StoreId::new("hongdae").unwrap();
     let ask = || {
         service.registry.outcome(
@@ -241,7 +234,7 @@ async fn an_idle_store_leaves_memory_and_comes_back() {
     }
     loop {
         match service.place(Duration::from_secs(5)).await {
-            Ok(answer) => break assert_eq!(answer.order.unwrap().ticket_number, 2),
+            Ok(answer) => break assert_eq!(ticket(&answer), 2),
             Err(rejection) => assert_eq!(rejection.reason, Reason::Overloaded),
         }
         assert!(

@@ -468,7 +468,7 @@ impl History {
             work.command
         );
         ensure!(
-            again.order == first.order
+            again.view(&work.store.id) == first.view(&work.store.id)
                 && again.fact == first.fact
                 && again.revision == first.revision,
             "a repeat was answered otherwise: {:?}",
