@@ -58,6 +58,12 @@ pub trait Fixture: Send + Sync {
     /// Removes the log and makes a new one of the same name.
     async fn recreate(&self) -> Result<(), Failure>;
 
+    /// Puts another log in the place of this one, under whoever has it open: one that says the same of itself, without any record.
+    async fn replace(&self) -> Result<(), Failure>;
+
+    /// Takes away the room for more records, or whatever else a write needs, under whoever has the log open; or gives it back.
+    async fn set_full(&self, full: bool) -> Result<(), Failure>;
+
     async fn adopt(&self) -> Result<LogEpoch, LogError>;
 }
 
@@ -93,9 +99,14 @@ macro_rules! each_law {
             a_subscription_hands_over_what_it_cannot_read,
             a_subscription_waits_no_longer_than_it_is_told,
             a_checkpoint_that_is_not_there_is_noticed,
+            a_checkpoint_of_another_log_is_its_owners_trouble,
             a_recreated_log_is_noticed,
             a_log_restored_from_an_older_copy_is_noticed,
-            adopting_raises_the_epoch
+            adopting_raises_the_epoch,
+            a_log_replaced_under_its_users_is_changed_for_good,
+            a_first_record_does_not_land_in_another_log,
+            a_witness_outside_is_believed,
+            a_log_without_room_takes_records_again_once_there_is_some
         );
     };
     ($backend:ident, $fixture:expr; $($law:ident),*) => {

@@ -7,9 +7,11 @@
 
 mod append;
 mod connection;
+mod known;
 mod layout;
 mod leader;
 mod locate;
+mod login;
 mod reader;
 mod setup;
 mod subscription;
@@ -29,17 +31,20 @@ use crate::log::{
     Subscription, Tip,
 };
 use crate::partition::partition_of;
-use crate::record::{LedgerName, Record, Revision};
-use connection::Connection;
-use layout::Layout;
+use crate::record::{LedgerName, Record, RecordHash, Revision};
+use connection::{Connection, Link};
+use known::Known;
 
+pub use login::Password;
 pub use setup::{MIN_SERVER, check_server};
 
 /// How to reach the servers, and what the streams are to look like.
 #[derive(Debug, Clone)]
 pub struct JetStreamConfig {
-    /// URLs of all nodes of the cluster, such as `nats://nats-1:4222`; user and password may be in them.
+    /// URLs of all nodes of the cluster, such as `nats://nats-1:4222`, without a password.
     pub servers: Vec<String>,
+    /// What the servers ask for, where they do not ask for credentials.
+    pub password: Option<Password>,
     /// A file with a user's JWT and seed, where the servers ask for one.
     pub credentials: Option<PathBuf>,
     /// Streams are named `<prefix>-0` and so on; subjects begin with the prefix in lower case.
@@ -51,11 +56,16 @@ pub struct JetStreamConfig {
 }
 
 impl JetStreamConfig {
-    /// One stream `ORDERS-0` with one copy.
+    /// One stream `ORDERS-0` with one copy. User and password may be in the URLs: the first counts for all.
     #[must_use]
     pub fn new(servers: Vec<String>) -> Self {
+        let (servers, passwords): (Vec<_>, Vec<_>) = servers
+            .into_iter()
+            .map(|url| login::take_password(&url))
+            .unzip();
         Self {
             servers,
+            password: passwords.into_iter().flatten().next(),
             credentials: None,
             prefix: "ORDERS".to_owned(),
             streams: 1,
@@ -63,6 +73,10 @@ impl JetStreamConfig {
         }
     }
 }
+
+/// Names of the connections, for those who look at the servers.
+const APPENDS: &str = "doppio event log, appends";
+const READS: &str = "doppio event log, reads";
 
 /// An open log on JetStream.
 #[derive(Debug, Clone)]
@@ -72,8 +86,7 @@ pub struct JetStreamLog {
 
 #[derive(Debug)]
 struct Shared {
-    layout: Layout,
-    epoch: LogEpoch,
+    known: Arc<Known>,
     /// Appends have a connection of their own: what a reader has in flight never delays them.
     writer: Connection,
     reader: Connection,
@@ -89,15 +102,15 @@ impl JetStreamLog {
 
     /// Opens a log that exists, and refuses one that cannot be trusted with records; the error says what to change.
     pub async fn open(config: &JetStreamConfig) -> Result<Self, LogError> {
-        let writer = Connection::open(config, "doppio event log, appends").await?;
-        let (layout, epoch) = setup::open(&writer, config).await?;
-        let reader = Connection::open(config, "doppio event log, reads").await?;
+        let writer = Link::connect(config, APPENDS).await?;
+        let known = Arc::new(setup::open(&writer, config).await?);
+        let reader = Link::connect(config, READS).await?;
+        known.check(&reader).await?;
         Ok(Self {
             shared: Arc::new(Shared {
-                layout,
-                epoch,
-                writer,
-                reader,
+                writer: Connection::keep(config, APPENDS, writer, known.clone()),
+                reader: Connection::keep(config, READS, reader, known.clone()),
+                known,
                 places: locate::Places::default(),
             }),
         })
@@ -109,12 +122,11 @@ impl JetStreamLog {
     }
 
     pub async fn info(&self) -> Result<LogInfo, LogError> {
+        let link = self.shared.reader()?;
         let mut streams = Vec::new();
         for index in (0..self.streams()).map(StreamIndex) {
-            let info = self
-                .shared
-                .reader
-                .stream_info(&self.shared.layout.stream_name(index))
+            let info = link
+                .stream_info(&self.shared.known.layout.stream_name(index))
                 .await?;
             streams.push(StreamSummary {
                 index,
@@ -126,7 +138,7 @@ impl JetStreamLog {
             });
         }
         Ok(LogInfo {
-            epoch: self.shared.epoch,
+            epoch: self.shared.known.epoch,
             streams,
         })
     }
@@ -134,7 +146,7 @@ impl JetStreamLog {
     /// The subject that holds a ledger.
     #[must_use]
     pub fn subject_of(&self, ledger: &LedgerName) -> String {
-        self.shared.layout.subject(ledger)
+        self.shared.known.layout.subject(ledger)
     }
 
     fn check_index(&self, stream: StreamIndex) -> Result<(), LogError> {
@@ -150,9 +162,23 @@ impl JetStreamLog {
 }
 
 impl Shared {
+    fn stream_of(&self, ledger: &LedgerName) -> StreamIndex {
+        self.known.layout.stream_of(partition_of(ledger))
+    }
+
     fn stream_name_of(&self, ledger: &LedgerName) -> String {
-        self.layout
-            .stream_name(self.layout.stream_of(partition_of(ledger)))
+        self.known.layout.stream_name(self.stream_of(ledger))
+    }
+
+    /// Notes that a ledger's record is stored at a sequence.
+    fn mark(&self, ledger: &LedgerName, sequence: u64, hash: RecordHash) {
+        self.known.mark(self.stream_of(ledger), sequence, hash);
+    }
+
+    /// The connection for reads, of a log that has not changed.
+    fn reader(&self) -> Result<Arc<Link>, LogError> {
+        self.known.standing.sound()?;
+        self.reader.link()
     }
 }
 
@@ -167,15 +193,15 @@ fn tip_of(record: &Record, sequence: u64) -> Tip {
 #[async_trait::async_trait]
 impl EventLog for JetStreamLog {
     fn epoch(&self) -> LogEpoch {
-        self.shared.epoch
+        self.shared.known.epoch
     }
 
     fn streams(&self) -> u16 {
-        self.shared.layout.streams
+        self.shared.known.layout.streams
     }
 
     fn stream_of(&self, ledger: &LedgerName) -> StreamIndex {
-        self.shared.layout.stream_of(partition_of(ledger))
+        self.shared.known.layout.stream_of(partition_of(ledger))
     }
 
     async fn append(
@@ -212,12 +238,11 @@ impl EventLog for JetStreamLog {
     }
 
     async fn ledgers(&self) -> Result<Vec<LedgerName>, LogError> {
+        let link = self.shared.reader()?;
         let mut ledgers = Vec::new();
         for index in (0..self.streams()).map(StreamIndex) {
             ledgers.extend(
-                self.shared
-                    .reader
-                    .ledgers(&self.shared.layout.stream_name(index))
+                link.ledgers(&self.shared.known.layout.stream_name(index))
                     .await?,
             );
         }
@@ -227,10 +252,9 @@ impl EventLog for JetStreamLog {
 
     async fn head(&self, stream: StreamIndex) -> Result<StreamHead, LogError> {
         self.check_index(stream)?;
-        let info = self
-            .shared
-            .reader
-            .stream_info(&self.shared.layout.stream_name(stream))
+        let link = self.shared.reader()?;
+        let info = link
+            .stream_info(&self.shared.known.layout.stream_name(stream))
             .await?;
         Ok(connection::head_of(&info))
     }
@@ -248,18 +272,18 @@ impl EventLog for JetStreamLog {
 
     async fn server_time(&self) -> Result<Timestamp, LogError> {
         self.shared
-            .reader
-            .server_time(&self.shared.layout.stream_name(StreamIndex(0)))
+            .reader()?
+            .server_time(&self.shared.known.layout.stream_name(StreamIndex(0)))
             .await
     }
 
     async fn ping(&self) -> Result<(), LogError> {
-        for index in (0..self.streams()).map(StreamIndex) {
-            self.shared
-                .writer
-                .stream_info(&self.shared.layout.stream_name(index))
-                .await?;
-        }
-        Ok(())
+        self.shared.known.standing.sound()?;
+        let link = self.shared.writer.link()?;
+        self.shared.known.check(&link).await
+    }
+
+    fn distrust(&self, detail: String) -> LogError {
+        self.shared.known.standing.distrust(detail)
     }
 }

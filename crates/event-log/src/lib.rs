@@ -18,6 +18,7 @@ mod page;
 mod partition;
 mod record;
 pub mod sqlite;
+mod standing;
 
 pub use chain::{ChainState, Link, check_link};
 pub use error::LogError;

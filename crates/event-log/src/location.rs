@@ -39,7 +39,9 @@ impl LogLocation {
                 scheme.as_deref(),
                 server.split_once("://").map_or(server, |(_, host)| host),
             ) {
-                (Some(scheme @ ("nats" | "tls")), host) if !host.is_empty() => {
+                (Some(scheme @ ("nats" | "tls")), host)
+                    if !host.is_empty() && !host.ends_with('@') =>
+                {
                     servers.push(format!("{scheme}://{host}"));
                 }
                 _ => return Err(LocationError),

@@ -117,6 +117,9 @@ pub trait Subscription: Send {
 /// 7. *Order*: a subscription delivers the records of a ledger in the order of their revisions, and everything that is in its
 ///    stream exactly once.
 /// 8. *Bounded*: every call returns by its deadline; nothing is queued without bound.
+/// 9. *Changed for good*: an instance that has found that the log is not the one that it opened (recreated, replaced, put back to an
+///    earlier state, adopted), or was told so by a witness ([`Self::distrust`]), answers every later call with [`LogError::Changed`].
+/// 10. *Mends itself*: a write that failed, for want of room or otherwise, leaves nothing behind that keeps the next one from succeeding.
 #[async_trait::async_trait]
 pub trait EventLog: Send + Sync + 'static {
     fn epoch(&self) -> LogEpoch;
@@ -172,6 +175,11 @@ pub trait EventLog: Send + Sync + 'static {
     /// The clock of the log's server: a second opinion on what time it is. Embedded, it is this machine's.
     async fn server_time(&self) -> Result<Timestamp, LogError>;
 
-    /// Whether the log answers now.
+    /// Whether the log answers now, is the one that was opened and, where the last append failed for a reason of the log's own, whether
+    /// it can be written again.
     async fn ping(&self) -> Result<(), LogError>;
+
+    /// Notes that a witness outside of the log proves it changed: a record that was acknowledged is not in it. From now on every call
+    /// is [`LogError::Changed`], for every ledger. Returns that error.
+    fn distrust(&self, detail: String) -> LogError;
 }

@@ -4,8 +4,8 @@ use async_nats::HeaderMap;
 use async_nats::jetstream::context::PublishErrorKind;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
+use super::connection::Link;
 use super::leader::{self, Stored};
-use super::setup::same_log;
 use super::{Shared, tip_of};
 use crate::error::LogError;
 use crate::log::{Appended, Expectation, Outcome, StreamIndex};
@@ -21,6 +21,7 @@ const TIMES_BEHIND: u32 = 8;
 pub(super) struct Append<'a> {
     shared: &'a Shared,
     record: &'a Record,
+    index: StreamIndex,
     stream: String,
     subject: String,
     /// Sequence of the ledger's last message that is expected, 0 for none.
@@ -43,12 +44,12 @@ impl<'a> Append<'a> {
             Expectation::Empty => 0,
             Expectation::Tip(tip) => tip.position.0,
         };
-        let (stream, subject) = (shared.stream_name_of(ledger), shared.layout.subject(ledger));
         Self {
             shared,
             record,
-            stream,
-            subject,
+            index: shared.stream_of(ledger),
+            stream: shared.stream_name_of(ledger),
+            subject: shared.known.layout.subject(ledger),
             expected,
             may_land: false,
             times_behind: 0,
@@ -82,25 +83,27 @@ impl<'a> Append<'a> {
     }
 
     async fn attempt(&mut self, deadline: Instant) -> Try {
-        // The client would keep what is sent now and send it at some later time.
-        if !self.shared.writer.is_connected() {
-            return Try::Again("the NATS server is not connected".to_owned());
+        if let Err(error) = self.shared.known.standing.sound() {
+            return self.ended(error);
         }
-        if let Some(made) = self.shared.writer.unverified() {
-            match timeout_at(deadline, self.verify()).await {
-                Ok(Ok(())) => self.shared.writer.set_verified(made),
-                Ok(Err(LogError::Unavailable(why))) => return Try::Again(why),
-                Ok(Err(error)) if self.may_land => {
-                    return Try::Done(Ok(Outcome::Unknown(error.to_string())));
-                }
-                Ok(Err(error)) => return Try::Done(Err(error)),
-                Err(_) => return Try::Again("the streams could not be checked in time".to_owned()),
+        let link = match self.shared.writer.link() {
+            Ok(link) => link,
+            Err(error) => return Try::Again(error.to_string()),
+        };
+        // A ledger's first record expects nothing, which holds in any other log too, also in one that was put in the place of this one
+        // under a living connection.
+        if self.expected == 0
+            && let Err(stop) = self.check_stream(&link, deadline).await
+        {
+            return stop;
+        }
+        match timeout_at(deadline, self.send(&link)).await {
+            Ok(Ok(sequence)) => {
+                self.may_land = true;
+                self.acknowledged(&link, sequence, deadline).await
             }
-        }
-        match timeout_at(deadline, self.send()).await {
-            Ok(Ok(sequence)) => Try::Done(Ok(self.stored(sequence))),
             Ok(Err(error)) if error.kind() == PublishErrorKind::WrongLastSequence => {
-                match timeout_at(deadline, self.resolve()).await {
+                match timeout_at(deadline, self.resolve(&link, deadline)).await {
                     Ok(resolved) => resolved,
                     Err(_) => Try::Again("the ledger's end could not be read in time".to_owned()),
                 }
@@ -121,60 +124,90 @@ impl<'a> Append<'a> {
         }
     }
 
-    /// After every connection: the servers may have been given another log meanwhile, and "empty" would hold there too.
-    async fn verify(&self) -> Result<(), LogError> {
-        for index in (0..self.shared.layout.streams).map(StreamIndex) {
-            let info = self
-                .shared
-                .writer
-                .stream_info(&self.shared.layout.stream_name(index))
-                .await?;
-            same_log(&info, self.shared.epoch)?;
-        }
-        Ok(())
+    /// What an error comes to, by whether the record may have been stored.
+    fn ended(&self, error: LogError) -> Try {
+        Try::Done(if self.may_land {
+            Ok(Outcome::Unknown(error.to_string()))
+        } else {
+            Err(error)
+        })
     }
 
-    async fn send(&self) -> Result<u64, async_nats::jetstream::context::PublishError> {
+    /// Whether the ledger's stream is the one that was opened; how to go on when it is not, or does not say.
+    async fn check_stream(&self, link: &Link, deadline: Instant) -> Result<(), Try> {
+        match timeout_at(deadline, self.shared.known.check_stream(link, self.index)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(LogError::Unavailable(why))) => Err(Try::Again(why)),
+            Ok(Err(error)) => Err(self.ended(error)),
+            Err(_) => Err(Try::Again(
+                "the stream could not be checked in time".to_owned(),
+            )),
+        }
+    }
+
+    async fn send(&self, link: &Link) -> Result<u64, async_nats::jetstream::context::PublishError> {
         let mut headers = HeaderMap::new();
         headers.insert(
             async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE,
             self.expected.to_string(),
         );
-        let jetstream = &self.shared.writer.jetstream;
-        let acknowledgement = jetstream
+        let acknowledgement = link
+            .jetstream
             .publish_with_headers(self.subject.clone(), headers, self.record.bytes().clone())
             .await?;
         Ok(acknowledgement.await?.sequence)
     }
 
+    /// The record is stored at a sequence of a stream: of this log, unless that was replaced just now.
+    async fn acknowledged(&self, link: &Link, sequence: u64, deadline: Instant) -> Try {
+        if sequence <= self.expected {
+            let detail = format!(
+                "stream {} stored a record at {sequence}, after {}, which was in it",
+                self.stream, self.expected
+            );
+            return self.ended(self.shared.known.standing.distrust(detail));
+        }
+        if self.expected == 0
+            && let Err(stop) = self.check_stream(link, deadline).await
+        {
+            return stop;
+        }
+        self.shared
+            .known
+            .mark(self.index, sequence, self.record.hash());
+        Try::Done(Ok(Outcome::Stored(Appended {
+            tip: tip_of(self.record, sequence),
+        })))
+    }
+
     /// The server refused because the ledger does not end as expected. Exactly one record ever lands on an expectation: the first
     /// message after it. Whether that is ours is asked of the stream's leader.
-    async fn resolve(&mut self) -> Try {
-        match leader::next(
-            &self.shared.writer,
-            &self.stream,
-            &self.subject,
-            self.expected + 1,
-        )
-        .await
-        {
-            Ok(Some(first)) => Try::Done(Ok(self.judge(&first))),
-            Ok(None) => self.look_behind().await,
+    async fn resolve(&mut self, link: &Link, deadline: Instant) -> Try {
+        match leader::next(link, &self.stream, &self.subject, self.expected + 1).await {
+            Ok(Some(first)) => self.judge(link, &first, deadline).await,
+            Ok(None) => self.look_behind(link, deadline).await,
             Err(error) => Try::Again(error.to_string()),
         }
     }
 
-    fn judge(&self, first: &Stored) -> Outcome {
+    async fn judge(&mut self, link: &Link, first: &Stored, deadline: Instant) -> Try {
         if RecordHash::of(&first.body) == self.record.hash() {
-            self.stored(first.sequence)
-        } else {
-            Outcome::Conflict
+            self.may_land = true;
+            return self.acknowledged(link, first.sequence, deadline).await;
+        }
+        // Another's record, if the stream is still this log's.
+        match self.check_stream(link, deadline).await {
+            Ok(()) => Try::Done(Ok(Outcome::Conflict)),
+            Err(stop) => stop,
         }
     }
 
     /// Nothing stands after the expectation: an earlier try is still on its way, or the ledger has lost its end.
-    async fn look_behind(&mut self) -> Try {
-        let last = match leader::last(&self.shared.writer, &self.stream, &self.subject).await {
+    async fn look_behind(&mut self, link: &Link, deadline: Instant) -> Try {
+        if let Err(stop) = self.check_stream(link, deadline).await {
+            return stop;
+        }
+        let last = match leader::last(link, &self.stream, &self.subject).await {
             Ok(last) => last.map_or(0, |stored| stored.sequence),
             Err(error) => return Try::Again(error.to_string()),
         };
@@ -191,12 +224,6 @@ impl<'a> Append<'a> {
             return Try::Done(Err(LogError::Changed(detail)));
         }
         Try::Again(detail)
-    }
-
-    fn stored(&self, sequence: u64) -> Outcome {
-        Outcome::Stored(Appended {
-            tip: tip_of(self.record, sequence),
-        })
     }
 }
 

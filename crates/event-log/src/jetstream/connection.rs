@@ -1,5 +1,5 @@
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_nats::connection::State;
@@ -7,11 +7,15 @@ use async_nats::jetstream::context::ContextBuilder;
 use async_nats::jetstream::response::Response;
 use async_nats::jetstream::stream::{Info, Stream};
 use async_nats::jetstream::{Context, ErrorCode};
-use async_nats::{Client, ConnectOptions, Event};
+use async_nats::{AuthError, Client, ConnectOptions, Event};
 use futures::TryStreamExt as _;
 use jiff::Timestamp;
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::JetStreamConfig;
+use super::known::Known;
+use super::login::{Login, take_password};
 use crate::error::LogError;
 use crate::log::{Position, StreamHead};
 use crate::record::LedgerName;
@@ -22,60 +26,69 @@ const PING_INTERVAL: Duration = Duration::from_secs(1);
 const CONNECTION_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long all nodes together have when opening.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longest pause between two attempts to connect again.
-const MAX_RECONNECT_DELAY: Duration = Duration::from_millis(250);
-/// Commands that wait inside the client. What is published while disconnected is sent later, so there must be few.
+/// First and longest pause between two attempts to connect again.
+const FIRST_RECONNECT_DELAY: Duration = Duration::from_millis(10);
+const LONGEST_RECONNECT_DELAY: Duration = Duration::from_millis(250);
+/// How often a connection is looked at, should the news of its end be lost.
+const LOOK: Duration = Duration::from_millis(250);
+/// Commands that wait inside the client.
 const CLIENT_CAPACITY: usize = 128;
 /// How long one request to the servers, or one acknowledgement, is waited for.
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A client with its JetStream context.
+const AWAY: &str = "the NATS server is not connected";
+
+/// One connection to one server. It never becomes another: the client library would connect again by itself, to servers that may hold
+/// another log by then, and send there what was meant for this one.
 #[derive(Debug)]
-pub(super) struct Connection {
+pub(super) struct Link {
     pub(super) client: Client,
     pub(super) jetstream: Context,
-    /// Counts connections made, to know when the streams have to be looked at anew.
-    made: Arc<AtomicU64>,
-    verified: AtomicU64,
+    ended: Arc<Notify>,
 }
 
-impl Connection {
-    pub(super) async fn open(config: &JetStreamConfig, name: &str) -> Result<Self, LogError> {
-        let made = Arc::new(AtomicU64::new(0));
-        let counted = made.clone();
-        let mut options = ConnectOptions::new()
-            .name(name)
-            .ping_interval(PING_INTERVAL)
-            .connection_timeout(CONNECTION_TIMEOUT)
-            .request_timeout(Some(REQUEST_TIMEOUT))
-            .client_capacity(CLIENT_CAPACITY)
-            .reconnect_delay_callback(|attempts| {
-                let delay = Duration::from_millis(10)
-                    .saturating_mul(u32::try_from(attempts).unwrap_or(u32::MAX));
-                delay.min(MAX_RECONNECT_DELAY)
+impl Link {
+    pub(super) async fn connect(config: &JetStreamConfig, name: &str) -> Result<Self, LogError> {
+        let login = Login::of(config).await?;
+        let servers: Vec<String> = config
+            .servers
+            .iter()
+            .map(|url| take_password(url).0)
+            .collect();
+        let ended = Arc::new(Notify::new());
+        let (told, made) = (ended.clone(), Arc::new(AtomicBool::new(false)));
+        let spent = made.clone();
+        // Every connection has to say who it is, and the second gets no answer: that ends the client.
+        let options = ConnectOptions::with_auth_callback(move |challenge| {
+            std::future::ready(if spent.load(Ordering::Acquire) {
+                Err(AuthError::new("a connection is made once"))
+            } else {
+                login.answer(&challenge)
             })
-            .event_callback(move |event| {
-                if matches!(event, Event::Connected) {
-                    counted.fetch_add(1, Ordering::AcqRel);
-                }
-                async move { tracing::debug!(%event, "connection to the event log") }
-            });
-        if let Some(path) = &config.credentials {
-            options = options.credentials_file(path).await.map_err(|error| {
-                LogError::Unusable(format!(
-                    "credentials {}: {error}; name a readable file",
-                    path.display()
-                ))
-            })?;
-        }
-        let nodes = config.servers.join(", ");
+        })
+        .name(name)
+        .max_reconnects(servers.len().max(1))
+        .ignore_discovered_servers()
+        .ping_interval(PING_INTERVAL)
+        .connection_timeout(CONNECTION_TIMEOUT)
+        .request_timeout(Some(REQUEST_TIMEOUT))
+        .client_capacity(CLIENT_CAPACITY)
+        .reconnect_delay_callback(|_| Duration::ZERO)
+        .event_callback(move |event| {
+            if matches!(event, Event::Disconnected | Event::Closed) {
+                told.notify_one();
+            }
+            async move { tracing::debug!(%event, "connection to the event log") }
+        });
+        let nodes = servers.join(", ");
         let unreachable = |why: String| {
             LogError::Unavailable(format!("no NATS server answers at {nodes}: {why}"))
         };
-        let client = tokio::time::timeout(OPEN_TIMEOUT, options.connect(&config.servers[..]))
+        let client = tokio::time::timeout(OPEN_TIMEOUT, options.connect(&servers[..]))
             .await
             .map_err(|_| unreachable(format!("nothing within {} s", OPEN_TIMEOUT.as_secs())))?
             .map_err(|error| unreachable(error.to_string()))?;
+        made.store(true, Ordering::Release);
         let jetstream = ContextBuilder::new()
             .timeout(REQUEST_TIMEOUT)
             .ack_timeout(REQUEST_TIMEOUT)
@@ -83,9 +96,22 @@ impl Connection {
         Ok(Self {
             client,
             jetstream,
-            made,
-            verified: AtomicU64::new(0),
+            ended,
         })
+    }
+
+    pub(super) fn is_connected(&self) -> bool {
+        self.client.connection_state() == State::Connected
+    }
+
+    /// Returns when the connection has ended.
+    async fn ended(&self) {
+        while self.is_connected() {
+            tokio::select! {
+                () = self.ended.notified() => {}
+                () = tokio::time::sleep(LOOK) => {}
+            }
+        }
     }
 
     /// The time that the server puts on its answers.
@@ -95,9 +121,7 @@ impl Connection {
             ts: Timestamp,
         }
         if !self.is_connected() {
-            return Err(LogError::Unavailable(
-                "the NATS server is not connected".to_owned(),
-            ));
+            return Err(LogError::Unavailable(AWAY.to_owned()));
         }
         let answer: Result<Stamped, _> = self
             .jetstream
@@ -108,27 +132,13 @@ impl Connection {
             .map_err(|error| LogError::Unavailable(format!("stream {stream}: {error}")))
     }
 
-    pub(super) fn is_connected(&self) -> bool {
-        self.client.connection_state() == State::Connected
-    }
-
-    /// The connection's number when the streams are yet to be checked on it, `None` when they have been.
-    pub(super) fn unverified(&self) -> Option<u64> {
-        let made = self.made.load(Ordering::Acquire);
-        (made != self.verified.load(Ordering::Acquire)).then_some(made)
-    }
-
-    pub(super) fn set_verified(&self, made: u64) {
-        self.verified.store(made, Ordering::Release);
-    }
-
     /// The ledgers of a stream: the last token of each subject that it holds.
     pub(super) async fn ledgers(&self, stream: &str) -> Result<Vec<LedgerName>, LogError> {
         let unavailable = |error: &dyn std::fmt::Display| {
             LogError::Unavailable(format!("the subjects of stream {stream}: {error}"))
         };
         if !self.is_connected() {
-            return Err(unavailable(&"the NATS server is not connected"));
+            return Err(unavailable(&AWAY));
         }
         let mut subjects = self
             .stream(stream)
@@ -162,9 +172,7 @@ impl Connection {
     /// The stream as its leader knows it, `None` when there is none.
     pub(super) async fn find_stream(&self, name: &str) -> Result<Option<Info>, LogError> {
         if !self.is_connected() {
-            return Err(LogError::Unavailable(
-                "the NATS server is not connected".to_owned(),
-            ));
+            return Err(LogError::Unavailable(AWAY.to_owned()));
         }
         // Asked by hand: the client library's own call does not tell "there is none" from "no answer".
         match self
@@ -186,6 +194,85 @@ impl Connection {
     pub(super) async fn stream_info(&self, name: &str) -> Result<Info, LogError> {
         let gone = || LogError::Changed(format!("stream {name} is gone"));
         self.find_stream(name).await?.ok_or_else(gone)
+    }
+}
+
+/// A connection that is made again whenever it has ended. It is handed out only once the streams were found to be those that were
+/// opened, on that very connection and once for all ledgers.
+#[derive(Debug)]
+pub(super) struct Connection {
+    link: watch::Receiver<Option<Arc<Link>>>,
+    _maintaining: DropGuard,
+}
+
+impl Connection {
+    /// `link`: the connection on which the log was opened, or which was checked since.
+    pub(super) fn keep(
+        config: &JetStreamConfig,
+        name: &'static str,
+        link: Link,
+        known: Arc<Known>,
+    ) -> Self {
+        let link = Arc::new(link);
+        let (publish, watched) = watch::channel(Some(link.clone()));
+        let dropped = CancellationToken::new();
+        let maintaining = dropped.clone().drop_guard();
+        let config = config.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = dropped.cancelled() => {}
+                () = maintain(&config, name, link, &known, &publish) => {}
+            }
+        });
+        Self {
+            link: watched,
+            _maintaining: maintaining,
+        }
+    }
+
+    /// The connection, checked. Requests made while there is none would only time out: they are refused at once.
+    pub(super) fn link(&self) -> Result<Arc<Link>, LogError> {
+        match &*self.link.borrow() {
+            Some(link) if link.is_connected() => Ok(link.clone()),
+            _ => Err(LogError::Unavailable(AWAY.to_owned())),
+        }
+    }
+
+    pub(super) fn is_connected(&self) -> bool {
+        self.link().is_ok()
+    }
+}
+
+/// Until the log is found changed, which ends all work on it.
+async fn maintain(
+    config: &JetStreamConfig,
+    name: &str,
+    mut link: Arc<Link>,
+    known: &Known,
+    publish: &watch::Sender<Option<Arc<Link>>>,
+) {
+    let mut delay = FIRST_RECONNECT_DELAY;
+    loop {
+        link.ended().await;
+        publish.send_replace(None);
+        link = loop {
+            tokio::time::sleep(delay).await;
+            delay = (delay * 2).min(LONGEST_RECONNECT_DELAY);
+            let made = match Link::connect(config, name).await {
+                Ok(made) => made,
+                Err(error) => {
+                    tracing::debug!(%error, "not connected to the event log");
+                    continue;
+                }
+            };
+            match known.check(&made).await {
+                Ok(()) => break Arc::new(made),
+                Err(LogError::Changed(_)) => return,
+                Err(error) => tracing::debug!(%error, "the event log is not ready"),
+            }
+        };
+        delay = FIRST_RECONNECT_DELAY;
+        publish.send_replace(Some(link.clone()));
     }
 }
 

@@ -2,7 +2,7 @@ use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::stream::{LastRawMessageErrorKind, RawMessageError};
 use bytes::Bytes;
 
-use super::connection::Connection;
+use super::connection::Link;
 use crate::error::LogError;
 
 /// A message of one stream.
@@ -23,11 +23,12 @@ impl From<StreamMessage> for Stored {
 
 /// The subject's last message, from the stream's leader: direct gets are answered by any copy and may be behind.
 pub(super) async fn last(
-    connection: &Connection,
+    link: &Link,
     stream: &str,
     subject: &str,
 ) -> Result<Option<Stored>, LogError> {
-    let request = handle(connection, stream)
+    let request = link
+        .stream(stream)
         .await?
         .raw_message_builder()
         .last_by_subject(subject);
@@ -36,12 +37,13 @@ pub(super) async fn last(
 
 /// The subject's first message at or after a sequence, from the stream's leader.
 pub(super) async fn next(
-    connection: &Connection,
+    link: &Link,
     stream: &str,
     subject: &str,
     sequence: u64,
 ) -> Result<Option<Stored>, LogError> {
-    let request = handle(connection, stream)
+    let request = link
+        .stream(stream)
         .await?
         .raw_message_builder()
         .sequence(sequence)
@@ -51,28 +53,16 @@ pub(super) async fn next(
 
 /// The message at a sequence, from the stream's leader.
 pub(super) async fn at(
-    connection: &Connection,
+    link: &Link,
     stream: &str,
     sequence: u64,
 ) -> Result<Option<Stored>, LogError> {
-    let request = handle(connection, stream)
+    let request = link
+        .stream(stream)
         .await?
         .raw_message_builder()
         .sequence(sequence);
     found(stream, request.send().await)
-}
-
-/// Requests made while disconnected would be queued in the client and only time out: refuse at once instead.
-async fn handle(
-    connection: &Connection,
-    stream: &str,
-) -> Result<async_nats::jetstream::stream::Stream<()>, LogError> {
-    if !connection.is_connected() {
-        return Err(LogError::Unavailable(
-            "the NATS server is not connected".to_owned(),
-        ));
-    }
-    connection.stream(stream).await
 }
 
 fn found(

@@ -1,10 +1,11 @@
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_nats::jetstream::stream::DirectGetErrorKind;
 use futures::TryStreamExt;
 
 use super::Shared;
+use super::connection::Link;
 use super::leader::{self, Stored};
 use crate::error::LogError;
 use crate::log::Tip;
@@ -46,26 +47,28 @@ impl Places {
 pub(super) struct Subject<'a> {
     pub(super) shared: &'a Shared,
     pub(super) ledger: &'a LedgerName,
+    pub(super) link: Arc<Link>,
     pub(super) stream: String,
     pub(super) subject: String,
 }
 
 impl<'a> Subject<'a> {
-    pub(super) fn new(shared: &'a Shared, ledger: &'a LedgerName) -> Self {
-        Self {
+    pub(super) fn new(shared: &'a Shared, ledger: &'a LedgerName) -> Result<Self, LogError> {
+        Ok(Self {
             shared,
             ledger,
+            link: shared.reader()?,
             stream: shared.stream_name_of(ledger),
-            subject: shared.layout.subject(ledger),
-        }
+            subject: shared.known.layout.subject(ledger),
+        })
     }
 
     pub(super) async fn last(&self) -> Result<Option<Stored>, LogError> {
-        leader::last(&self.shared.reader, &self.stream, &self.subject).await
+        leader::last(&self.link, &self.stream, &self.subject).await
     }
 
     pub(super) async fn next_from_leader(&self, sequence: u64) -> Result<Option<Stored>, LogError> {
-        leader::next(&self.shared.reader, &self.stream, &self.subject, sequence).await
+        leader::next(&self.link, &self.stream, &self.subject, sequence).await
     }
 
     /// How many messages the ledger's subject holds.
@@ -73,7 +76,7 @@ impl<'a> Subject<'a> {
         let unavailable = |error: async_nats::jetstream::stream::InfoError| {
             LogError::Unavailable(format!("stream {}: {error}", self.stream))
         };
-        let stream = self.shared.reader.stream(&self.stream).await?;
+        let stream = self.link.stream(&self.stream).await?;
         let mut subjects = stream
             .info_builder()
             .subjects(&self.subject)
@@ -151,7 +154,7 @@ impl<'a> Subject<'a> {
 
     /// From any copy; a copy that has nothing there may be behind, and the leader is asked.
     async fn next(&self, sequence: u64) -> Result<Option<Stored>, LogError> {
-        let stream = self.shared.reader.stream(&self.stream).await?;
+        let stream = self.link.stream(&self.stream).await?;
         match stream
             .direct_get_builder()
             .sequence(sequence)

@@ -25,7 +25,7 @@ const READ_LIMIT: Duration = Duration::from_secs(10);
 const WALK_PAGE: usize = 1024;
 
 pub(super) async fn tip(shared: &Shared, ledger: &LedgerName) -> Result<Option<Tip>, LogError> {
-    let subject = Subject::new(shared, ledger);
+    let subject = Subject::new(shared, ledger)?;
     // An append between the two questions to the leader makes the count run ahead once, seldom twice.
     for _ in 0..3 {
         let Some(last) = subject.last().await? else {
@@ -35,6 +35,7 @@ pub(super) async fn tip(shared: &Shared, ledger: &LedgerName) -> Result<Option<T
             break;
         };
         let tip = tip_of(&record, last.sequence);
+        shared.mark(ledger, last.sequence, record.hash());
         if shared.places.get(ledger) == Some(tip) {
             return Ok(Some(tip));
         }
@@ -104,7 +105,7 @@ pub(super) async fn read(
     after: Option<&ChainState>,
     max: usize,
 ) -> Result<Vec<Record>, LogError> {
-    let subject = Subject::new(shared, ledger);
+    let subject = Subject::new(shared, ledger)?;
     let from = match after {
         None => 1,
         Some(after) => match start(&subject, after).await? {
@@ -155,7 +156,7 @@ pub(super) async fn read_one(
     ledger: &LedgerName,
     revision: Revision,
 ) -> Result<Option<Record>, LogError> {
-    let subject = Subject::new(shared, ledger);
+    let subject = Subject::new(shared, ledger)?;
     let Some((last, plain)) = subject.last_and_plain().await? else {
         return Ok(None);
     };
@@ -279,12 +280,9 @@ async fn batch(
     sequence: u64,
     messages: usize,
 ) -> Result<Vec<Stored>, LogError> {
-    let connection = &subject.shared.reader;
+    let connection = &subject.link;
     let unavailable =
         |why: String| LogError::Unavailable(format!("stream {}: {why}", subject.stream));
-    if !connection.is_connected() {
-        return Err(unavailable("the NATS server is not connected".to_owned()));
-    }
     let request = BatchRequest {
         seq: sequence,
         next_by_subj: &subject.subject,

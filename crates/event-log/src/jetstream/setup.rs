@@ -7,7 +7,8 @@ use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use super::JetStreamConfig;
-use super::connection::Connection;
+use super::connection::Link;
+use super::known::{Known, made_at};
 use super::layout::{Identity, Layout, MAX_MESSAGE_BYTES, set_epoch};
 use crate::error::LogError;
 use crate::log::{LogEpoch, StreamIndex};
@@ -38,8 +39,8 @@ pub fn check_server(version: &str) -> Result<(), LogError> {
 const CLUSTER_PATIENCE: Duration = Duration::from_secs(15);
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 
-async fn check_servers(connection: &Connection) -> Result<(), LogError> {
-    let server = connection.client.server_info();
+async fn check_servers(link: &Link) -> Result<(), LogError> {
+    let server = link.client.server_info();
     check_server(&server.version)?;
     if server.max_payload < MAX_MESSAGE_BYTES {
         let found = server.max_payload;
@@ -53,7 +54,7 @@ async fn check_servers(connection: &Connection) -> Result<(), LogError> {
                 .to_owned(),
         )
     };
-    match connection.jetstream.query_account().await {
+    match link.jetstream.query_account().await {
         Ok(_) => Ok(()),
         Err(error) => match error.kind() {
             AccountErrorKind::JetStreamUnavailable => Err(off()),
@@ -75,11 +76,11 @@ async fn check_servers(connection: &Connection) -> Result<(), LogError> {
 
 pub(super) async fn init(config: &JetStreamConfig) -> Result<(), LogError> {
     let layout = Layout::new(&config.prefix, config.streams)?;
-    let connection = Connection::open(config, "doppio event log, init").await?;
-    check_servers(&connection).await?;
+    let link = Link::connect(config, "doppio event log, init").await?;
+    check_servers(&link).await?;
     for index in (0..layout.streams).map(StreamIndex) {
         let name = layout.stream_name(index);
-        if connection.find_stream(&name).await?.is_some() {
+        if link.find_stream(&name).await?.is_some() {
             return Err(exists(&name));
         }
     }
@@ -88,16 +89,16 @@ pub(super) async fn init(config: &JetStreamConfig) -> Result<(), LogError> {
         epoch: 1,
     };
     for index in (0..layout.streams).map(StreamIndex) {
-        make(&connection, layout.config(index, epoch, config.replicas)).await?;
+        make(&link, layout.config(index, epoch, config.replicas)).await?;
     }
     Ok(())
 }
 
 /// A cluster that has just started takes a moment until all its servers may be given a copy.
-async fn make(connection: &Connection, config: Config) -> Result<(), LogError> {
+async fn make(link: &Link, config: Config) -> Result<(), LogError> {
     let (name, limit) = (config.name.clone(), Instant::now() + CLUSTER_PATIENCE);
     loop {
-        let Err(error) = connection.jetstream.create_stream(config.clone()).await else {
+        let Err(error) = link.jetstream.create_stream(config.clone()).await else {
             return Ok(());
         };
         let waiting = match error.kind() {
@@ -130,12 +131,9 @@ fn exists(name: &str) -> LogError {
     ))
 }
 
-pub(super) async fn open(
-    connection: &Connection,
-    config: &JetStreamConfig,
-) -> Result<(Layout, LogEpoch), LogError> {
-    check_servers(connection).await?;
-    let found = streams(connection, config).await?;
+pub(super) async fn open(link: &Link, config: &JetStreamConfig) -> Result<Known, LogError> {
+    check_servers(link).await?;
+    let found = streams(link, config).await?;
     let (layout, epoch) = (found.layout, found.identities[0].epoch);
     if let Some(other) = found
         .identities
@@ -149,13 +147,13 @@ pub(super) async fn open(
             other.epoch,
         )));
     }
-    Ok((layout, epoch))
+    Ok(Known::new(layout, epoch, found.made))
 }
 
 pub(super) async fn adopt(config: &JetStreamConfig) -> Result<LogEpoch, LogError> {
-    let connection = Connection::open(config, "doppio event log, adopt").await?;
-    check_servers(&connection).await?;
-    let found = streams(&connection, config).await?;
+    let link = Link::connect(config, "doppio event log, adopt").await?;
+    check_servers(&link).await?;
+    let found = streams(&link, config).await?;
     let highest = found
         .identities
         .iter()
@@ -168,9 +166,9 @@ pub(super) async fn adopt(config: &JetStreamConfig) -> Result<LogEpoch, LogError
     };
     for index in (0..found.layout.streams).map(StreamIndex) {
         let name = found.layout.stream_name(index);
-        let mut stream = connection.stream_info(&name).await?.config;
+        let mut stream = link.stream_info(&name).await?.config;
         set_epoch(&mut stream, raised.epoch);
-        let updated = connection.jetstream.update_stream(&stream).await;
+        let updated = link.jetstream.update_stream(&stream).await;
         updated.map_err(|error| {
             LogError::Unavailable(format!(
                 "stream {name} keeps its epoch: {error}; adopt the log again"
@@ -184,21 +182,23 @@ pub(super) async fn adopt(config: &JetStreamConfig) -> Result<LogEpoch, LogError
 struct Found {
     layout: Layout,
     identities: Vec<Identity>,
+    /// When each was made.
+    made: Vec<i128>,
 }
 
-async fn streams(connection: &Connection, config: &JetStreamConfig) -> Result<Found, LogError> {
+async fn streams(link: &Link, config: &JetStreamConfig) -> Result<Found, LogError> {
     let first = Layout::new(&config.prefix, 1)?.stream_name(StreamIndex(0));
-    let info = connection.find_stream(&first).await?.ok_or_else(|| {
+    let info = link.find_stream(&first).await?.ok_or_else(|| {
         LogError::Unusable(format!(
             "there is no stream {first}; make the log with `doppio log init`, or change the prefix"
         ))
     })?;
     let identity = Identity::of(&info.config)?;
     let layout = Layout::new(&config.prefix, identity.streams)?;
-    let mut identities = Vec::new();
+    let (mut identities, mut made) = (Vec::new(), Vec::new());
     for index in (0..layout.streams).map(StreamIndex) {
         let name = layout.stream_name(index);
-        let info = connection.find_stream(&name).await?.ok_or_else(|| {
+        let info = link.find_stream(&name).await?.ok_or_else(|| {
             LogError::Unusable(format!(
                 "stream {name} is missing, of {} that the log has; restore it from a backup",
                 layout.streams
@@ -215,24 +215,13 @@ async fn streams(connection: &Connection, config: &JetStreamConfig) -> Result<Fo
         }
         layout.check(index, &info.config, config.replicas)?;
         identities.push(own);
+        made.push(made_at(&info));
     }
-    Ok(Found { layout, identities })
-}
-
-/// Refuses to go on with a stream that is not of the log that was opened: recreated, or adopted since.
-pub(super) fn same_log(
-    info: &async_nats::jetstream::stream::Info,
-    epoch: LogEpoch,
-) -> Result<(), LogError> {
-    let found = Identity::of(&info.config)?.epoch;
-    if found == epoch {
-        Ok(())
-    } else {
-        Err(LogError::Changed(format!(
-            "stream {} was of {epoch} and is of {found} now",
-            info.config.name
-        )))
-    }
+    Ok(Found {
+        layout,
+        identities,
+        made,
+    })
 }
 
 #[cfg(test)]

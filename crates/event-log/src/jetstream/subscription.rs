@@ -8,10 +8,10 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use uuid::Uuid;
 
 use super::Shared;
+use super::connection::Link;
 use super::leader;
-use super::setup::same_log;
 use crate::error::LogError;
-use crate::log::{Checkpoint, Delivered, LogEpoch, Position, StreamIndex, Subscription};
+use crate::log::{Checkpoint, Delivered, Position, StreamIndex, Subscription};
 use crate::record::{LedgerName, Record, RecordHash};
 
 /// Messages asked for ahead; with the largest records 64 MiB.
@@ -33,6 +33,7 @@ const MIN_START: Duration = Duration::from_secs(2);
 
 pub(super) struct JetStreamSubscription {
     shared: Arc<Shared>,
+    index: StreamIndex,
     stream: String,
     /// The last record handed over and its hash, to be found again after every reconnection.
     last: Option<(Position, RecordHash)>,
@@ -43,7 +44,7 @@ pub(super) struct JetStreamSubscription {
 
 /// A consumer on the server and its flow of messages.
 struct Live {
-    shared: Arc<Shared>,
+    link: Arc<Link>,
     stream: String,
     consumer: String,
     messages: pull::Stream,
@@ -57,14 +58,13 @@ impl Drop for Live {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             return;
         };
-        let (shared, stream, consumer) = (
-            self.shared.clone(),
+        let (link, stream, consumer) = (
+            self.link.clone(),
             std::mem::take(&mut self.stream),
             std::mem::take(&mut self.consumer),
         );
         runtime.spawn(async move {
-            let deleted = shared
-                .reader
+            let deleted = link
                 .jetstream
                 .delete_consumer_from_stream(&consumer, &stream)
                 .await;
@@ -82,16 +82,18 @@ impl JetStreamSubscription {
         after: Option<&Checkpoint>,
     ) -> Result<Self, LogError> {
         if let Some(checkpoint) = after
-            && checkpoint.epoch != shared.epoch
+            && checkpoint.epoch != shared.known.epoch
         {
+            // Its owner's trouble: the log itself may be well.
             return Err(LogError::Changed(format!(
                 "the checkpoint is of log {}, this is {}",
-                checkpoint.epoch, shared.epoch
+                checkpoint.epoch, shared.known.epoch
             )));
         }
         let last = after.map(|checkpoint| (checkpoint.position, checkpoint.hash));
         let mut subscription = Self {
-            stream: shared.layout.stream_name(stream),
+            index: stream,
+            stream: shared.known.layout.stream_name(stream),
             shared,
             last,
             live: None,
@@ -112,19 +114,23 @@ impl JetStreamSubscription {
 
     /// Makes sure that this is still the log that was read, and asks for what follows.
     async fn take_up(&mut self) -> Result<Live, LogError> {
-        match self.check(self.shared.epoch).await {
+        let link = self.shared.reader()?;
+        match self.check(&link).await {
             Ok(()) => self.lagging_since = None,
             Err(Doubt::Lagging(detail)) => {
                 let since = *self.lagging_since.get_or_insert_with(Instant::now);
                 return Err(if since.elapsed() < LAG_PATIENCE {
                     LogError::Unavailable(detail)
                 } else {
-                    LogError::Changed(detail)
+                    self.shared.known.standing.distrust(detail)
                 });
             }
             Err(Doubt::Certain(error)) => {
                 self.lagging_since = None;
-                return Err(error);
+                return Err(match error {
+                    LogError::Changed(detail) => self.shared.known.standing.distrust(detail),
+                    other => other,
+                });
             }
         }
         let consumer = format!("doppio-{}", Uuid::new_v4().simple());
@@ -144,9 +150,7 @@ impl JetStreamSubscription {
         };
         let unavailable =
             |why: String| LogError::Unavailable(format!("stream {}: {why}", self.stream));
-        let made = self
-            .shared
-            .reader
+        let made = link
             .stream(&self.stream)
             .await?
             .create_consumer(config)
@@ -161,7 +165,7 @@ impl JetStreamSubscription {
             .await;
         let messages = flow.map_err(|error| unavailable(error.to_string()))?;
         Ok(Live {
-            shared: self.shared.clone(),
+            link,
             stream: self.stream.clone(),
             consumer,
             messages,
@@ -169,11 +173,11 @@ impl JetStreamSubscription {
         })
     }
 
-    async fn check(&self, epoch: LogEpoch) -> Result<(), Doubt> {
-        let Some(info) = self.shared.reader.find_stream(&self.stream).await? else {
+    async fn check(&self, link: &Link) -> Result<(), Doubt> {
+        let Some(info) = link.find_stream(&self.stream).await? else {
             return Err(Doubt::Lagging(format!("stream {} is gone", self.stream)));
         };
-        same_log(&info, epoch)?;
+        self.shared.known.same_stream(&info, self.index)?;
         let Some((position, hash)) = self.last else {
             return Ok(());
         };
@@ -190,7 +194,7 @@ impl JetStreamSubscription {
                 self.stream, position.0
             )));
         }
-        match leader::at(&self.shared.reader, &self.stream, position.0).await? {
+        match leader::at(link, &self.stream, position.0).await? {
             Some(stored) if RecordHash::of(&stored.body) == hash => Ok(()),
             Some(_) => Err(LogError::Changed(format!(
                 "position {} of stream {} holds another record",
@@ -271,6 +275,7 @@ impl Subscription for JetStreamSubscription {
     async fn next(&mut self, max: usize, wait: Duration) -> Result<Vec<Delivered>, LogError> {
         let deadline = Instant::now() + wait;
         loop {
+            self.shared.known.standing.sound()?;
             let Some(live) = &mut self.live else {
                 let limit = deadline.max(Instant::now() + MIN_START);
                 let error = match timeout_at(limit, self.take_up()).await {

@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -6,11 +7,13 @@ use sqlx::{Row, SqlitePool};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
+use super::file::LogFile;
 use super::reader::head;
 use super::schema::{column, epoch, unavailable};
 use crate::error::LogError;
 use crate::log::{Checkpoint, Delivered, LogEpoch, Position, Subscription};
 use crate::record::{LedgerName, Record, RecordHash};
+use crate::standing::Standing;
 
 /// How often the file is looked at for commits of other processes, which nothing else tells of.
 const POLL: Duration = Duration::from_millis(200);
@@ -19,27 +22,32 @@ const MAX_ROWS: usize = 8192;
 /// Bytes after which a delivery is cut, so that a page of large records stays small in memory.
 const MAX_BYTES: usize = 16 * 1024 * 1024;
 
+/// The open log that a subscription reads.
+pub(super) struct Source {
+    pub(super) readers: SqlitePool,
+    pub(super) file: LogFile,
+    pub(super) epoch: LogEpoch,
+    pub(super) standing: Arc<Standing>,
+}
+
 pub(super) struct SqliteSubscription {
-    readers: SqlitePool,
-    epoch: LogEpoch,
+    source: Source,
     committed: watch::Receiver<u64>,
     position: Position,
 }
 
 impl SqliteSubscription {
     pub(super) async fn start(
-        readers: SqlitePool,
-        log: LogEpoch,
+        source: Source,
         committed: watch::Receiver<u64>,
         after: Option<&Checkpoint>,
     ) -> Result<Self, LogError> {
         if let Some(checkpoint) = after {
-            check(&readers, log, checkpoint).await?;
+            check(&source, checkpoint).await?;
         }
         let position = after.map_or(Position(0), |checkpoint| checkpoint.position);
         Ok(Self {
-            readers,
-            epoch: log,
+            source,
             committed,
             position,
         })
@@ -49,7 +57,7 @@ impl SqliteSubscription {
         let mut rows = sqlx::query("SELECT position, ledger, body FROM records WHERE position > ?1 ORDER BY position LIMIT ?2")
             .bind(self.position.0.cast_signed())
             .bind(i64::try_from(max.min(MAX_ROWS)).unwrap_or(i64::MAX))
-            .fetch(&self.readers);
+            .fetch(&self.source.readers);
         let (mut delivered, mut bytes) = (Vec::new(), 0);
         while bytes < MAX_BYTES
             && let Some(row) = rows.try_next().await.map_err(unavailable)?
@@ -77,15 +85,21 @@ impl SqliteSubscription {
 
     /// Notices a file that was put back to an earlier state, or adopted, under a reader.
     async fn still_this_log(&self) -> Result<(), LogError> {
-        let head = head(&self.readers).await?;
-        if head.position < self.position {
-            let detail = format!(
-                "it ends at position {}, before {}, which was read from it",
-                head.position.0, self.position.0
-            );
-            return Err(LogError::Changed(detail));
-        }
-        same_epoch(&self.readers, self.epoch).await
+        let looked = async {
+            self.source.file.check()?;
+            let head = head(&self.source.readers).await?;
+            if head.position < self.position {
+                return Err(LogError::Changed(format!(
+                    "it ends at position {}, before {}, which was read from it",
+                    head.position.0, self.position.0
+                )));
+            }
+            same_epoch(&self.source.readers, self.source.epoch).await
+        };
+        looked.await.map_err(|error| match error {
+            LogError::Changed(detail) => self.source.standing.distrust(detail),
+            other => other,
+        })
     }
 }
 
@@ -94,6 +108,7 @@ impl Subscription for SqliteSubscription {
     async fn next(&mut self, max: usize, wait: Duration) -> Result<Vec<Delivered>, LogError> {
         let deadline = Instant::now() + wait;
         loop {
+            self.source.standing.sound()?;
             // Marked as seen before the look, so that a commit during it wakes the next wait.
             self.committed.borrow_and_update();
             let delivered = self.fetch(max.max(1)).await?;
@@ -115,7 +130,7 @@ impl Subscription for SqliteSubscription {
     }
 }
 
-async fn same_epoch(readers: &SqlitePool, expected: LogEpoch) -> Result<(), LogError> {
+pub(super) async fn same_epoch(readers: &SqlitePool, expected: LogEpoch) -> Result<(), LogError> {
     let mut connection = readers.acquire().await.map_err(unavailable)?;
     let found = epoch(&mut connection).await?;
     if found == expected {
@@ -127,11 +142,10 @@ async fn same_epoch(readers: &SqlitePool, expected: LogEpoch) -> Result<(), LogE
     }
 }
 
-async fn check(
-    readers: &SqlitePool,
-    log: LogEpoch,
-    checkpoint: &Checkpoint,
-) -> Result<(), LogError> {
+/// A checkpoint of another log, or of an earlier life of this one, is its owner's trouble; one of this very life that is not in the
+/// log proves that records were lost.
+async fn check(source: &Source, checkpoint: &Checkpoint) -> Result<(), LogError> {
+    let log = source.epoch;
     if checkpoint.epoch != log {
         return Err(LogError::Changed(format!(
             "the checkpoint is of log {}, this is {log}",
@@ -140,18 +154,14 @@ async fn check(
     }
     let body: Option<Vec<u8>> = sqlx::query_scalar("SELECT body FROM records WHERE position = ?1")
         .bind(checkpoint.position.0.cast_signed())
-        .fetch_optional(readers)
+        .fetch_optional(&source.readers)
         .await
         .map_err(unavailable)?;
-    match body {
-        Some(body) if RecordHash::of(&body) == checkpoint.hash => Ok(()),
-        Some(_) => Err(LogError::Changed(format!(
-            "position {} holds another record than the checkpoint's",
-            checkpoint.position.0
-        ))),
-        None => Err(LogError::Changed(format!(
-            "position {}, the checkpoint's, holds no record",
-            checkpoint.position.0
-        ))),
-    }
+    let holds = match body {
+        Some(body) if RecordHash::of(&body) == checkpoint.hash => return Ok(()),
+        Some(_) => "another record than the checkpoint's",
+        None => "no record, and the checkpoint names one",
+    };
+    let detail = format!("position {} holds {holds}", checkpoint.position.0);
+    Err(source.standing.distrust(detail))
 }

@@ -1,15 +1,18 @@
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use jiff::Timestamp;
 use sqlx::{Connection, SqliteConnection};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::file::LogFile;
 use super::reader::{record_at, tip, tip_of};
-use super::schema::{epoch, unavailable};
+use super::schema::{self, epoch, unavailable};
 use crate::error::LogError;
 use crate::log::{Appended, Expectation, LogEpoch, Outcome, Position, Tip};
-use crate::record::{LedgerName, Record};
+use crate::record::{LedgerName, Record, RecordHash};
+use crate::standing::Standing;
 
 /// Appends in one commit.
 const MAX_APPENDS_PER_COMMIT: usize = 1024;
@@ -17,6 +20,14 @@ const MAX_APPENDS_PER_COMMIT: usize = 1024;
 const MAX_BYTES_PER_COMMIT: usize = 8 * 1024 * 1024;
 /// Ledgers whose tips the writer remembers between commits.
 const MAX_REMEMBERED_TIPS: usize = 8192;
+
+/// What the writer is asked for.
+#[derive(Debug)]
+pub(super) enum Request {
+    Append(Box<Waiting>),
+    /// Write something that no reader looks at.
+    Probe(oneshot::Sender<Result<(), LogError>>),
+}
 
 /// One append and the caller who waits for it.
 #[derive(Debug)]
@@ -28,12 +39,17 @@ pub(super) struct Waiting {
 
 /// The one task that writes: the cost of a sync is shared by all appends that waited for it.
 pub(super) struct Writer {
-    connection: SqliteConnection,
+    /// `None` after a failure: SQLite may have ended the transaction by itself or not, so the connection is not used again.
+    connection: Option<SqliteConnection>,
+    file: LogFile,
     epoch: LogEpoch,
     committed: watch::Sender<u64>,
+    standing: Arc<Standing>,
     tips: HashMap<LedgerName, Option<Tip>>,
     /// SQLite's count of commits by other connections; what is remembered holds as long as it stands still.
     data_version: Option<i64>,
+    /// The last record that was stored here: it must be found again whenever somebody else has written.
+    last: Option<(Position, RecordHash)>,
 }
 
 /// What a commit will store, and the outcome that each caller is told once it has.
@@ -46,44 +62,65 @@ struct Plan {
 impl Writer {
     pub(super) fn new(
         connection: SqliteConnection,
+        file: LogFile,
         epoch: LogEpoch,
         committed: watch::Sender<u64>,
+        standing: Arc<Standing>,
     ) -> Self {
         Self {
-            connection,
+            connection: Some(connection),
+            file,
             epoch,
             committed,
+            standing,
             tips: HashMap::new(),
             data_version: None,
+            last: None,
         }
     }
 
     /// Runs until the log is dropped and everything that was queued is committed.
-    pub(super) async fn run(mut self, mut queue: mpsc::Receiver<Waiting>) {
+    pub(super) async fn run(mut self, mut queue: mpsc::Receiver<Request>) {
         while let Some(first) = queue.recv().await {
-            let mut bytes = first.record.bytes().len();
-            let mut batch = vec![first];
-            while batch.len() < MAX_APPENDS_PER_COMMIT && bytes < MAX_BYTES_PER_COMMIT {
-                let Ok(next) = queue.try_recv() else { break };
-                bytes += next.record.bytes().len();
-                batch.push(next);
+            let (mut batch, mut probes, mut bytes) = (Vec::new(), Vec::new(), 0);
+            let mut next = Some(first);
+            while let Some(request) = next {
+                match request {
+                    Request::Append(waiting) => {
+                        bytes += waiting.record.bytes().len();
+                        batch.push(*waiting);
+                    }
+                    Request::Probe(answer) => probes.push(answer),
+                }
+                next = if batch.len() < MAX_APPENDS_PER_COMMIT && bytes < MAX_BYTES_PER_COMMIT {
+                    queue.try_recv().ok()
+                } else {
+                    None
+                };
             }
             // A caller who has given up was told "unknown", which stays true when nothing is written.
             batch.retain(|waiting| !waiting.answer.is_closed());
-            self.commit(batch).await;
+            if !batch.is_empty() {
+                self.commit(batch).await;
+            }
+            if !probes.is_empty() {
+                let failure = self.probe().await.err();
+                for answer in probes {
+                    // Who has gone away needs no answer.
+                    let _ = answer.send(match &failure {
+                        None => Ok(()),
+                        Some(failure) => Err(failure.error()),
+                    });
+                }
+            }
         }
-        if let Err(error) = self.connection.close().await {
-            tracing::warn!(%error, "closing the log's file failed");
-        }
+        self.disconnect().await;
     }
 
     async fn commit(&mut self, batch: Vec<Waiting>) {
         let outcomes = match self.store(&batch).await {
             Ok(outcomes) => outcomes,
             Err(failure) => {
-                // What the file holds now is not known: look again before the next append.
-                self.tips.clear();
-                self.data_version = None;
                 tracing::warn!(error = %failure.reason, appends = batch.len(), "a commit to the log failed");
                 batch.iter().map(|_| failure.outcome()).collect()
             }
@@ -98,8 +135,64 @@ impl Writer {
         &mut self,
         batch: &[Waiting],
     ) -> Result<Vec<Result<Outcome, LogError>>, Failure> {
-        let mut transaction = self
-            .connection
+        let stored = self.try_store(batch).await;
+        self.settle(stored).await
+    }
+
+    async fn probe(&mut self) -> Result<(), Failure> {
+        let probed = self.try_probe().await;
+        self.settle(probed).await
+    }
+
+    /// After a failure nothing is known of the connection, nor of what the file holds: both are looked at anew before the next write.
+    async fn settle<T>(&mut self, result: Result<T, Failure>) -> Result<T, Failure> {
+        match result {
+            Ok(done) => Ok(done),
+            Err(mut failure) => {
+                self.tips.clear();
+                self.data_version = None;
+                self.disconnect().await;
+                if let LogError::Changed(detail) = failure.reason {
+                    failure.reason = self.standing.distrust(detail);
+                } else {
+                    self.standing.wrote(Some(failure.reason.to_string()));
+                }
+                Err(failure)
+            }
+        }
+    }
+
+    async fn disconnect(&mut self) {
+        if let Some(connection) = self.connection.take()
+            && let Err(error) = connection.close().await
+        {
+            tracing::warn!(%error, "closing the log's file failed");
+        }
+    }
+
+    /// The connection, made anew after a failure. Only to the file that was opened.
+    async fn connected<'a>(
+        connection: &'a mut Option<SqliteConnection>,
+        file: &LogFile,
+    ) -> Result<&'a mut SqliteConnection, Failure> {
+        file.check().map_err(Failure::refused)?;
+        if let Some(connection) = connection {
+            return Ok(connection);
+        }
+        let made = schema::connect(file.path()).await.map_err(|error| {
+            // It could be opened before: what keeps it from being opened now may pass.
+            Failure::refused(LogError::Unavailable(error.to_string()))
+        })?;
+        Ok(connection.insert(made))
+    }
+
+    async fn try_store(
+        &mut self,
+        batch: &[Waiting],
+    ) -> Result<Vec<Result<Outcome, LogError>>, Failure> {
+        self.standing.sound().map_err(Failure::refused)?;
+        let connection = Self::connected(&mut self.connection, &self.file).await?;
+        let mut transaction = connection
             .begin_with("BEGIN IMMEDIATE")
             .await
             .map_err(Failure::before_commit)?;
@@ -108,36 +201,93 @@ impl Writer {
             .await
             .map_err(Failure::before_commit)?;
         if self.data_version != Some(version) || self.tips.len() > MAX_REMEMBERED_TIPS {
-            let found = epoch(&mut transaction).await.map_err(Failure::refused)?;
-            if found != self.epoch {
-                let detail = format!(
-                    "it was opened as {} and is {found} now; restart to take it up",
-                    self.epoch
-                );
-                return Err(Failure::refused(LogError::Changed(detail)));
-            }
+            still_holds(&mut transaction, self.epoch, self.last)
+                .await
+                .map_err(Failure::refused)?;
             self.tips.clear();
             self.data_version = Some(version);
         }
         let plan = plan(&mut transaction, &mut self.tips, batch)
             .await
             .map_err(Failure::refused)?;
-        if plan.rows.is_empty() {
+        let Some((position, record)) = plan.rows.last() else {
             transaction
                 .rollback()
                 .await
                 .map_err(Failure::before_commit)?;
-            return Ok(plan.outcomes);
-        }
+            return Ok(self.kept(plan.outcomes));
+        };
         insert(&mut transaction, &plan.rows)
             .await
             .map_err(Failure::before_commit)?;
         transaction.commit().await.map_err(Failure::at_commit)?;
-        if let Some((position, _)) = plan.rows.last() {
-            self.committed.send_replace(position.0);
-        }
-        Ok(plan.outcomes)
+        self.standing.wrote(None);
+        // A file that was replaced meanwhile has taken the records with it.
+        self.file.check().map_err(|reason| Failure {
+            reason,
+            may_be_stored: true,
+        })?;
+        self.last = Some((*position, record.hash()));
+        self.committed.send_replace(position.0);
+        Ok(self.kept(plan.outcomes))
     }
+
+    /// A ledger that has lost records stands for the whole log.
+    fn kept(&self, outcomes: Vec<Result<Outcome, LogError>>) -> Vec<Result<Outcome, LogError>> {
+        let keep = |outcome| match outcome {
+            Err(LogError::Changed(detail)) => Err(self.standing.distrust(detail)),
+            other => other,
+        };
+        outcomes.into_iter().map(keep).collect()
+    }
+
+    /// Changes a value that nobody reads. It has to be another one each time: SQLite writes no page that stays as it is.
+    async fn try_probe(&mut self) -> Result<(), Failure> {
+        self.standing.sound().map_err(Failure::refused)?;
+        let connection = Self::connected(&mut self.connection, &self.file).await?;
+        let mut transaction = connection
+            .begin_with("BEGIN IMMEDIATE")
+            .await
+            .map_err(Failure::before_commit)?;
+        sqlx::query(
+            "INSERT OR REPLACE INTO metadata (key, value) VALUES ('probe', hex(randomblob(16)))",
+        )
+        .execute(&mut *transaction)
+        .await
+        .map_err(Failure::before_commit)?;
+        transaction.commit().await.map_err(Failure::at_commit)?;
+        self.standing.wrote(None);
+        Ok(())
+    }
+}
+
+/// Whether this is still the log that was opened, with everything that was stored in it.
+async fn still_holds(
+    connection: &mut SqliteConnection,
+    expected: LogEpoch,
+    last: Option<(Position, RecordHash)>,
+) -> Result<(), LogError> {
+    let found = epoch(connection).await?;
+    if found != expected {
+        return Err(LogError::Changed(format!(
+            "it was opened as {expected} and is {found} now; restart to take it up"
+        )));
+    }
+    let Some((position, hash)) = last else {
+        return Ok(());
+    };
+    let body: Option<Vec<u8>> = sqlx::query_scalar("SELECT body FROM records WHERE position = ?1")
+        .bind(position.0.cast_signed())
+        .fetch_optional(connection)
+        .await
+        .map_err(unavailable)?;
+    if body.is_some_and(|body| RecordHash::of(&body) == hash) {
+        return Ok(());
+    }
+    Err(LogError::Changed(format!(
+        "position {} no longer holds the record that was stored there",
+        position.0
+    )))
 }
 
 /// Decides every append of a batch against the tips, in the order in which they came.
@@ -311,11 +461,15 @@ impl Failure {
         if self.may_be_stored {
             return Ok(Outcome::Unknown(self.reason.to_string()));
         }
-        Err(match &self.reason {
+        Err(self.error())
+    }
+
+    fn error(&self) -> LogError {
+        match &self.reason {
             LogError::Changed(detail) => LogError::Changed(detail.clone()),
             LogError::Unusable(detail) => LogError::Unusable(detail.clone()),
             LogError::Unavailable(detail) => LogError::Unavailable(detail.clone()),
             other => LogError::Unavailable(other.to_string()),
-        })
+        }
     }
 }

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use event_log::conformance::Fixture as _;
 use event_log::jetstream::{JetStreamConfig, JetStreamLog};
 use event_log::{
     Appended, ChainState, EventLog, Expectation, Header, LedgerName, LogError, Outcome, Record,
@@ -358,6 +359,44 @@ async fn a_writer_notices_that_the_log_was_recreated() -> Result<()> {
             other => bail!("{other:?}"),
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_sent_on_a_connection_before_its_streams_are_checked() -> Result<()> {
+    const LEDGERS: usize = 40;
+    let fixture = JetStreamFixture::single().await?;
+    let proxy = TcpProxy::start(fixture.nats.address(0)).await?;
+    for _ in 0..5 {
+        let log = std::sync::Arc::new(through(&proxy, &fixture.config).await?);
+        proxy.hold(Direction::ToServer);
+        let mut appends = tokio::task::JoinSet::new();
+        for number in 0..LEDGERS {
+            let log = log.clone();
+            appends.spawn(async move {
+                let ledger = LedgerName::new(&format!("store-{number}"))?;
+                let record = first_record(&ledger)?;
+                anyhow::Ok(log.append(&record, &Expectation::Empty, deadline(10)).await)
+            });
+        }
+        sleep(Duration::from_millis(100)).await;
+        fixture.replace().await.map_err(anyhow::Error::from_boxed)?;
+        // What was held goes down with its connection; the next one leads to another log of the same name and id.
+        proxy.cut();
+        proxy.release(Direction::ToServer);
+        while let Some(appended) = appends.join_next().await {
+            let appended = appended??;
+            ensure!(
+                matches!(
+                    appended,
+                    Err(LogError::Changed(_)) | Ok(Outcome::Unknown(_))
+                ),
+                "{appended:?}"
+            );
+        }
+        let ledgers = fixture.log().await?.ledgers().await?;
+        ensure!(ledgers.is_empty(), "{ledgers:?}");
+    }
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

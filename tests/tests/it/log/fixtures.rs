@@ -2,6 +2,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use async_nats::jetstream::stream;
 use async_trait::async_trait;
 use bytes::Bytes;
 use event_log::conformance::{Failure, Fixture};
@@ -110,6 +111,39 @@ impl Fixture for SqliteFixture {
         Ok(())
     }
 
+    async fn replace(&self) -> Result<(), Failure> {
+        let other = self.directory.path().join("other.db");
+        let mut connection = self.connect().await?;
+        sqlx::query("VACUUM INTO ?1")
+            .bind(other.display().to_string())
+            .execute(&mut connection)
+            .await?;
+        connection.close().await?;
+        let mut connection = SqliteConnectOptions::new()
+            .filename(&other)
+            .connect()
+            .await?;
+        sqlx::query("DELETE FROM records")
+            .execute(&mut connection)
+            .await?;
+        connection.close().await?;
+        self.remove()?;
+        Ok(std::fs::rename(other, self.path())?)
+    }
+
+    /// A trigger refuses every write, and has SQLite end the transaction by itself, as it does when a disk is full.
+    async fn set_full(&self, full: bool) -> Result<(), Failure> {
+        let mut connection = self.connect().await?;
+        sqlx::raw_sql(if full {
+            "CREATE TRIGGER full BEFORE INSERT ON records BEGIN SELECT RAISE(ROLLBACK, 'database or disk is full'); END"
+        } else {
+            "DROP TRIGGER full"
+        })
+        .execute(&mut connection)
+        .await?;
+        Ok(connection.close().await?)
+    }
+
     async fn adopt(&self) -> Result<LogEpoch, LogError> {
         SqliteLog::adopt(&self.path()).await
     }
@@ -183,6 +217,32 @@ impl Fixture for JetStreamFixture {
             .delete_stream("ORDERS-0")
             .await?;
         JetStreamLog::init(&self.config).await?;
+        Ok(())
+    }
+
+    async fn replace(&self) -> Result<(), Failure> {
+        let jetstream = async_nats::jetstream::new(async_nats::connect(self.nats.urls()).await?);
+        let saved = jetstream
+            .get_stream("ORDERS-0")
+            .await?
+            .get_info()
+            .await?
+            .config;
+        jetstream.delete_stream("ORDERS-0").await?;
+        jetstream.create_stream(saved).await?;
+        Ok(())
+    }
+
+    async fn set_full(&self, full: bool) -> Result<(), Failure> {
+        let jetstream = async_nats::jetstream::new(async_nats::connect(self.nats.urls()).await?);
+        let info = jetstream.get_stream("ORDERS-0").await?.get_info().await?;
+        let room = i64::try_from(info.state.bytes)?;
+        jetstream
+            .update_stream(stream::Config {
+                max_bytes: if full { room } else { -1 },
+                ..info.config
+            })
+            .await?;
         Ok(())
     }
 
