@@ -72,6 +72,9 @@ struct RateFile {
 struct MenuFile {
     id: String,
     currency: String,
+    /// Tax class of what a till has sold offline and the menu does not have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fallback_tax: Option<String>,
     #[serde(default)]
     categories: Vec<CategoryFile>,
     #[serde(default)]
@@ -411,6 +414,7 @@ impl Check {
         if items.is_empty() {
             self.note(&place, "there is no item");
         }
+        let fallback_tax = self.fallback_tax(&place, file, tax_files, tax_classes);
         // The hash covers what the file says, taxes included, in the order of the file.
         let canonical = serde_json::to_vec(&(file, tax_files))
             .map_err(|error| self.note(&place, error))
@@ -424,7 +428,33 @@ impl Check {
             items,
             promotions,
             tax_classes: tax_classes.clone(),
+            fallback_tax: fallback_tax?,
         })
+    }
+
+    /// The class that the menu names; else the first standard one of the file, so that no VAT goes missing; else the first of all.
+    fn fallback_tax(
+        &mut self,
+        place: &str,
+        file: &MenuFile,
+        tax_files: &[TaxClassFile],
+        tax_classes: &BTreeMap<Slug, TaxClass>,
+    ) -> Option<Slug> {
+        let first = || {
+            let standard = tax_files
+                .iter()
+                .find(|class| matches!(class.kind, KindFile::Standard));
+            standard.or(tax_files.first()).map(|class| &class.id)
+        };
+        let wanted = file.fallback_tax.as_ref().or_else(first)?;
+        let class = tax_classes.keys().find(|id| id.as_str() == wanted);
+        if class.is_none() && file.fallback_tax.is_some() {
+            self.note(
+                place,
+                format_args!("fallback_tax: there is no tax class {wanted:?}"),
+            );
+        }
+        class.cloned()
     }
 
     fn item(
@@ -733,6 +763,49 @@ mod tests {
             "store gangnam: tax class std has no rate in force on 2026-12-31"
         );
         assert_eq!(at("2026-12-31T15:00:00Z"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_a_menu_no_longer_has_is_taxed_as_configured_or_by_the_first_standard_class() {
+        let catalog = |setting: &str| {
+            parse(&format!(
+                r#"
+                [[tax_classes]]
+                id = "exempt"
+                kind = "exempt"
+                [[tax_classes]]
+                id = "std"
+                kind = "standard"
+                rates = [{{ from = "1977-07-01", rate_bp = 1000 }}]
+                [[menus]]
+                id = "m"
+                currency = "KRW"
+                {setting}
+                categories = [{{ id = "c", name = {{ en = "C" }} }}]
+                items = [{{ sku = "tea", name = {{ en = "T" }}, category = "c", price = 1, tax = "std" }}]
+                [[stores]]
+                id = "s"
+                name = {{ en = "S" }}
+                menu = "m"
+                time_zone = "Asia/Seoul"
+                currency = "KRW"
+                "#
+            ))
+        };
+        let fallback = |setting: &str| {
+            let catalog = catalog(setting).unwrap();
+            let store = catalog.stores.values().next().unwrap();
+            store.menu.fallback_tax.to_string()
+        };
+        assert_eq!(fallback(""), "std");
+        assert_eq!(fallback(r#"fallback_tax = "exempt""#), "exempt");
+        let Err(CatalogError::Mistakes(mistakes)) = catalog(r#"fallback_tax = "luxury""#) else {
+            panic!("a mistake expected")
+        };
+        assert_eq!(
+            mistakes[0],
+            r#"menu m: fallback_tax: there is no tax class "luxury""#
+        );
     }
 
     #[test]

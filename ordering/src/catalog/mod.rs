@@ -6,6 +6,7 @@ mod watch;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use contract::event::ServiceMode;
 use contract::{Currency, DayRule, Money, Slug, StoreId};
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -18,7 +19,7 @@ pub use watch::{CatalogSource, open};
 pub type Text = BTreeMap<String, String>;
 
 /// Version of the rules in `domain::pricing`.
-pub const PRICING_RULE: &str = "doppio-pricing-1";
+pub const PRICING_RULE: &str = "doppio-pricing-2";
 /// Version of the rules in `domain::tax`.
 pub const TAX_RULE: &str = "vat-included-per-receipt-and-class-1";
 
@@ -63,6 +64,8 @@ pub struct Menu {
     pub items: BTreeMap<Slug, Item>,
     pub promotions: Vec<Promotion>,
     pub tax_classes: BTreeMap<Slug, TaxClass>,
+    /// Tax class of what a till has sold and this menu does not have, unless the till states one.
+    pub fallback_tax: Slug,
 }
 
 #[derive(Debug, Clone)]
@@ -81,6 +84,17 @@ pub struct Item {
     pub options: Vec<MenuOption>,
     pub tax_eat_in: Slug,
     pub tax_take_away: Slug,
+}
+
+impl Item {
+    #[must_use]
+    pub fn tax_class(&self, mode: ServiceMode) -> &Slug {
+        if mode == ServiceMode::TakeAway {
+            &self.tax_take_away
+        } else {
+            &self.tax_eat_in
+        }
+    }
 }
 
 #[derive(Debug, Clone)]

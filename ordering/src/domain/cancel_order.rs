@@ -182,3 +182,126 @@ fn returned_tender(
         external_reference: external_reference.to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use contract::event::{OrderPlaced, Tender};
+
+    use super::*;
+    use crate::domain::fixture::slug;
+
+    /// An order paid with 10,000 by card, 4,000 in cash and 1,000 by voucher.
+    fn order() -> Sale {
+        let tender = |id: &str, kind: TenderKind, amount, drawer: &str| Tender {
+            tender_id: id.to_owned(),
+            kind: kind.into(),
+            amount,
+            tendered: amount,
+            drawer_id: drawer.to_owned(),
+            ..Tender::default()
+        };
+        let tenders = vec![
+            tender("cash", TenderKind::Cash, 4_000, "second"),
+            tender("card", TenderKind::Card, 10_000, ""),
+            tender("voucher", TenderKind::Voucher, 1_000, ""),
+        ];
+        let placed = OrderPlaced {
+            tenders,
+            net: 15_000,
+            ..OrderPlaced::default()
+        };
+        Sale {
+            refunded: Vec::new(),
+            returned: vec![0; placed.tenders.len()],
+            placed,
+        }
+    }
+
+    fn wish(id: &str, amount: i64, drawer: Option<&str>) -> RequestedReturn {
+        RequestedReturn {
+            tender_id: slug(id),
+            amount: Money::new(amount),
+            drawer_id: drawer.map(slug),
+            external_reference: "R-1".into(),
+        }
+    }
+
+    fn returned(
+        order: &Sale,
+        amount: i64,
+        wished: &[RequestedReturn],
+    ) -> Result<Vec<(String, i64, String)>, Reason> {
+        let tenders = returned_tenders(order, Money::new(amount), wished)
+            .map_err(|rejection| rejection.reason)?;
+        Ok(tenders
+            .into_iter()
+            .map(|tender| (tender.tender_id, tender.amount, tender.drawer_id))
+            .collect())
+    }
+
+    fn parts(parts: &[(&str, i64, &str)]) -> Result<Vec<(String, i64, String)>, Reason> {
+        let owned = |(id, amount, drawer): &(&str, i64, &str)| {
+            ((*id).to_owned(), *amount, (*drawer).to_owned())
+        };
+        Ok(parts.iter().map(owned).collect())
+    }
+
+    #[test]
+    fn money_goes_back_as_it_was_paid_and_cash_last() {
+        let mut order = order();
+        assert_eq!(returned(&order, 9_000, &[]), parts(&[("card", 9_000, "")]));
+        let all = [
+            ("card", 10_000, ""),
+            ("voucher", 1_000, ""),
+            ("cash", 4_000, "second"),
+        ];
+        assert_eq!(returned(&order, 15_000, &[]), parts(&all));
+        // Up to what is left of each.
+        order.returned = vec![1_000, 10_000, 0];
+        let rest = [("voucher", 1_000, ""), ("cash", 500, "second")];
+        assert_eq!(returned(&order, 1_500, &[]), parts(&rest));
+        assert_eq!(
+            returned(&order, 4_001, &[]),
+            Err(Reason::ReturnExceedsTender)
+        );
+    }
+
+    #[test]
+    fn money_goes_back_as_wished() {
+        let wished = [
+            wish("cash", 4_000, Some("main")),
+            wish("card", 5_000, Some("main")),
+        ];
+        assert_eq!(
+            returned(&order(), 9_000, &wished),
+            parts(&[("cash", 4_000, "main"), ("card", 5_000, "")])
+        );
+        let from_its_own_drawer = [wish("cash", 1_000, None)];
+        assert_eq!(
+            returned(&order(), 1_000, &from_its_own_drawer),
+            parts(&[("cash", 1_000, "second")])
+        );
+    }
+
+    #[test]
+    fn a_wish_that_makes_no_sense_is_refused() {
+        let order = order();
+        let refused = |amount, wished: &[RequestedReturn]| returned(&order, amount, wished);
+        assert_eq!(
+            refused(9_000, &[wish("card", 8_999, None)]),
+            Err(Reason::ReturnsDoNotSum)
+        );
+        assert_eq!(
+            refused(4_001, &[wish("cash", 4_001, None)]),
+            Err(Reason::ReturnExceedsTender)
+        );
+        assert_eq!(
+            refused(100, &[wish("gift", 100, None)]),
+            Err(Reason::ReturnExceedsTender)
+        );
+        assert_eq!(
+            refused(200, &[wish("card", 100, None), wish("card", 100, None)]),
+            Err(Reason::ReturnExceedsTender)
+        );
+    }
+}

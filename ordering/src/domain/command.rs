@@ -3,7 +3,7 @@ use contract::{BusinessDate, Money, OrderId, RequestId, Slug, StoreId};
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use crate::catalog::DiscountValue;
+use crate::catalog::{DiscountValue, Text};
 
 /// What a command is known by for ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -143,6 +143,19 @@ pub struct DraftLine {
     pub discounts: Vec<ManualDiscount>,
     /// With `Pricing::Till`.
     pub till_unit_price: Option<Money>,
+    /// With `Pricing::Till`: what the till itself knows of the item.
+    pub till_item: Option<TillItem>,
+}
+
+/// An item as the till has sold it, for a menu that may not have it any more.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TillItem {
+    /// Used where the menu has no such item; the sku stands for an empty one.
+    pub name: Text,
+    /// Used where the menu has no such item.
+    pub category: Option<Slug>,
+    /// A tax class of the catalog.
+    pub tax_class: Option<Slug>,
 }
 
 #[derive(Debug, Clone)]

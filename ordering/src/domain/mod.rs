@@ -10,6 +10,9 @@ mod command;
 mod content_hash;
 pub mod count_drawer;
 mod figures;
+#[cfg(test)]
+pub(crate) mod fixture;
+mod flag;
 mod order;
 pub mod place_order;
 pub mod pricing;
@@ -31,10 +34,13 @@ pub use command::{
     Actor, AttachMember, CancelOrder, CarryOver, ChangeStatus, CloseBusinessDay, Command,
     CommandId, CountDrawer, Draft, DraftLine, DraftOption, DraftTender, ManualClose,
     ManualDiscount, MemberKey, MemberStanding, NewStatus, PlaceOrder, RecordCashMovement,
-    RefundOrder, RequestedReturn, ResolveMembership,
+    RefundOrder, RequestedReturn, ResolveMembership, TillItem,
 };
-pub use content_hash::{CONTENT_HASH_VERSION, ContentHash};
+#[cfg(test)]
+pub(crate) use content_hash::FORM_OF_TESTS;
+pub use content_hash::{CONTENT_HASH_VERSION, ContentHash, DraftHash, UnknownForm};
 pub use figures::DayFigures;
+pub use flag::Flag;
 pub use order::{OrderState, Sale, Status};
 pub use state::{Corrupt, EventMeta, Floats, Identity, OpenDay, OpenOrder, Settings, StoreState};
 pub use tenders::settle as settle_tenders;

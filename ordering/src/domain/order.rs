@@ -341,3 +341,136 @@ impl Sale {
         self.part(&units)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use contract::event::TenderKind;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::domain::fixture::{draft, line, morning, off, percent, place, shop, slug, tender};
+    use crate::domain::place_order::price;
+    use crate::domain::{Draft, settle_tenders};
+
+    fn meta() -> EventMeta<'static> {
+        EventMeta {
+            revision: 1,
+            index: 0,
+            recorded_at: morning(),
+            terminal_id: "",
+            staff_id: "",
+            request_id: None,
+        }
+    }
+
+    fn placed(draft: &Draft, promotions: &str) -> OrderState {
+        let mut placed = price(draft, &shop(promotions), morning(), None).unwrap();
+        placed.order_id = place(draft.clone(), vec![]).order_id.to_bytes();
+        if placed.net > 0 {
+            let paid = [tender("t1", TenderKind::Card, placed.net)];
+            placed.tenders = settle_tenders(Money::new(placed.net), &paid).unwrap();
+        }
+        OrderState::place(&Event::OrderPlaced(placed), &meta()).unwrap()
+    }
+
+    /// Gives units back as a refund does: gross, discount, net and VAT of the part.
+    fn give_back(order: &mut OrderState, units: &[i32]) -> [i64; 4] {
+        let part = order.sale().unwrap().part(units).unwrap();
+        let tax = part.taxes.iter().map(|tax| tax.vat).sum();
+        for tax in &part.taxes {
+            assert_eq!(tax.supply + tax.vat, tax.net);
+        }
+        let refunded = contract::event::OrderRefunded {
+            lines: part.lines,
+            ..Default::default()
+        };
+        let refunded = Event::OrderRefunded(refunded);
+        order.apply(&refunded, &meta()).unwrap();
+        [
+            part.gross.minor(),
+            part.discount.minor(),
+            part.net.minor(),
+            tax,
+        ]
+    }
+
+    fn order_b() -> OrderState {
+        let promotions = r#"
+            { id = "latte", name = { en = "L" }, kind = "line", percent_bp = 1000, items = ["latte"] },
+            { id = "thousand", name = { en = "T" }, kind = "coupon", amount = 1000 },
+        "#;
+        let mut draft = draft(vec![line("latte", 3), line("banana", 2)]);
+        draft.promotion_codes = vec![slug("thousand")];
+        placed(&draft, promotions)
+    }
+
+    #[test]
+    fn the_lattes_of_the_worked_example_are_refunded_one_by_one() {
+        let mut order = order_b();
+        assert_eq!(give_back(&mut order, &[1, 0]), [5_000, 772, 4_228, 384]);
+        assert_eq!(give_back(&mut order, &[1, 0]), [5_000, 773, 4_227, 385]);
+        assert_eq!(give_back(&mut order, &[1, 0]), [5_000, 773, 4_227, 384]);
+        let sale = order.sale().unwrap();
+        assert_eq!((sale.units_left(0), sale.units_left(1)), (0, 2));
+        assert_eq!(sale.rest().unwrap().net.minor(), 2_818);
+    }
+
+    #[test]
+    fn vat_of_a_part_is_the_difference_and_not_computed_of_the_part() {
+        // Two lattes: 909 of VAT on 10,000; one is 455, and so the other is 454.
+        let mut order = placed(&draft(vec![line("latte", 2)]), "");
+        assert_eq!(give_back(&mut order, &[1]), [5_000, 0, 5_000, 454]);
+        assert_eq!(give_back(&mut order, &[1]), [5_000, 0, 5_000, 455]);
+    }
+
+    #[test]
+    fn a_status_that_an_event_does_not_follow_from_is_an_error() {
+        let mut order = order_b();
+        let ready = Event::OrderReady(contract::event::OrderReady::default());
+        assert!(order.apply(&ready, &meta()).is_err());
+        let unknown_line = contract::event::OrderRefunded {
+            lines: vec![ReturnedLine {
+                line_index: 9,
+                quantity: 1,
+                ..ReturnedLine::default()
+            }],
+            ..Default::default()
+        };
+        let unknown_line = Event::OrderRefunded(unknown_line);
+        assert!(order.apply(&unknown_line, &meta()).is_err());
+    }
+
+    proptest! {
+        /// In whatever parts an order is given back, they sum to it exactly, VAT by class included.
+        #[test]
+        fn partial_refunds_sum_to_the_sale(
+            quantities in prop::collection::vec(1_i32..6, 1..5),
+            percent_bp in 1_u32..=10_000,
+            fixed in 0_i64..9_000,
+            order_of_units in prop::collection::vec(0_usize..100, 30),
+        ) {
+            let skus = ["latte", "candy", "banana", "americano"];
+            let lines = quantities.iter().zip(skus).map(|(quantity, sku)| line(sku, *quantity));
+            let mut draft = draft(lines.collect());
+            draft.lines[0].discounts.push(percent("hand", percent_bp));
+            draft.order_discounts.push(off("boss", fixed));
+            let mut order = placed(&draft, "");
+            let whole = order.sale().unwrap().placed;
+            let mut sums = [0; 4];
+            for pick in order_of_units {
+                let sale = order.sale().unwrap();
+                let left: Vec<usize> = (0..whole.lines.len()).filter(|index| sale.units_left(*index) > 0).collect();
+                let Some(index) = left.get(pick % left.len().max(1)) else { break };
+                let mut units = vec![0; whole.lines.len()];
+                units[*index] = 1;
+                let part = give_back(&mut order, &units);
+                prop_assert!(part.iter().all(|amount| *amount >= 0));
+                for (sum, amount) in sums.iter_mut().zip(part) { *sum += amount; }
+            }
+            let sale = order.sale().unwrap();
+            prop_assert!((0..whole.lines.len()).all(|index| sale.units_left(index) == 0));
+            let vat: i64 = whole.taxes.iter().map(|tax| tax.vat).sum();
+            prop_assert_eq!(sums, [whole.gross, whole.discount, whole.net, vat]);
+        }
+    }
+}

@@ -3,18 +3,54 @@
 use bytes::Bytes;
 use contract::event::{self as e, Pricing, event::Event};
 use contract::{Money, Reason, Rejection};
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
+use super::Flag;
 use super::business_day::{CLOCK_TOLERANCE, Moment};
-use super::command::{MemberKey, MemberStanding, PlaceOrder};
-use super::pricing::{self, Priced};
+use super::command::{Draft, MemberKey, MemberStanding, PlaceOrder};
+use super::pricing;
 use super::state::StoreState;
 use super::tenders;
 use crate::catalog::{PRICING_RULE, Store, TAX_RULE};
 
-const TILL_PRICE_DIFFERS: &str = "TILL_PRICE_DIFFERS";
 /// The time in an order id that differs by more than this from the server's is flagged.
 const ID_TIME_TOLERANCE: SignedDuration = SignedDuration::from_hours(24);
+
+/// What is known of a placing before it happens: the priced lines, the membership, what is odd about them. A quote promises it.
+pub fn price(
+    draft: &Draft,
+    store: &Store,
+    at: Timestamp,
+    standing: Option<&MemberStanding>,
+) -> Result<e::OrderPlaced, Rejection> {
+    let member_prices = matches!(
+        standing,
+        Some(MemberStanding::Member {
+            member_prices: true,
+            ..
+        })
+    );
+    let priced = pricing::price(draft, store, at, member_prices)?;
+    Ok(e::OrderPlaced {
+        lines: priced.lines,
+        discounts: priced.discounts,
+        gross: priced.gross.minor(),
+        discount: priced.discount.minor(),
+        net: priced.net.minor(),
+        taxes: priced.taxes,
+        membership: standing.map(membership),
+        pricing: draft.pricing.into(),
+        menu_version: store.menu.version.clone(),
+        pricing_rule: PRICING_RULE.to_owned(),
+        tax_rule: TAX_RULE.to_owned(),
+        flags: priced
+            .flags
+            .iter()
+            .map(|flag| flag.as_str().to_owned())
+            .collect(),
+        ..e::OrderPlaced::default()
+    })
+}
 
 /// Decides a placing in the open business day.
 pub fn decide(
@@ -30,25 +66,16 @@ pub fn decide(
         ));
     };
     let draft = &command.draft;
-    let quoted = command.quoted.as_deref();
-    let priced = match quoted {
-        Some(quoted) => quoted_prices(quoted),
-        None => {
-            let member_prices = matches!(
-                command.membership,
-                Some(MemberStanding::Member {
-                    member_prices: true,
-                    ..
-                })
-            );
-            pricing::price(draft, store, moment.at, member_prices)?
-        }
+    // What was quoted is honoured as it stands: the card has been charged by it.
+    let priced = match command.quoted.as_deref() {
+        Some(quoted) => quoted.clone(),
+        None => price(draft, store, moment.at, command.membership.as_ref())?,
     };
-    let at_till_prices = draft.pricing == Pricing::Till;
-    if !at_till_prices {
-        check_expected(command.expected_total, priced.net)?;
+    let due = Money::new(priced.net);
+    if draft.pricing != Pricing::Till {
+        check_expected(command.expected_total, due)?;
     }
-    let settled = tenders::settle(priced.net, &command.tenders)?;
+    let settled = tenders::settle(due, &command.tenders)?;
     let discounts = priced
         .discounts
         .iter()
@@ -63,23 +90,6 @@ pub fn decide(
         ));
     }
     let ticket_number = day.figures.last_ticket() + 1;
-    let mut flags = Vec::new();
-    if moment
-        .client_time
-        .is_some_and(|client| client.duration_since(moment.at).abs() > CLOCK_TOLERANCE)
-    {
-        flags.push("CLIENT_CLOCK_ODD".to_owned());
-    }
-    if command
-        .order_id
-        .time_hint()
-        .is_none_or(|made| made.duration_since(moment.at).abs() > ID_TIME_TOLERANCE)
-    {
-        flags.push("ORDER_ID_TIME_ODD".to_owned());
-    }
-    if at_till_prices && priced.till_price_differs {
-        flags.push(TILL_PRICE_DIFFERS.to_owned());
-    }
     let mut events = Vec::with_capacity(2);
     if state.menu_hash != store.menu.hash {
         let hash = Bytes::copy_from_slice(&store.menu.hash);
@@ -102,44 +112,36 @@ pub fn decide(
         channel: draft.channel.into(),
         service_mode: draft.service_mode.into(),
         terminal_seq: draft.terminal_seq,
-        lines: priced.lines,
-        discounts: priced.discounts,
-        gross: priced.gross.minor(),
-        discount: priced.discount.minor(),
-        net: priced.net.minor(),
-        taxes: priced.taxes,
         tenders: settled,
-        membership: match quoted {
-            Some(quoted) => quoted.membership.clone(),
-            None => command.membership.as_ref().map(membership),
-        },
-        pricing: draft.pricing.into(),
-        menu_version: quoted
-            .map_or(&store.menu.version, |quoted| &quoted.menu_version)
-            .clone(),
-        pricing_rule: PRICING_RULE.to_owned(),
-        tax_rule: TAX_RULE.to_owned(),
-        flags,
         promotion_codes: draft
             .promotion_codes
             .iter()
             .map(ToString::to_string)
             .collect(),
+        flags: odd_times(command, moment)
+            .map(|flag| flag.as_str().to_owned())
+            .chain(priced.flags)
+            .collect(),
+        ..priced
     }));
     Ok(events)
 }
 
-/// The card has been charged by what was quoted.
-fn quoted_prices(quoted: &e::OrderPlaced) -> Priced {
-    Priced {
-        lines: quoted.lines.clone(),
-        discounts: quoted.discounts.clone(),
-        taxes: quoted.taxes.clone(),
-        gross: Money::new(quoted.gross),
-        discount: Money::new(quoted.discount),
-        net: Money::new(quoted.net),
-        till_price_differs: quoted.flags.iter().any(|flag| flag == TILL_PRICE_DIFFERS),
-    }
+/// What is odd about the clocks that a command comes with.
+fn odd_times(command: &PlaceOrder, moment: &Moment) -> impl Iterator<Item = Flag> {
+    let clock = moment
+        .client_time
+        .is_some_and(|client| client.duration_since(moment.at).abs() > CLOCK_TOLERANCE);
+    let id = command
+        .order_id
+        .time_hint()
+        .is_none_or(|made| made.duration_since(moment.at).abs() > ID_TIME_TOLERANCE);
+    [
+        clock.then_some(Flag::ClientClockOdd),
+        id.then_some(Flag::OrderIdTimeOdd),
+    ]
+    .into_iter()
+    .flatten()
 }
 
 fn check_expected(expected: Option<Money>, net: Money) -> Result<(), Rejection> {
@@ -189,5 +191,129 @@ pub fn membership(standing: &MemberStanding) -> e::Membership {
             }
             membership
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use contract::event::TenderKind;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::domain::fixture::{
+        draft, line, morning, order_id, place, shop, sold, tender, till_draft,
+    };
+    use crate::domain::{Actor, EventMeta, business_day};
+
+    fn moment(minute: i64) -> Moment {
+        let at = morning() + SignedDuration::from_mins(minute);
+        Moment {
+            at,
+            last_revision: 0,
+            last_hash: [0; 32],
+            new_ledger_id: Uuid::nil(),
+            client_time: Some(at),
+        }
+    }
+
+    /// A store whose day is open.
+    fn opened() -> StoreState {
+        let (mut state, moment) = (StoreState::default(), moment(0));
+        let actor = Actor::default();
+        for event in business_day::prepare(&state, &shop(""), &moment).unwrap() {
+            let meta = EventMeta {
+                revision: 1,
+                index: 0,
+                recorded_at: moment.at,
+                terminal_id: actor.principal,
+                staff_id: "",
+                request_id: None,
+            };
+            state.evolve(&event, &meta).unwrap();
+        }
+        state
+    }
+
+    fn placed(command: &PlaceOrder, moment: &Moment) -> Result<e::OrderPlaced, Rejection> {
+        let events = decide(&opened(), command, &shop(""), moment)?;
+        match events.last() {
+            Some(Event::OrderPlaced(placed)) => Ok(placed.clone()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn card(amount: i64) -> Vec<crate::domain::DraftTender> {
+        vec![tender("t1", TenderKind::Card, amount)]
+    }
+
+    #[test]
+    fn a_quote_promises_all_that_is_odd_about_a_till_priced_order_too() {
+        let mut command = place(
+            till_draft(vec![sold("latte", 1, 4_000), sold("tea", 1, 3_000)]),
+            card(7_000),
+        );
+        let odd = ["TILL_PRICE_DIFFERS", "UNKNOWN_ITEM"];
+        let unquoted = placed(&command, &moment(0)).unwrap();
+        assert_eq!(unquoted.flags, odd);
+        let quoted = price(&command.draft, &shop(""), morning(), None).unwrap();
+        command.quoted = Some(Box::new(quoted));
+        assert_eq!(placed(&command, &moment(0)).unwrap(), unquoted);
+        // What is odd about the moment of placing comes before what the quote found.
+        let late = Moment {
+            client_time: Some(morning()),
+            ..moment(30)
+        };
+        let flags = placed(&command, &late).unwrap().flags;
+        assert_eq!(flags, ["CLIENT_CLOCK_ODD", odd[0], odd[1]]);
+    }
+
+    #[test]
+    fn a_quote_is_honoured_whatever_the_menu_says_by_now() {
+        let mut command = place(draft(vec![line("latte", 1)]), card(5_000));
+        let mut quoted = price(&command.draft, &shop(""), morning(), None).unwrap();
+        quoted.net = 4_000;
+        quoted.menu_version = "before".into();
+        quoted.pricing_rule = "the rule before".into();
+        command.quoted = Some(Box::new(quoted));
+        command.tenders = card(4_000);
+        let placed = placed(&command, &moment(0)).unwrap();
+        assert_eq!((placed.net, placed.ticket_number), (4_000, 1));
+        assert_eq!(
+            (placed.menu_version.as_str(), placed.pricing_rule.as_str()),
+            ("before", "the rule before")
+        );
+    }
+
+    #[test]
+    fn an_expected_total_is_a_condition_of_orders_at_the_menus_prices_alone() {
+        let mut command = place(draft(vec![line("latte", 1)]), card(5_000));
+        command.expected_total = Some(Money::new(4_900));
+        let rejection = placed(&command, &moment(0)).unwrap_err();
+        assert_eq!(rejection.reason, Reason::PriceChanged);
+        assert!(
+            rejection
+                .metadata
+                .contains(&("total_minor", "5000".to_owned()))
+        );
+        command.draft = till_draft(vec![sold("latte", 1, 5_000)]);
+        assert_eq!(placed(&command, &moment(0)).unwrap().net, 5_000);
+    }
+
+    #[test]
+    fn clocks_that_are_odd_are_flagged() {
+        let command = place(draft(vec![line("latte", 1)]), card(5_000));
+        let flags = |moment: &Moment| placed(&command, moment).unwrap().flags;
+        assert_eq!(flags(&moment(0)), Vec::<String>::new());
+        let ahead = Moment {
+            client_time: Some(morning() + SignedDuration::from_mins(6)),
+            ..moment(0)
+        };
+        assert_eq!(flags(&ahead), ["CLIENT_CLOCK_ODD"]);
+        let mut old = command.clone();
+        old.order_id = order_id(-25 * 60);
+        assert_eq!(
+            placed(&old, &moment(0)).unwrap().flags,
+            ["ORDER_ID_TIME_ODD"]
+        );
     }
 }

@@ -110,12 +110,157 @@ pub fn settle(due: Money, drafts: &[DraftTender]) -> Result<Vec<Tender>, Rejecti
 }
 
 /// What was handed over: stated, or what the amount and the change say.
-fn face_value(tender: &DraftTender) -> Result<Money, MoneyError> {
+pub fn face_value(tender: &DraftTender) -> Result<Money, MoneyError> {
     match tender.tendered {
         Some(tendered) => Ok(tendered),
         None => tender
             .amount
             .unwrap_or_default()
             .plus(tender.change.unwrap_or_default()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::domain::fixture::{slug, tender};
+
+    fn cash(tendered: i64) -> DraftTender {
+        tender("cash", TenderKind::Cash, tendered)
+    }
+
+    fn card(amount: i64) -> DraftTender {
+        tender("card", TenderKind::Card, amount)
+    }
+
+    /// Amount, tendered and change of each tender.
+    fn settled(due: i64, drafts: &[DraftTender]) -> Result<Vec<[i64; 3]>, Reason> {
+        let tenders = settle(Money::new(due), drafts).map_err(|rejection| rejection.reason)?;
+        Ok(tenders
+            .iter()
+            .map(|tender| [tender.amount, tender.tendered, tender.change])
+            .collect())
+    }
+
+    #[test]
+    fn change_is_given_from_cash_alone() {
+        assert_eq!(
+            settled(4_500, &[cash(10_000)]),
+            Ok(vec![[4_500, 10_000, 5_500]])
+        );
+        assert_eq!(
+            settled(15_500, &[card(10_000), cash(6_000)]),
+            Ok(vec![[10_000, 10_000, 0], [5_500, 6_000, 500]])
+        );
+        // Vouchers give none either.
+        let voucher = tender("v", TenderKind::Voucher, 5_000);
+        assert_eq!(settled(4_500, &[voucher]), Err(Reason::TendersDoNotSum));
+        let with_change = DraftTender {
+            change: Some(Money::new(500)),
+            ..card(5_000)
+        };
+        assert_eq!(
+            settled(4_500, &[with_change]),
+            Err(Reason::ChangeOnlyFromCash)
+        );
+        let more_than_its_amount = DraftTender {
+            amount: Some(Money::new(4_500)),
+            ..card(5_000)
+        };
+        assert_eq!(
+            settled(4_500, &[more_than_its_amount]),
+            Err(Reason::ChangeOnlyFromCash)
+        );
+    }
+
+    #[test]
+    fn what_is_not_cash_pays_no_more_than_what_is_due() {
+        assert_eq!(
+            settled(4_500, &[card(5_000), cash(400)]),
+            Err(Reason::TendersDoNotSum)
+        );
+        assert_eq!(settled(4_500, &[card(4_000)]), Err(Reason::TendersDoNotSum));
+        assert_eq!(settled(4_500, &[]), Err(Reason::TendersDoNotSum));
+    }
+
+    #[test]
+    fn at_most_one_tender_is_cash() {
+        let other = tender("more", TenderKind::Cash, 500);
+        assert_eq!(
+            settled(4_500, &[cash(4_000), other]),
+            Err(Reason::TooManyCashTenders)
+        );
+    }
+
+    #[test]
+    fn nothing_due_takes_no_tender() {
+        assert_eq!(settled(0, &[]), Ok(vec![]));
+        assert_eq!(settled(0, &[cash(1_000)]), Err(Reason::TendersDoNotSum));
+        assert_eq!(
+            settled(4_500, &[card(4_500), cash(0)]),
+            Err(Reason::InvalidArgument)
+        );
+    }
+
+    #[test]
+    fn what_is_stated_has_to_be_what_follows() {
+        let stated = |amount: Option<i64>, tendered: Option<i64>, change: Option<i64>| {
+            let draft = DraftTender {
+                amount: amount.map(Money::new),
+                tendered: tendered.map(Money::new),
+                change: change.map(Money::new),
+                ..cash(0)
+            };
+            settled(4_500, &[draft])
+        };
+        let right = Ok(vec![[4_500, 10_000, 5_500]]);
+        assert_eq!(stated(Some(4_500), Some(10_000), Some(5_500)), right);
+        assert_eq!(stated(Some(4_500), Some(10_000), None), right);
+        assert_eq!(stated(Some(4_500), None, Some(5_500)), right);
+        assert_eq!(stated(None, Some(10_000), Some(5_500)), right);
+        let wrong = Err(Reason::TendersDoNotSum);
+        assert_eq!(stated(Some(4_500), Some(10_000), Some(5_000)), wrong);
+        assert_eq!(stated(Some(4_000), Some(10_000), None), wrong);
+    }
+
+    #[test]
+    fn cash_goes_to_a_drawer_and_nothing_else_does() {
+        let drawer_of = |draft: DraftTender| {
+            settle(Money::new(4_500), &[draft]).unwrap()[0]
+                .drawer_id
+                .clone()
+        };
+        assert_eq!(drawer_of(cash(4_500)), "main");
+        let second = Some(slug("second"));
+        let named = DraftTender {
+            drawer_id: second.clone(),
+            ..cash(4_500)
+        };
+        assert_eq!(drawer_of(named), "second");
+        let of_card = DraftTender {
+            drawer_id: second,
+            ..card(4_500)
+        };
+        assert_eq!(drawer_of(of_card), "");
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_settled_pays_exactly(due in 1_i64..100_000, by_card in 0_i64..100_000, in_cash in 0_i64..200_000) {
+            let mut drafts = Vec::new();
+            if by_card > 0 { drafts.push(card(by_card)); }
+            if in_cash > 0 { drafts.push(cash(in_cash)); }
+            let enough = by_card <= due && (by_card == due || by_card + in_cash >= due);
+            match settle(Money::new(due), &drafts) {
+                Ok(tenders) => {
+                    prop_assert_eq!(tenders.iter().map(|tender| tender.amount).sum::<i64>(), due);
+                    prop_assert!(tenders.iter().all(|tender| tender.amount == tender.tendered - tender.change && tender.amount >= 0));
+                    prop_assert!(enough);
+                }
+                Err(rejection) => prop_assert!(!enough, "{}", rejection),
+            }
+        }
     }
 }

@@ -322,7 +322,7 @@ fn recorded(
     commands.push(RecordedCommand {
         request_id: Bytes::copy_from_slice(id.0.as_bytes()),
         content_hash: ContentHash::of(&work.command)
-            .map(|hash| Bytes::copy_from_slice(&hash.0))
+            .map(|hash| Bytes::copy_from_slice(&hash.recorded()))
             .unwrap_or_default(),
         content_hash_version: CONTENT_HASH_VERSION,
         actor: Some(e::Actor {

@@ -90,6 +90,7 @@ pub(super) fn note(recent: &mut Recent, revision: u64, payload: &RecordPayload) 
                 id,
                 Entry {
                     content_hash,
+                    content_hash_version: command.content_hash_version,
                     revision,
                     event_index: index.saturating_sub(1),
                     order_id,

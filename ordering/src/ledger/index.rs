@@ -78,7 +78,7 @@ impl CommandIndex {
     ) -> Result<HashMap<CommandId, Entry>, IndexError> {
         let wanted: Vec<String> = ids.iter().map(|id| hex::encode(id.0.as_bytes())).collect();
         let rows = sqlx::query(
-            "SELECT command_id, content_hash, revision, event_index, order_id FROM commands
+            "SELECT command_id, content_hash, revision, event_index, order_id, content_hash_version FROM commands
              WHERE store_id = ?1 AND command_id IN (SELECT unhex(value) FROM json_each(?2))",
         )
         .bind(store.as_str())
@@ -143,7 +143,8 @@ impl CommandIndex {
                     hex::encode(entry.content_hash),
                     entry.revision,
                     entry.event_index,
-                    order
+                    order,
+                    entry.content_hash_version
                 ])
             })
             .collect();
@@ -203,9 +204,9 @@ async fn insert_commands(
     rows: &str,
 ) -> Result<(), sqlx::Error> {
     sqlx::query(
-        "INSERT OR IGNORE INTO commands (store_id, command_id, content_hash, revision, event_index, order_id)
+        "INSERT OR IGNORE INTO commands (store_id, command_id, content_hash, revision, event_index, order_id, content_hash_version)
          SELECT ?1, unhex(json_extract(value, '$[0]')), unhex(json_extract(value, '$[1]')), json_extract(value, '$[2]'),
-                json_extract(value, '$[3]'), unhex(json_extract(value, '$[4]'))
+                json_extract(value, '$[3]'), unhex(json_extract(value, '$[4]')), json_extract(value, '$[5]')
          FROM json_each(?2)",
     )
     .bind(store.as_str())
@@ -221,6 +222,7 @@ fn entry(row: &SqliteRow) -> Result<(CommandId, Entry), IndexError> {
     let order_id: Option<Vec<u8>> = row.try_get(4)?;
     let entry = Entry {
         content_hash: content_hash.try_into().map_err(|_| IndexError::Malformed)?,
+        content_hash_version: row.try_get::<u32, _>(5)?,
         revision: unsigned(row.try_get(2)?)?,
         event_index: row.try_get::<u32, _>(3)?,
         order_id: order_id

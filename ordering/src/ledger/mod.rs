@@ -20,7 +20,7 @@ use uuid::Uuid;
 pub use self::index::{CommandIndex, IndexError};
 
 use crate::catalog::Store;
-use crate::domain::{Actor, Command, CommandId, ContentHash, OrderState, StoreState};
+use crate::domain::{Actor, Command, CommandId, ContentHash, OrderState, StoreState, UnknownForm};
 
 /// Commands of one record.
 pub const MAX_COMMANDS_PER_RECORD: usize = 256;
@@ -70,6 +70,8 @@ pub type Verdict = Result<Answer, Rejection>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub content_hash: [u8; 32],
+    /// By which form of the content it was hashed.
+    pub content_hash_version: u32,
     pub revision: u64,
     /// Place in the record of the command's last event.
     pub event_index: u32,
@@ -89,6 +91,12 @@ pub enum LedgerError {
     Log(#[from] LogError),
     #[error(transparent)]
     Index(#[from] IndexError),
+    #[error("ledger {ledger}, revision {revision}: {form}")]
+    UnknownForm {
+        ledger: LedgerName,
+        revision: Revision,
+        form: UnknownForm,
+    },
     #[error("ledger {ledger} cannot be folded: {detail}")]
     Corrupt { ledger: LedgerName, detail: String },
 }
@@ -100,7 +108,9 @@ impl LedgerError {
         let reason = match self {
             Self::Log(LogError::Unavailable(_)) => Reason::LogUnavailable,
             Self::Log(LogError::Changed(_)) => Reason::LogChanged,
-            Self::Log(LogError::UpgradeRequired { .. }) => Reason::UpgradeRequired,
+            Self::Log(LogError::UpgradeRequired { .. }) | Self::UnknownForm { .. } => {
+                Reason::UpgradeRequired
+            }
             Self::Log(LogError::Broken { .. }) | Self::Corrupt { .. } => Reason::LedgerBroken,
             Self::Log(LogError::Unusable(_)) | Self::Index(_) => Reason::Internal,
         };
@@ -188,19 +198,21 @@ impl Ledger {
     pub async fn recorded(&self, commands: &[Command]) -> Result<Vec<Recorded>, LedgerError> {
         let ids: Vec<CommandId> = commands.iter().filter_map(Command::id).collect();
         let found = self.find(&ids).await?;
-        Ok(commands
+        commands
             .iter()
             .map(|command| {
                 match (
                     command.id().and_then(|id| found.get(&id)),
                     ContentHash::of(command),
                 ) {
-                    (None, _) => Recorded::No,
-                    (Some(entry), Some(hash)) if hash.0 == entry.content_hash => Recorded::Same,
-                    (Some(_), _) => Recorded::Other,
+                    (None, _) => Ok(Recorded::No),
+                    (Some(entry), Some(hash)) if self.is_repeat(&hash, entry)? => {
+                        Ok(Recorded::Same)
+                    }
+                    (Some(_), _) => Ok(Recorded::Other),
                 }
             })
-            .collect())
+            .collect()
     }
 
     async fn first_answer(
@@ -209,11 +221,24 @@ impl Ledger {
         hash: Option<ContentHash>,
         entry: Entry,
     ) -> Result<Verdict, LedgerError> {
-        if hash.is_some_and(|hash| hash.0 != entry.content_hash) {
-            let message = "the id was used before for a command with other content";
-            return Ok(Err(
-                Rejection::new(Reason::IdReused, message).with("id", id.0)
-            ));
+        if let Some(hash) = hash {
+            match self.is_repeat(&hash, &entry) {
+                Ok(true) => {}
+                Ok(false) => {
+                    let message = "the id was used before for a command with other content";
+                    return Ok(Err(
+                        Rejection::new(Reason::IdReused, message).with("id", id.0)
+                    ));
+                }
+                // It concerns this command alone; the ledger is as good as before.
+                Err(error) => {
+                    return Ok(Err(Rejection::new(
+                        error.rejection().reason,
+                        error.to_string(),
+                    )
+                    .with("id", id.0)));
+                }
+            }
         }
         let (order, fact) = match entry.order_id {
             Some(order_id) => (
@@ -230,6 +255,16 @@ impl Ledger {
             revision: entry.revision,
             replayed: true,
         }))
+    }
+
+    /// Whether a command has the content of the one that was recorded, by the form that it was recorded with.
+    fn is_repeat(&self, hash: &ContentHash, entry: &Entry) -> Result<bool, LedgerError> {
+        hash.is(entry.content_hash_version, &entry.content_hash)
+            .map_err(|form| LedgerError::UnknownForm {
+                ledger: self.name.clone(),
+                revision: Revision(entry.revision),
+                form,
+            })
     }
 
     async fn event(&self, revision: u64, index: u32) -> Result<Option<Event>, LedgerError> {

@@ -1,5 +1,7 @@
 //! Ledgers on the embedded log: what is recorded, what is answered again, what a close carries over.
 
+mod content;
+
 use std::sync::Arc;
 
 use contract::event::{
@@ -176,6 +178,7 @@ fn line(sku: &str, quantity: i32) -> DraftLine {
         service_mode,
         discounts: vec![],
         till_unit_price,
+        till_item: None,
     }
 }
 

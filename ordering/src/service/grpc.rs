@@ -3,7 +3,6 @@ use std::time::Duration;
 
 use contract::api::ordering as api;
 use contract::api::ordering::ordering_service_server::OrderingService;
-use contract::event::OrderPlaced;
 use contract::event::event::Event;
 use contract::{
     ConsistencyToken, Money, OrderId, Reason, Rejection, RequestId, StoreId, order_view,
@@ -20,12 +19,11 @@ use super::menu::menu;
 use super::parse::{self, Check};
 use super::quote::{self, QuoteKey};
 use super::registry::Registry;
-use crate::catalog::{CatalogSource, PRICING_RULE, Store, TAX_RULE};
-use crate::domain::place_order::membership as membership_of;
+use crate::catalog::{CatalogSource, Store};
 use crate::domain::{
     Actor, AttachMember, CancelOrder, ChangeStatus, CloseBusinessDay, Command, CommandId,
     ContentHash, CountDrawer, ManualClose, MemberStanding, NewStatus, PlaceOrder,
-    RecordCashMovement, RefundOrder, pricing,
+    RecordCashMovement, RefundOrder, place_order,
 };
 use crate::ledger::{Answer, Verdict, Work};
 
@@ -636,27 +634,7 @@ impl Ordering {
             Some(presented) => Some(self.membership.check(presented, trace).await),
             None => None,
         };
-        let member_prices = matches!(
-            standing,
-            Some(MemberStanding::Member {
-                member_prices: true,
-                ..
-            })
-        );
-        let priced = pricing::price(&draft, &store, self.clock.now(), member_prices)?;
-        let placed = OrderPlaced {
-            lines: priced.lines,
-            discounts: priced.discounts,
-            gross: priced.gross.minor(),
-            discount: priced.discount.minor(),
-            net: priced.net.minor(),
-            taxes: priced.taxes,
-            menu_version: store.menu.version.clone(),
-            pricing_rule: PRICING_RULE.to_owned(),
-            tax_rule: TAX_RULE.to_owned(),
-            membership: standing.as_ref().map(membership_of),
-            ..OrderPlaced::default()
-        };
+        let placed = place_order::price(&draft, &store, self.clock.now(), standing.as_ref())?;
         let expires = self
             .clock
             .now()

@@ -1,6 +1,8 @@
 //! The gRPC shell around the ledgers.
 
 mod config;
+#[cfg(test)]
+mod content_tests;
 mod grpc;
 mod membership;
 mod menu;

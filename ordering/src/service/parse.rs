@@ -2,7 +2,7 @@
 
 use contract::api::{ordering as api, types};
 use contract::event::{CashMovementKind, Channel, Pricing, ServiceMode, TenderKind};
-use contract::text::is_card_number;
+use contract::text::{first_deceptive, is_card_number};
 use contract::{
     BusinessDate, Currency, Money, OrderId, Reason, Rejection, RequestId, Slug, StoreId, Violation,
     timestamp_from_proto,
@@ -17,7 +17,7 @@ use crate::catalog::{DiscountValue, MAX_UNIT_PRICE_MINOR, Store};
 use crate::domain::MAX_AMOUNT_MINOR;
 use crate::domain::{
     Actor, CarryOver, Draft, DraftLine, DraftOption, DraftTender, ManualDiscount, MemberKey,
-    RequestedReturn,
+    RequestedReturn, TillItem,
 };
 
 const MAX_LINES: usize = 200;
@@ -29,6 +29,9 @@ const MAX_DRAWERS: usize = 50;
 const MAX_CARRIED: usize = 2_000;
 const MAX_PROMOTION_CODES: usize = 10;
 const MAX_REFERENCE_BYTES: usize = 64;
+const MAX_LANGUAGES: usize = 8;
+const MAX_LANGUAGE_BYTES: usize = 35;
+const MAX_NAME_BYTES: usize = 200;
 const CARD_TOKEN_BYTES: std::ops::RangeInclusive<usize> = 8..=128;
 
 /// Gathers what is wrong with a request.
@@ -135,6 +138,27 @@ impl Check {
             self.note(field, "is not a legal timestamp");
         }
         instant
+    }
+
+    /// A name in one language, as a catalog has them.
+    fn name(&mut self, field: &str, language: &str, name: &str) {
+        let is_tag = (1..=MAX_LANGUAGE_BYTES).contains(&language.len())
+            && language
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        if !is_tag {
+            self.note(field, "a name's language is a BCP 47 tag");
+        }
+        if name.trim().is_empty() || name.len() > MAX_NAME_BYTES || first_deceptive(name).is_some()
+        {
+            self.note(
+                field,
+                format_args!(
+                    "a name has 1 to {MAX_NAME_BYTES} bytes, without control or direction characters"
+                ),
+            );
+        }
+        self.no_card_number(field, name);
     }
 
     fn reference(&mut self, field: &str, text: &str) {
@@ -394,6 +418,13 @@ fn line(
         (Pricing::Till, Some(_)) | (_, None) => {}
         (_, Some(_)) => check.note(&price_field, "is only for PRICING_TILL"),
     }
+    if pricing != Pricing::Till && line.till_item.is_some() {
+        check.note(format!("{field}.till_item"), "is only for PRICING_TILL");
+    }
+    let till_item = line
+        .till_item
+        .as_ref()
+        .map(|item| till_item(check, &format!("{field}.till_item"), item));
     if till_unit_price.is_some_and(|price| price.minor() > MAX_UNIT_PRICE_MINOR) {
         let description = format!("at most {MAX_UNIT_PRICE_MINOR} minor units");
         check.special.get_or_insert_with(|| {
@@ -424,7 +455,22 @@ fn line(
         service_mode,
         discounts,
         till_unit_price,
+        till_item,
     })
+}
+
+/// What a till itself knows of an item.
+fn till_item(check: &mut Check, field: &str, item: &api::TillItem) -> TillItem {
+    let name = item.name.clone().unwrap_or_default().text;
+    check.at_most(&format!("{field}.name"), name.len(), MAX_LANGUAGES);
+    for (language, name) in name.iter().take(MAX_LANGUAGES) {
+        check.name(&format!("{field}.name[{language:?}]"), language, name);
+    }
+    TillItem {
+        name,
+        category: check.optional_slug(&format!("{field}.category"), &item.category),
+        tax_class: check.optional_slug(&format!("{field}.tax_class"), &item.tax_class),
+    }
 }
 
 fn discounts(
@@ -545,8 +591,12 @@ pub fn returned_tenders(
             &format!("{field}.external_reference"),
             &tender.external_reference,
         );
-        if tender.amount.is_none() {
-            check.note(format!("{field}.amount"), "is missing");
+        match &tender.amount {
+            None => check.note(format!("{field}.amount"), "is missing"),
+            Some(money) if money.amount_minor == 0 => {
+                check.note(format!("{field}.amount"), "a tender is more than nothing");
+            }
+            Some(_) => {}
         }
         let amount =
             check.optional_amount(&format!("{field}.amount"), tender.amount.as_ref(), currency);
@@ -668,4 +718,88 @@ pub fn carry_over(check: &mut Check, all: bool, ids: &[String]) -> CarryOver {
         }
     }
     CarryOver::Named(parsed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_till_says_of_an_item_is_checked() {
+        let store = crate::domain::fixture::shop("");
+        let wrong = |pricing: types::Pricing, item: api::TillItem| -> Vec<String> {
+            let line = api::DraftLine {
+                line_id: "l1".into(),
+                sku: "tea".into(),
+                quantity: 1,
+                till_unit_price: (pricing == types::Pricing::Till)
+                    .then(|| store.currency.amount(Money::new(1))),
+                till_item: Some(item),
+                ..api::DraftLine::default()
+            };
+            let request = api::OrderDraft {
+                store_id: "seoul".into(),
+                terminal_id: "till-1".into(),
+                pricing: pricing.into(),
+                lines: vec![line],
+                ..api::OrderDraft::default()
+            };
+            let mut check = Check::default();
+            draft(&mut check, &request, &store);
+            let violations = check.finish().err().map(|refusal| refusal.violations);
+            let fields = violations.into_iter().flatten();
+            fields.map(|violation| violation.field).collect()
+        };
+        let named = |language: &str, name: &str| api::TillItem {
+            name: Some(types::LocalizedText {
+                text: [(language.to_owned(), name.to_owned())].into(),
+            }),
+            category: "tea".into(),
+            tax_class: "std".into(),
+        };
+        let till = types::Pricing::Till;
+        let none = Vec::<String>::new();
+        assert_eq!(wrong(till, named("ko", "유자차")), none);
+        assert_eq!(wrong(till, api::TillItem::default()), none);
+        assert_eq!(
+            wrong(types::Pricing::Server, named("ko", "유자차")),
+            ["draft.lines[0].till_item"]
+        );
+        for (language, name) in [
+            ("ko", ""),
+            ("ko", "tea\u{1b}[31m"),
+            ("ko", "a\u{202e}b"),
+            ("ko", "4111 1111 1111 1111"),
+            ("", "tea"),
+            ("k o", "tea"),
+        ] {
+            assert_eq!(wrong(till, named(language, name)).len(), 1, "{name:?}");
+        }
+        let shouted = api::TillItem {
+            category: "Tea".into(),
+            tax_class: "STD".into(),
+            ..api::TillItem::default()
+        };
+        assert_eq!(
+            wrong(till, shouted),
+            [
+                "draft.lines[0].till_item.category",
+                "draft.lines[0].till_item.tax_class"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_returned_tender_is_more_than_nothing() {
+        let currency = Currency::new("KRW").unwrap();
+        let nothing = api::ReturnedTender {
+            tender_id: "t1".into(),
+            amount: Some(currency.amount(Money::ZERO)),
+            ..api::ReturnedTender::default()
+        };
+        let mut check = Check::default();
+        returned_tenders(&mut check, &[nothing], currency);
+        let refusal = check.finish().unwrap_err();
+        assert_eq!(refusal.violations[0].field, "tenders[0].amount");
+    }
 }

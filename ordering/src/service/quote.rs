@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use prost::Message as _;
 use sha2::Sha256;
 
-use crate::domain::{ContentHash, Draft};
+use crate::domain::{Draft, DraftHash};
 
 /// How long a quote holds.
 pub const VALIDITY: SignedDuration = SignedDuration::from_mins(15);
@@ -40,7 +40,7 @@ impl QuoteKey {
     pub fn seal(&self, draft: &Draft, quoted: &OrderPlaced, expires: Timestamp) -> Option<String> {
         let mut token = vec![VERSION];
         token.extend_from_slice(&expires.as_millisecond().to_be_bytes());
-        token.extend_from_slice(&ContentHash::of_draft(draft).0);
+        token.extend_from_slice(&DraftHash::of(draft).0);
         token.extend_from_slice(&quoted.encode_to_vec());
         let tag = self.tag(&token)?.finalize().into_bytes();
         token.extend_from_slice(&tag);
@@ -57,7 +57,7 @@ impl QuoteKey {
         let (expires, draft_hash, quoted) = self
             .parse(token)
             .ok_or_else(|| invalid("it was not given out here, or was altered"))?;
-        if draft_hash != ContentHash::of_draft(draft).0 {
+        if draft_hash != DraftHash::of(draft).0 {
             return Err(invalid("it was given for another draft"));
         }
         if now.as_millisecond() >= expires {
@@ -93,4 +93,80 @@ impl QuoteKey {
 
 fn invalid(why: &str) -> Rejection {
     Rejection::field(Reason::QuoteInvalid, "quote_token", why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::fixture::{draft, line, morning, shop, sold, till_draft};
+    use crate::domain::place_order;
+
+    fn key() -> QuoteKey {
+        QuoteKey::new(vec![7; 32])
+    }
+
+    fn later(minutes: i64) -> Timestamp {
+        morning() + SignedDuration::from_mins(minutes)
+    }
+
+    fn sealed(draft: &Draft) -> (String, OrderPlaced) {
+        let quoted = place_order::price(draft, &shop(""), morning(), None).unwrap();
+        let token = key().seal(draft, &quoted, later(15)).unwrap();
+        (token, quoted)
+    }
+
+    fn refusal(opened: Result<OrderPlaced, Rejection>) -> Reason {
+        opened.unwrap_err().reason
+    }
+
+    #[test]
+    fn a_token_holds_what_was_quoted_flags_included() {
+        let draft = till_draft(vec![sold("latte", 1, 4_000), sold("tea", 1, 3_000)]);
+        let (token, quoted) = sealed(&draft);
+        assert_eq!(quoted.flags, ["TILL_PRICE_DIFFERS", "UNKNOWN_ITEM"]);
+        assert_eq!(key().open(&token, &draft, morning()).unwrap(), quoted);
+    }
+
+    #[test]
+    fn a_token_is_of_its_draft_however_that_is_written() {
+        let latte = draft(vec![line("latte", 1)]);
+        let (token, _) = sealed(&latte);
+        let mut spelled_out = latte.clone();
+        spelled_out.lines[0].service_mode = Some(latte.service_mode);
+        assert!(key().open(&token, &spelled_out, morning()).is_ok());
+        let two = draft(vec![line("latte", 2)]);
+        assert_eq!(
+            refusal(key().open(&token, &two, morning())),
+            Reason::QuoteInvalid
+        );
+    }
+
+    #[test]
+    fn a_token_expires() {
+        let latte = draft(vec![line("latte", 1)]);
+        let (token, _) = sealed(&latte);
+        let last = later(15) - SignedDuration::from_millis(1);
+        assert!(key().open(&token, &latte, last).is_ok());
+        assert_eq!(
+            refusal(key().open(&token, &latte, later(15))),
+            Reason::QuoteExpired
+        );
+    }
+
+    #[test]
+    fn a_token_that_was_altered_or_made_with_another_key_is_refused() {
+        let latte = draft(vec![line("latte", 1)]);
+        let (token, _) = sealed(&latte);
+        let mut altered = token.clone().into_bytes();
+        altered[20] ^= 1;
+        let altered = String::from_utf8(altered).unwrap();
+        for other in ["", "????", &token[..40], &altered, &"A".repeat(300_000)] {
+            assert_eq!(
+                refusal(key().open(other, &latte, morning())),
+                Reason::QuoteInvalid
+            );
+        }
+        let foreign = QuoteKey::new(vec![8; 32]).open(&token, &latte, morning());
+        assert_eq!(refusal(foreign), Reason::QuoteInvalid);
+    }
 }

@@ -89,6 +89,7 @@ impl Service {
             service_mode,
             discounts: vec![],
             till_unit_price,
+            till_item: None,
         };
         let draft = Draft {
             store_id: Self::store(),

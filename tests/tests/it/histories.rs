@@ -197,6 +197,7 @@ impl History {
                 service_mode,
                 discounts,
                 till_unit_price,
+                till_item: None,
             });
         }
         let promotion_codes = match self.random.random_range(0..10) {

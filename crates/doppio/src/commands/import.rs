@@ -293,6 +293,7 @@ fn commands(receipt: &Receipt, store: &Store) -> Result<Vec<Command>, Failure> {
             service_mode: None,
             discounts: Vec::new(),
             till_unit_price: Some(item.price),
+            till_item: None,
         });
     }
     let draft = Draft {
@@ -523,8 +524,14 @@ fn store(import: &Receipts) -> Result<(Arc<Store>, BTreeMap<String, Slug>), Fail
     let currency = currency.with_context(|| format!("{} has no prices", path.display()))?;
     let hash: [u8; 32] = Sha256::digest(std::fs::read(path)?).into();
     let version = hash[..6].iter().map(|byte| format!("{byte:02x}")).collect();
+    let fallback_tax = items
+        .values()
+        .next()
+        .map(|item| item.tax_take_away.clone())
+        .with_context(|| format!("{} has no prices", path.display()))?;
     let menu = Menu {
         version,
+        fallback_tax,
         hash,
         currency,
         categories: categories.into_values().collect(),
