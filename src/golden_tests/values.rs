@@ -311,10 +311,6 @@ fn carry_over() -> CarryOver {
             placed_revision: 17,
         }],
         open_order_count: 1,
-        unresolved_memberships: vec![CarriedOrder {
-            order_id: id(2),
-            placed_revision: 18,
-        }],
         floats: floats(),
         document_number: 1_013,
         grand_total_sales: 9_170_000,

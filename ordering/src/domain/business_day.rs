@@ -268,12 +268,6 @@ fn close(
             )
             .collect(),
         open_order_count: state.open_count,
-        unresolved_memberships: state
-            .unresolved
-            .iter()
-            .take(CARRIED_ORDERS.min(room - open))
-            .map(|(id, revision)| carried(id, *revision))
-            .collect(),
         unresolved_membership_count: i64::try_from(state.unresolved.len()).unwrap_or(i64::MAX),
         floats: drawer_floats(&floats),
         document_number: state.document_number,

@@ -89,8 +89,9 @@ pub struct StoreState {
     /// All open orders are counted; those beyond what a close can carry are known by count alone.
     pub open_count: i64,
     pub open_orders: OrdMap<OrderId, OpenOrder>,
-    /// Orders accepted UNVERIFIED and not resolved since, with the revision that placed them.
-    pub unresolved: OrdMap<OrderId, u64>,
+    /// Orders accepted UNVERIFIED and not resolved since, with what the till presented. All of them, for ever: a close carries over
+    /// only their count, so a fold that starts at one is given them.
+    pub unresolved: OrdMap<OrderId, Arc<e::Membership>>,
     /// Orders completed since the last close while no day is open; they count in the next one.
     pub completed_between: i64,
     pub menu_version: String,
@@ -264,8 +265,10 @@ impl StoreState {
         let order = OrderState::place(event, meta).ok_or("not a placing")?;
         let id = OrderId::from_slice(&placed.order_id).map_err(|error| error.to_string())?;
         self.open_count += 1;
-        if order.unverified {
-            self.unresolved.insert(id, meta.revision);
+        if order.unverified
+            && let Some(membership) = &placed.membership
+        {
+            self.unresolved.insert(id, Arc::new(membership.clone()));
         }
         let open = OpenOrder {
             placed_revision: meta.revision,
@@ -333,30 +336,17 @@ impl StoreState {
             .ok_or("a close carries nothing over")?;
         let report: &DayReport = closed.report.as_ref().ok_or("a close without a report")?;
         // A fold that starts here knows nothing of before; one that comes from before goes on with the same, and no more.
-        let carried = |orders: &[e::CarriedOrder]| -> Vec<(OrderId, u64)> {
-            orders
-                .iter()
-                .filter_map(|order| {
-                    Some((
-                        OrderId::from_slice(&order.order_id).ok()?,
-                        u64::try_from(order.placed_revision).ok()?,
-                    ))
-                })
-                .collect()
-        };
-        self.open_orders = carried(&carry_over.open_orders)
-            .into_iter()
-            .map(|(id, placed_revision)| {
-                let order = self.order(id).cloned();
+        self.open_orders = carry_over
+            .open_orders
+            .iter()
+            .filter_map(|carried| {
+                let id = OrderId::from_slice(&carried.order_id).ok()?;
                 let open = OpenOrder {
-                    placed_revision,
-                    order,
+                    placed_revision: u64::try_from(carried.placed_revision).ok()?,
+                    order: self.order(id).cloned(),
                 };
-                (id, open)
+                Some((id, open))
             })
-            .collect();
-        self.unresolved = carried(&carry_over.unresolved_memberships)
-            .into_iter()
             .collect();
         let cold = self.identity.is_none();
         if cold {

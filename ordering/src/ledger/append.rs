@@ -3,11 +3,12 @@ use std::time::Duration;
 
 use contract::event::RecordPayload;
 use contract::{OrderId, Reason, Rejection};
-use event_log::{Expectation, LogError, Outcome, Record, Tip};
+use event_log::{ChainState, Expectation, LogError, Outcome, Record, Tip};
 use runtime::Clock;
 use tokio::time::Instant;
 
 use super::batch::{Batch, Decided};
+use super::notes::Notes;
 use super::{Answer, Ledger, LedgerError, Verdict, Work, fold};
 use crate::domain::{Command, CommandId, ContentHash, StoreState};
 
@@ -43,7 +44,8 @@ impl Ledger {
     /// Carries out commands, in as few records as possible. Returns one verdict for each, in their order, once all that is told as
     /// recorded is durable. May take as long as an append's outcome is unknown; callers with a deadline do not wait for it.
     ///
-    /// `Err`: the ledger is of no use any more and has to be opened again; the verdicts say what to tell.
+    /// `Err`: the ledger is of no use any more and has to be opened again; the verdicts say what to tell. When the log or the index only
+    /// does not answer, the commands are refused and the ledger goes on.
     pub async fn execute(
         &mut self,
         works: &[Work],
@@ -72,7 +74,11 @@ impl Ledger {
                 }
                 Err((rejection, error)) => {
                     settle(&mut progress, &rejection);
-                    break Err(error);
+                    if error.is_lasting() {
+                        break Err(error);
+                    }
+                    tracing::warn!(ledger = %self.name, %error, "commands were refused");
+                    break Ok(());
                 }
             }
         };
@@ -98,6 +104,9 @@ impl Ledger {
         clock: &Clock,
     ) -> Result<Round, (Rejection, LedgerError)> {
         let refuse = |error: LedgerError| (error.rejection(), error);
+        if self.is_behind {
+            self.catch_up().await.map_err(refuse)?;
+        }
         let waiting: Vec<usize> = (0..works.len())
             .filter(|&index| matches!(progress[index], Progress::Waiting))
             .collect();
@@ -200,7 +209,7 @@ impl Ledger {
         };
         match self.append(&record).await {
             Landed::Stored(tip) => {
-                self.stored(&record, &payload, state, tip).await;
+                self.stored(&record, &payload, state, tip);
                 self.answer(works, progress, &record, &payload);
                 refuse_all(progress, refusals);
                 Ok(Round::More)
@@ -254,22 +263,11 @@ impl Ledger {
         }
     }
 
-    async fn stored(
-        &mut self,
-        record: &Record,
-        payload: &RecordPayload,
-        state: StoreState,
-        tip: Tip,
-    ) {
-        let before = self.tip.map(|tip| tip.chain);
+    fn stored(&mut self, record: &Record, payload: &RecordPayload, state: StoreState, tip: Tip) {
         self.state = state;
         self.tip = Some(tip);
-        fold::note(&mut self.recent, record.revision().0, payload);
-        if let Some(before) = before
-            && record.header().fold_from == record.revision()
-        {
-            self.move_to_index(&before).await;
-        }
+        let chain = ChainState::after(record);
+        self.note(record, Notes::of(payload, chain, Some(tip.position)));
     }
 
     fn answer(

@@ -5,7 +5,7 @@ use contract::{OrderId, decode_payload};
 use event_log::Record;
 use uuid::Uuid;
 
-use super::{Entry, LedgerError, Recent};
+use super::LedgerError;
 use crate::domain::{EventMeta, OrderState, StoreState};
 
 /// Decodes a record's payload.
@@ -61,43 +61,6 @@ pub(super) fn evolve(
     }
     state.finish_record(record.hash().0);
     Ok(())
-}
-
-/// Notes which commands and orders a record speaks of.
-pub(super) fn note(recent: &mut Recent, revision: u64, payload: &RecordPayload) {
-    let mut index = 0_u32;
-    for command in &payload.commands {
-        let mut order_id = None;
-        for event in command
-            .events
-            .iter()
-            .filter_map(|event| event.event.as_ref())
-        {
-            if let Some(order) = order_of(event) {
-                order_id = Some(order);
-                let revisions = recent.orders.entry(order).or_default();
-                if revisions.last() != Some(&revision) {
-                    revisions.push(revision);
-                }
-            }
-            index += 1;
-        }
-        if let (Ok(id), Ok(content_hash)) = (
-            Uuid::from_slice(&command.request_id),
-            <[u8; 32]>::try_from(command.content_hash.as_ref()),
-        ) {
-            recent.commands.insert(
-                id,
-                Entry {
-                    content_hash,
-                    content_hash_version: command.content_hash_version,
-                    revision,
-                    event_index: index.saturating_sub(1),
-                    order_id,
-                },
-            );
-        }
-    }
 }
 
 /// An order's own events out of one record, folded into what came before.

@@ -1,9 +1,12 @@
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
+use contract::event::Membership;
 use contract::{OrderId, StoreId};
-use event_log::{ChainState, RecordHash, Revision};
+use event_log::{ChainState, Position, RecordHash, Revision};
+use prost::Message as _;
 use serde_json::json;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
@@ -12,7 +15,8 @@ use sqlx::sqlite::{
 use sqlx::{Row as _, SqliteConnection};
 use uuid::Uuid;
 
-use super::{Entry, Recent};
+use super::Entry;
+use super::notes::{Notes, Place};
 use crate::domain::CommandId;
 
 const CONNECTIONS: u32 = 4;
@@ -30,7 +34,7 @@ pub enum IndexError {
     Malformed,
 }
 
-/// Local index of the commands and orders before each ledger's last close. Derived from the log and disposable.
+/// Local index of the commands and orders of each ledger up to its stamp. Derived from the log and disposable.
 #[derive(Clone)]
 pub struct CommandIndex {
     pool: SqlitePool,
@@ -121,19 +125,65 @@ impl CommandIndex {
         }))
     }
 
-    /// Adds what the records up to `stamp` hold. Adding the same again changes nothing.
-    pub(super) async fn add(
+    /// Orders whose membership is not settled as of the stamp.
+    pub(super) async fn unresolved(
         &self,
         store: &StoreId,
-        recent: &Recent,
-        stamp: &ChainState,
-    ) -> Result<(), IndexError> {
-        let mut transaction = self.pool.begin().await?;
-        let through = stamp.revision.0;
-        let commands: Vec<_> = recent
+    ) -> Result<Vec<(OrderId, Arc<Membership>)>, IndexError> {
+        let rows = sqlx::query("SELECT order_id, membership FROM unresolved WHERE store_id = ?1")
+            .bind(store.as_str())
+            .fetch_all(&self.pool)
+            .await?;
+        rows.iter()
+            .map(|row| {
+                let (id, membership): (Vec<u8>, Vec<u8>) = (row.try_get(0)?, row.try_get(1)?);
+                let id = OrderId::from_slice(&id).map_err(|_| IndexError::Malformed)?;
+                let membership =
+                    Membership::decode(&*membership).map_err(|_| IndexError::Malformed)?;
+                Ok((id, Arc::new(membership)))
+            })
+            .collect()
+    }
+
+    /// Where a record lies, if that was noted.
+    pub(super) async fn place(
+        &self,
+        store: &StoreId,
+        revision: u64,
+    ) -> Result<Option<Place>, IndexError> {
+        let row =
+            sqlx::query("SELECT position, hash FROM places WHERE store_id = ?1 AND revision = ?2")
+                .bind(store.as_str())
+                .bind(signed(revision)?)
+                .fetch_optional(&self.pool)
+                .await?;
+        let Some(row) = row else { return Ok(None) };
+        let hash: Vec<u8> = row.try_get(1)?;
+        Ok(Some(Place {
+            revision,
+            position: Position(unsigned(row.try_get(0)?)?),
+            hash: RecordHash(hash.try_into().map_err(|_| IndexError::Malformed)?),
+        }))
+    }
+
+    /// Adds what records say, and with it, in one transaction, how far the ledger is indexed now. What is there already is left.
+    pub(super) async fn add(&self, store: &StoreId, notes: &Notes) -> Result<(), IndexError> {
+        let Some(stamp) = &notes.through else {
+            return Ok(());
+        };
+        let through = signed(stamp.revision.0)?;
+        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+        let indexed: Option<i64> =
+            sqlx::query_scalar("SELECT revision FROM stamps WHERE store_id = ?1")
+                .bind(store.as_str())
+                .fetch_optional(&mut *transaction)
+                .await?;
+        if indexed.is_some_and(|revision| revision >= through) {
+            return Ok(());
+        }
+        let commands: Vec<_> = notes
             .commands
             .iter()
-            .filter(|(_, entry)| entry.revision <= through)
             .map(|(id, entry)| {
                 let order = entry
                     .order_id
@@ -148,30 +198,77 @@ impl CommandIndex {
                 ])
             })
             .collect();
-        for chunk in commands.chunks(ROWS_PER_STATEMENT) {
-            insert_commands(&mut transaction, store, &json!(chunk).to_string()).await?;
-        }
-        let orders: HashMap<&OrderId, &Vec<u64>> = recent.orders.iter().collect();
-        let orders: Vec<_> = orders
-            .into_iter()
-            .flat_map(|(order, revisions)| revisions.iter().map(move |revision| (order, *revision)))
-            .filter(|(_, revision)| *revision <= through)
+        write(
+            &mut transaction,
+            store,
+            &commands,
+            "INSERT OR IGNORE INTO commands (store_id, command_id, content_hash, revision, event_index, order_id, content_hash_version)
+             SELECT ?1, unhex(json_extract(value, '$[0]')), unhex(json_extract(value, '$[1]')), json_extract(value, '$[2]'),
+                    json_extract(value, '$[3]'), unhex(json_extract(value, '$[4]')), json_extract(value, '$[5]')
+             FROM json_each(?2)",
+        )
+        .await?;
+        let orders: Vec<_> = notes
+            .orders
+            .iter()
             .map(|(order, revision)| json!([hex::encode(order.uuid().as_bytes()), revision]))
             .collect();
-        for chunk in orders.chunks(ROWS_PER_STATEMENT) {
-            sqlx::query(
-                "INSERT OR IGNORE INTO order_records (store_id, order_id, revision)
-                 SELECT ?1, unhex(json_extract(value, '$[0]')), json_extract(value, '$[1]') FROM json_each(?2)",
-            )
-            .bind(store.as_str())
-            .bind(json!(chunk).to_string())
-            .execute(&mut *transaction)
-            .await?;
+        write(
+            &mut transaction,
+            store,
+            &orders,
+            "INSERT OR IGNORE INTO order_records (store_id, order_id, revision)
+             SELECT ?1, unhex(json_extract(value, '$[0]')), json_extract(value, '$[1]') FROM json_each(?2)",
+        )
+        .await?;
+        let places: Vec<_> = notes
+            .places
+            .iter()
+            .map(|place| json!([place.revision, place.position.0, hex::encode(place.hash.0)]))
+            .collect();
+        write(
+            &mut transaction,
+            store,
+            &places,
+            "INSERT OR REPLACE INTO places (store_id, revision, position, hash)
+             SELECT ?1, json_extract(value, '$[0]'), json_extract(value, '$[1]'), unhex(json_extract(value, '$[2]')) FROM json_each(?2)",
+        )
+        .await?;
+        // Of each order the last word counts.
+        let owed: HashMap<OrderId, Option<&Membership>> = notes
+            .owed
+            .iter()
+            .map(|(order, membership)| (*order, membership.as_deref()))
+            .collect();
+        let (mut due, mut settled) = (Vec::new(), Vec::new());
+        for (order, membership) in owed {
+            let order = hex::encode(order.uuid().as_bytes());
+            match membership {
+                Some(membership) => {
+                    due.push(json!([order, hex::encode(membership.encode_to_vec())]))
+                }
+                None => settled.push(json!(order)),
+            }
         }
+        write(
+            &mut transaction,
+            store,
+            &due,
+            "INSERT OR REPLACE INTO unresolved (store_id, order_id, membership)
+             SELECT ?1, unhex(json_extract(value, '$[0]')), unhex(json_extract(value, '$[1]')) FROM json_each(?2)",
+        )
+        .await?;
+        write(
+            &mut transaction,
+            store,
+            &settled,
+            "DELETE FROM unresolved WHERE store_id = ?1 AND order_id IN (SELECT unhex(value) FROM json_each(?2))",
+        )
+        .await?;
         sqlx::query("INSERT OR REPLACE INTO stamps (store_id, ledger_id, revision, hash, recorded_at_us) VALUES (?1, ?2, ?3, ?4, ?5)")
             .bind(store.as_str())
             .bind(stamp.ledger_id.as_bytes().as_slice())
-            .bind(i64::try_from(through).map_err(|_| IndexError::Malformed)?)
+            .bind(through)
             .bind(stamp.hash.0.as_slice())
             .bind(stamp.recorded_at_us)
             .execute(&mut *transaction)
@@ -186,6 +283,8 @@ impl CommandIndex {
         for statement in [
             "DELETE FROM commands WHERE store_id = ?1",
             "DELETE FROM order_records WHERE store_id = ?1",
+            "DELETE FROM unresolved WHERE store_id = ?1",
+            "DELETE FROM places WHERE store_id = ?1",
             "DELETE FROM stamps WHERE store_id = ?1",
         ] {
             sqlx::query(statement)
@@ -198,21 +297,20 @@ impl CommandIndex {
     }
 }
 
-async fn insert_commands(
+/// Runs a statement that takes the store and a JSON array of rows.
+async fn write(
     connection: &mut SqliteConnection,
     store: &StoreId,
-    rows: &str,
+    rows: &[serde_json::Value],
+    statement: &'static str,
 ) -> Result<(), sqlx::Error> {
-    sqlx::query(
-        "INSERT OR IGNORE INTO commands (store_id, command_id, content_hash, revision, event_index, order_id, content_hash_version)
-         SELECT ?1, unhex(json_extract(value, '$[0]')), unhex(json_extract(value, '$[1]')), json_extract(value, '$[2]'),
-                json_extract(value, '$[3]'), unhex(json_extract(value, '$[4]')), json_extract(value, '$[5]')
-         FROM json_each(?2)",
-    )
-    .bind(store.as_str())
-    .bind(rows)
-    .execute(connection)
-    .await?;
+    for chunk in rows.chunks(ROWS_PER_STATEMENT) {
+        sqlx::query(statement)
+            .bind(store.as_str())
+            .bind(json!(chunk).to_string())
+            .execute(&mut *connection)
+            .await?;
+    }
     Ok(())
 }
 
@@ -238,4 +336,8 @@ fn entry(row: &SqliteRow) -> Result<(CommandId, Entry), IndexError> {
 
 fn unsigned(number: i64) -> Result<u64, IndexError> {
     u64::try_from(number).map_err(|_| IndexError::Malformed)
+}
+
+fn signed(number: u64) -> Result<i64, IndexError> {
+    i64::try_from(number).map_err(|_| IndexError::Malformed)
 }

@@ -3,7 +3,10 @@ use std::sync::Arc;
 use contract::{OrderId, StoreId};
 use event_log::{ChainState, EventLog, LedgerName, LogError, Record, Revision, Tip};
 
-use super::{CommandIndex, Ledger, LedgerError, Recent, fold};
+use super::behind::Behind;
+use super::notes::Notes;
+use super::recents::Recents;
+use super::{CommandIndex, Ledger, LedgerError, fold};
 use crate::domain::{OrderState, StoreState};
 
 /// Records read at once.
@@ -27,8 +30,10 @@ impl Ledger {
             name,
             state: StoreState::default(),
             tip: None,
-            recent: Recent::default(),
-            indexed: false,
+            recents: Recents::default(),
+            behind: Behind::default(),
+            has_history: false,
+            is_behind: false,
         };
         let Some(tip) = ledger.log.tip(&ledger.name).await? else {
             // An index that knows the ledger is a witness of records that the log has lost.
@@ -42,7 +47,15 @@ impl Ledger {
             return Ok(ledger);
         };
         let mut chain = ledger.index_up_to(tip.fold_from).await?;
-        ledger.indexed = chain.is_some();
+        ledger.has_history = chain.is_some();
+        ledger.behind = Behind::from(ledger.index.stamp(&ledger.store_id).await?);
+        // Up to the stamp; what the records after it say is folded in.
+        ledger.state.unresolved = ledger
+            .index
+            .unresolved(&ledger.store_id)
+            .await?
+            .into_iter()
+            .collect();
         loop {
             let records = ledger.log.read(&ledger.name, chain.as_ref(), PAGE).await?;
             let Some(last) = records.last() else { break };
@@ -62,8 +75,10 @@ impl Ledger {
         Ok(ledger)
     }
 
-    /// Reads what other instances have appended.
+    /// Reads what other instances have appended. One that fails half-way has taken in whole records and is continued before anything
+    /// else is decided.
     pub(super) async fn catch_up(&mut self) -> Result<usize, LedgerError> {
+        self.is_behind = true;
         let mut count = 0;
         loop {
             let chain = self.tip.map(|tip| tip.chain);
@@ -73,16 +88,11 @@ impl Ledger {
             }
             count += records.len();
             for record in &records {
-                let before = self.tip.map(|tip| tip.chain);
                 self.take_in(record)?;
-                if let Some(before) = before
-                    && record.header().fold_from == record.revision()
-                {
-                    self.move_to_index(&before).await;
-                }
             }
         }
         self.refresh_tip().await?;
+        self.is_behind = false;
         Ok(count)
     }
 
@@ -94,16 +104,37 @@ impl Ledger {
 
     fn take_in(&mut self, record: &Record) -> Result<(), LedgerError> {
         let payload = fold::decode(record)?;
-        fold::evolve(&mut self.state, record, &payload)?;
-        fold::note(&mut self.recent, record.revision().0, &payload);
-        self.state.forget_touched();
+        let mut state = self.state.clone();
+        fold::evolve(&mut state, record, &payload)?;
+        state.forget_touched();
+        self.state = state;
         let position = self.tip.map(|tip| tip.position).unwrap_or_default();
+        let chain = ChainState::after(record);
         self.tip = Some(Tip {
-            chain: ChainState::after(record),
+            chain,
             fold_from: record.header().fold_from,
             position,
         });
+        self.note(record, Notes::of(&payload, chain, None));
         Ok(())
+    }
+
+    /// Notes what a record says, in memory and, some time, in the index.
+    pub(super) fn note(&mut self, record: &Record, notes: Notes) {
+        let revision = record.revision();
+        let closes = record.header().fold_from == revision && revision > Revision::NONE.next();
+        if closes {
+            self.recents.close(Revision(revision.0 - 1));
+            self.has_history = true;
+        }
+        self.recents.take(&notes);
+        self.behind.note(notes);
+        self.behind.go_on(&self.index, &self.store_id, closes);
+        let left = self.recents.leave(self.behind.written());
+        if !left.is_empty() {
+            // A whole day's commands: freeing them takes long enough to be felt.
+            tokio::task::spawn_blocking(move || drop(left));
+        }
     }
 
     /// The log's own word on the last record; only it knows the position that an append is compared with.
@@ -165,7 +196,7 @@ impl Ledger {
             })?;
             return Ok(Some(ChainState::after(&record)));
         }
-        let mut recent = Recent::default();
+        let mut notes = Notes::default();
         while chain.map_or(Revision::NONE, |chain| chain.revision) < before {
             let records = self.log.read(&self.name, chain.as_ref(), PAGE).await?;
             if records.is_empty() {
@@ -179,35 +210,18 @@ impl Ledger {
                 .iter()
                 .take_while(|record| record.revision() <= before)
             {
-                fold::note(&mut recent, record.revision().0, &fold::decode(record)?);
-                chain = Some(ChainState::after(record));
+                let after = ChainState::after(record);
+                notes.append(Notes::of(&fold::decode(record)?, after, None));
+                chain = Some(after);
             }
-            if let Some(stamp) = &chain
-                && (recent.commands.len() >= INDEX_BATCH || stamp.revision == before)
-            {
+            let complete = chain.is_some_and(|chain| chain.revision == before);
+            if notes.commands.len() >= INDEX_BATCH || complete {
                 self.index
-                    .add(&self.store_id, &std::mem::take(&mut recent), stamp)
+                    .add(&self.store_id, &std::mem::take(&mut notes))
                     .await?;
             }
         }
         Ok(chain)
-    }
-
-    /// After a close at `fold_from`: moves what lies before it from memory to the index. Failing leaves it in memory.
-    pub(super) async fn move_to_index(&mut self, stamp: &ChainState) {
-        if let Err(error) = self.index.add(&self.store_id, &self.recent, stamp).await {
-            tracing::error!(store = %self.store_id, %error, "commands stay in memory");
-            return;
-        }
-        self.indexed = true;
-        let through = stamp.revision.0;
-        self.recent
-            .commands
-            .retain(|_, entry| entry.revision > through);
-        self.recent.orders.retain(|_, revisions| {
-            revisions.retain(|revision| *revision > through);
-            !revisions.is_empty()
-        });
     }
 
     /// An order, from memory or folded from the records that speak of it. `None`: the ledger has no such order.
@@ -218,12 +232,12 @@ impl Ledger {
         if let Some(order) = self.state.order(id) {
             return Ok(Some(order.clone()));
         }
-        let mut revisions = if self.indexed {
+        let mut revisions = if self.has_history {
             self.index.order_records(&self.store_id, id).await?
         } else {
             Vec::new()
         };
-        revisions.extend(self.recent.orders.get(&id).into_iter().flatten());
+        revisions.extend(self.recents.mentions(&id));
         revisions.sort_unstable();
         revisions.dedup();
         // An index beyond this ledger's fold knows records that are not ours to see yet.

@@ -2,9 +2,12 @@
 
 mod append;
 mod batch;
+mod behind;
 mod fold;
 mod index;
 mod load;
+mod notes;
+mod recents;
 #[cfg(test)]
 mod tests;
 
@@ -15,9 +18,10 @@ use contract::api::ordering::Order;
 use contract::event::event::Event;
 use contract::{Currency, OrderId, Reason, Rejection, StoreId};
 use event_log::{EventLog, LedgerName, LogError, Revision, Tip};
-use uuid::Uuid;
 
+use self::behind::Behind;
 pub use self::index::{CommandIndex, IndexError};
+use self::recents::Recents;
 
 use crate::catalog::Store;
 use crate::domain::{Actor, Command, CommandId, ContentHash, OrderState, StoreState, UnknownForm};
@@ -78,13 +82,6 @@ pub(crate) struct Entry {
     pub order_id: Option<OrderId>,
 }
 
-/// Commands and orders of the records since the last close, and not yet in the index.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Recent {
-    pub commands: HashMap<Uuid, Entry>,
-    pub orders: HashMap<OrderId, Vec<u64>>,
-}
-
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
     #[error(transparent)]
@@ -102,6 +99,13 @@ pub enum LedgerError {
 }
 
 impl LedgerError {
+    /// Whether the ledger in memory cannot be trusted any more. Whatever only does not answer now leaves it as it is: opening all
+    /// ledgers again because a disk or a network is slow would make it slower.
+    #[must_use]
+    pub fn is_lasting(&self) -> bool {
+        !matches!(self, Self::Log(LogError::Unavailable(_)) | Self::Index(_))
+    }
+
     /// What a caller is told.
     #[must_use]
     pub fn rejection(&self) -> Rejection {
@@ -112,7 +116,8 @@ impl LedgerError {
                 Reason::UpgradeRequired
             }
             Self::Log(LogError::Broken { .. }) | Self::Corrupt { .. } => Reason::LedgerBroken,
-            Self::Log(LogError::Unusable(_)) | Self::Index(_) => Reason::Internal,
+            Self::Log(LogError::Unusable(_)) => Reason::Internal,
+            Self::Index(_) => Reason::DatabaseUnavailable,
         };
         Rejection::new(reason, reason.meaning())
     }
@@ -126,9 +131,12 @@ pub struct Ledger {
     name: LedgerName,
     state: StoreState,
     tip: Option<Tip>,
-    recent: Recent,
-    /// Whether the index holds anything of this ledger: until its first close there is nothing to look up.
-    indexed: bool,
+    recents: Recents,
+    behind: Behind,
+    /// Whether there is anything before [`Self::recents`]: until its first close a ledger has nothing to look up in the index.
+    has_history: bool,
+    /// A catch-up was begun and not completed.
+    is_behind: bool,
 }
 
 /// Whether a command is recorded.
@@ -280,26 +288,18 @@ impl Ledger {
         self.state.identity.map(|identity| identity.currency)
     }
 
-    /// An order of this ledger, wherever it is.
-    pub(crate) async fn existing(
-        &mut self,
-        id: OrderId,
-    ) -> Result<Option<Arc<OrderState>>, LedgerError> {
-        self.order(id).await
-    }
-
     async fn find(&self, ids: &[CommandId]) -> Result<HashMap<CommandId, Entry>, LedgerError> {
         let mut found = HashMap::new();
         let mut older = Vec::new();
         for id in ids {
-            match self.recent.commands.get(&id.0) {
+            match self.recents.command(&id.0) {
                 Some(entry) => {
-                    found.insert(*id, *entry);
+                    found.insert(*id, entry);
                 }
                 None => older.push(*id),
             }
         }
-        if self.indexed && !older.is_empty() {
+        if self.has_history && !older.is_empty() {
             found.extend(self.index.commands(&self.store_id, &older).await?);
         }
         Ok(found)

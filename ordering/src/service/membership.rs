@@ -88,6 +88,30 @@ impl Membership {
         }
     }
 
+    /// One that answers by itself; `None` is no answer.
+    #[cfg(test)]
+    pub fn answering(
+        answer: impl Fn(Uuid) -> Option<MemberStanding> + Send + Sync + 'static,
+    ) -> Self {
+        let answer = Arc::new(answer);
+        let check = tower::service_fn(
+            move |(request, _): (CheckMembershipRequest, TraceContext)| {
+                let answer = answer.clone();
+                async move {
+                    match request.key {
+                        Some(Key::MemberId(id)) => {
+                            answer(Uuid::try_parse(&id)?).ok_or_else(|| BoxError::from("no answer"))
+                        }
+                        _ => Err(BoxError::from("not by member id")),
+                    }
+                }
+            },
+        );
+        Self {
+            check: Arc::new(BoxCloneSyncService::new(check)),
+        }
+    }
+
     /// Is the bearer a member? `Unverified` when the service did not say in time.
     pub async fn check(&self, presented: &Presented, trace: TraceContext) -> MemberStanding {
         let key = match (&presented.card_token, &presented.key) {

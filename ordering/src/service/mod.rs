@@ -9,6 +9,7 @@ mod menu;
 mod parse;
 mod quote;
 mod registry;
+mod resolution;
 mod store_task;
 #[cfg(test)]
 mod tests;

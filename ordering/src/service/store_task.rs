@@ -1,33 +1,24 @@
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use contract::event::MembershipOutcome;
 use contract::{OrderId, Reason, Rejection, StoreId};
 use event_log::EventLog;
-use futures::FutureExt as _;
 use jiff::SignedDuration;
 use runtime::{Clock, TraceContext};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
-use uuid::Uuid;
 
-use super::membership::{Membership, Presented};
+use super::membership::Membership;
 use super::registry::Outcome;
-use crate::catalog::CatalogSource;
+use super::resolution::Resolution;
+use crate::catalog::{CatalogSource, Store};
 use crate::domain::{
-    Actor, CloseBusinessDay, Command, CommandId, ContentHash, MemberKey, MemberStanding,
-    ResolveMembership,
+    Actor, CloseBusinessDay, Command, CommandId, ContentHash, MemberStanding, ResolveMembership,
 };
-use crate::ledger::{CommandIndex, Ledger, MAX_COMMANDS_PER_RECORD, Verdict, Work};
+use crate::ledger::{CommandIndex, Ledger, LedgerError, MAX_COMMANDS_PER_RECORD, Verdict, Work};
 
 /// A ledger that could not be opened is not tried again before this has passed.
 const REOPEN_PAUSE: Duration = Duration::from_millis(500);
-/// Orders whose membership is asked for at once, and how long to wait between the attempts.
-const RESOLVE_BATCH: usize = 16;
-const RESOLVE_FIRST_PAUSE: Duration = Duration::from_secs(1);
-const RESOLVE_LONGEST_PAUSE: Duration = Duration::from_secs(30);
-
 /// How long past its cutoff a day is left for a close by hand.
 pub const SWEEP_DELAY: SignedDuration = SignedDuration::from_hours(1);
 
@@ -48,8 +39,6 @@ pub enum Request {
     },
 }
 
-type Resolutions = Pin<Box<dyn Future<Output = Vec<(OrderId, MemberStanding)>> + Send>>;
-
 /// Owns one store's ledger: takes all commands that have queued up, carries them out as one record, answers. While one append is in
 /// flight the next batch gathers.
 pub struct StoreTask {
@@ -63,8 +52,7 @@ pub struct StoreTask {
     /// Why the ledger could not be opened, and when.
     failed: Option<(Instant, Rejection)>,
     catalog: CatalogSource,
-    resolving: Option<Resolutions>,
-    resolve_pause: Duration,
+    resolution: Resolution,
 }
 
 impl StoreTask {
@@ -87,8 +75,7 @@ impl StoreTask {
             ledger: None,
             failed: None,
             catalog,
-            resolving: None,
-            resolve_pause: RESOLVE_FIRST_PAUSE,
+            resolution: Resolution::default(),
         }
     }
 
@@ -100,26 +87,20 @@ impl StoreTask {
     ) {
         let mut batch = Vec::with_capacity(MAX_COMMANDS_PER_RECORD);
         loop {
-            let resolved = async {
-                match &mut self.resolving {
-                    Some(resolving) => resolving.await,
-                    None => std::future::pending().await,
-                }
-            };
             tokio::select! {
                 biased;
-                standings = resolved => {
-                    self.resolving = None;
-                    self.resolve(standings).await;
-                }
+                standings = self.resolution.next(&self.membership) => self.resolve(standings).await,
                 received = tokio::time::timeout(self.idle, requests.recv_many(&mut batch, MAX_COMMANDS_PER_RECORD)) => match received {
                     Ok(0) => return,
                     Ok(_) => self.carry_out(batch.drain(..)).await,
-                    Err(_) if self.resolving.is_none() && leave(&mut requests) => return,
+                    Err(_) if self.resolution.is_idle() && leave(&mut requests) => return,
                     Err(_) => {}
                 },
             }
-            self.plan_resolution().await;
+            // Only a live ledger asks: nothing is asked while replaying.
+            if let Some(ledger) = &self.ledger {
+                self.resolution.follow(&ledger.state().unresolved);
+            }
         }
     }
 
@@ -162,6 +143,7 @@ impl StoreTask {
             {
                 tracing::warn!(store = %self.store_id, %error, "the sweep could not look at the ledger");
                 sweeps.clear();
+                self.leave_broken(&error);
             }
             let swept = match self.overdue_close() {
                 Some(work) => self
@@ -195,8 +177,12 @@ impl StoreTask {
                     } else {
                         ledger.outcome(id, hash).await
                     };
+                    let revision = ledger.revision();
+                    if let Err(error) = &outcome {
+                        self.leave_broken(error);
+                    }
                     outcome
-                        .map(|verdict| (verdict, ledger.revision()))
+                        .map(|verdict| (verdict, revision))
                         .map_err(|error| error.rejection())
                 }
                 Err(rejection) => Err(rejection),
@@ -224,18 +210,11 @@ impl StoreTask {
         let day = self.ledger.as_ref()?.state().day.as_ref()?;
         let due = day.end.saturating_add(SWEEP_DELAY).ok()?;
         let store = self.catalog.current().stores.get(&self.store_id)?.clone();
-        (self.clock.now() >= due).then(|| Work {
-            command: Command::CloseBusinessDay(CloseBusinessDay {
-                business_date: day.date,
-                manual: None,
-            }),
-            actor: Actor {
-                principal: "system",
-                traceparent: TraceContext::new_trace().to_string(),
-                ..Actor::default()
-            },
-            store,
-        })
+        let command = Command::CloseBusinessDay(CloseBusinessDay {
+            business_date: day.date,
+            manual: None,
+        });
+        (self.clock.now() >= due).then(|| self.own_work(command, store))
     }
 
     async fn execute(&mut self, works: &[Work]) -> Vec<Verdict> {
@@ -246,10 +225,17 @@ impl StoreTask {
         };
         let (verdicts, ended) = ledger.execute(works, &clock).await;
         if let Err(error) = ended {
+            self.leave_broken(&error);
+        }
+        verdicts
+    }
+
+    /// Lets go of a ledger that cannot be trusted any more; it is opened again by the next command. What only does not answer now is kept.
+    fn leave_broken(&mut self, error: &LedgerError) {
+        if error.is_lasting() {
             tracing::error!(store = %self.store_id, %error, "the ledger is opened again");
             self.ledger = None;
         }
-        verdicts
     }
 
     async fn ledger(&mut self) -> Result<&mut Ledger, Rejection> {
@@ -277,104 +263,40 @@ impl StoreTask {
         }
     }
 
-    /// Plans to ask for memberships that were not answered in time. Only a live ledger does: nothing is asked while replaying.
-    async fn plan_resolution(&mut self) {
-        if self.resolving.is_some() {
-            return;
-        }
-        let Some(ledger) = &mut self.ledger else {
-            return;
-        };
-        let mut questions = Vec::new();
-        for (order_id, key) in ledger.unresolved(RESOLVE_BATCH).await {
-            questions.push((order_id, Presented::from(key)));
-        }
-        if questions.is_empty() {
-            self.resolve_pause = RESOLVE_FIRST_PAUSE;
-            return;
-        }
-        let (membership, pause) = (self.membership.clone(), self.resolve_pause);
-        self.resolving = Some(
-            async move {
-                tokio::time::sleep(pause).await;
-                let mut standings = Vec::with_capacity(questions.len());
-                for (order_id, presented) in questions {
-                    standings.push((
-                        order_id,
-                        membership
-                            .check(&presented, TraceContext::new_trace())
-                            .await,
-                    ));
-                }
-                standings
-            }
-            .boxed(),
-        );
-    }
-
+    /// Records what the member service has answered late.
     async fn resolve(&mut self, standings: Vec<(OrderId, MemberStanding)>) {
         let Some(store) = self.catalog.current().stores.get(&self.store_id).cloned() else {
+            for (order_id, _) in standings {
+                self.resolution.again(order_id);
+            }
             return;
         };
-        let works: Vec<Work> = standings
+        let (orders, works): (Vec<OrderId>, Vec<Work>) = standings
             .into_iter()
-            .filter(|(_, standing)| !matches!(standing, MemberStanding::Unverified(_)))
-            .map(|(order_id, standing)| Work {
-                command: Command::ResolveMembership(ResolveMembership { order_id, standing }),
-                actor: Actor {
-                    principal: "system",
-                    traceparent: TraceContext::new_trace().to_string(),
-                    ..Actor::default()
-                },
-                store: store.clone(),
+            .map(|(order_id, standing)| {
+                let command = Command::ResolveMembership(ResolveMembership { order_id, standing });
+                (order_id, self.own_work(command, store.clone()))
             })
-            .collect();
-        if works.is_empty() {
-            self.resolve_pause = (self.resolve_pause * 2).min(RESOLVE_LONGEST_PAUSE);
-            return;
-        }
-        self.resolve_pause = RESOLVE_FIRST_PAUSE;
-        for rejection in self
-            .execute(&works)
-            .await
-            .into_iter()
-            .filter_map(Result::err)
-        {
-            tracing::warn!(store = %self.store_id, %rejection, "a membership could not be resolved yet");
+            .unzip();
+        for (order_id, verdict) in orders.into_iter().zip(self.execute(&works).await) {
+            if let Err(rejection) = verdict {
+                tracing::warn!(store = %self.store_id, order = %order_id, %rejection, "a membership could not be resolved yet");
+                self.resolution.again(order_id);
+            }
         }
     }
-}
 
-impl Ledger {
-    /// Orders accepted without an answer of the member service, with what the till presented.
-    pub(crate) async fn unresolved(&mut self, most: usize) -> Vec<(OrderId, MemberKey)> {
-        let ids: Vec<OrderId> = self.state().unresolved.keys().take(most).copied().collect();
-        let mut found = Vec::with_capacity(ids.len());
-        for id in ids {
-            let order = match self.existing(id).await {
-                Ok(order) => order,
-                Err(error) => {
-                    tracing::warn!(%error, order = %id, "an unresolved order cannot be read");
-                    continue;
-                }
-            };
-            let membership = order
-                .and_then(|order| order.sale().ok())
-                .and_then(|sale| sale.placed.membership);
-            let Some(membership) = membership else {
-                continue;
-            };
-            if membership.outcome() != MembershipOutcome::Unverified {
-                continue;
-            }
-            let key = match <[u8; 32]>::try_from(membership.card_token_sha256.as_ref()) {
-                Ok(hash) => Some(MemberKey::CardSha256(hash)),
-                Err(_) => Uuid::try_parse(&membership.member_id)
-                    .ok()
-                    .map(MemberKey::MemberId),
-            };
-            found.extend(key.map(|key| (id, key)));
+    /// What the system decides by itself.
+    fn own_work(&self, command: Command, store: Arc<Store>) -> Work {
+        let actor = Actor {
+            principal: "system",
+            traceparent: TraceContext::new_trace().to_string(),
+            ..Actor::default()
+        };
+        Work {
+            command,
+            actor,
+            store,
         }
-        found
     }
 }

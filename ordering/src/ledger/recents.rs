@@ -1,0 +1,85 @@
+use std::collections::{HashMap, VecDeque};
+
+use contract::OrderId;
+use event_log::Revision;
+use uuid::Uuid;
+
+use super::Entry;
+use super::notes::Notes;
+
+/// Revisions of the records that speak of an order; most orders are placed and done within few.
+#[derive(Debug)]
+struct Mentions {
+    first: u64,
+    more: Vec<u64>,
+}
+
+/// What the records from one close to the next say of commands and orders.
+#[derive(Debug, Default)]
+pub(super) struct Span {
+    commands: HashMap<Uuid, Entry>,
+    orders: HashMap<OrderId, Mentions>,
+}
+
+/// Commands and orders since the last close; those before it as long as the index does not have them all.
+#[derive(Debug, Default)]
+pub(super) struct Recents {
+    current: Span,
+    /// The last revision of each span, oldest first.
+    older: VecDeque<(Revision, Span)>,
+}
+
+impl Recents {
+    pub fn take(&mut self, notes: &Notes) {
+        self.current.commands.extend(notes.commands.iter().copied());
+        for (order, revision) in &notes.orders {
+            match self.current.orders.get_mut(order) {
+                Some(mentions) => mentions.more.push(*revision),
+                None => {
+                    let mentions = Mentions {
+                        first: *revision,
+                        more: Vec::new(),
+                    };
+                    self.current.orders.insert(*order, mentions);
+                }
+            }
+        }
+    }
+
+    /// A close follows the record at `last`.
+    pub fn close(&mut self, last: Revision) {
+        self.older
+            .push_back((last, std::mem::take(&mut self.current)));
+    }
+
+    /// Hands over, to be dropped, what lies before a close and is indexed.
+    pub fn leave(&mut self, indexed: Revision) -> Vec<Span> {
+        let mut left = Vec::new();
+        while self.older.front().is_some_and(|(last, _)| *last <= indexed) {
+            left.extend(self.older.pop_front().map(|(_, span)| span));
+        }
+        left
+    }
+
+    pub fn command(&self, id: &Uuid) -> Option<Entry> {
+        self.spans().find_map(|span| span.commands.get(id).copied())
+    }
+
+    /// Revisions of the records that speak of an order.
+    pub fn mentions(&self, order: &OrderId) -> impl Iterator<Item = u64> {
+        self.spans()
+            .filter_map(|span| span.orders.get(order))
+            .flat_map(|mentions| {
+                std::iter::once(mentions.first).chain(mentions.more.iter().copied())
+            })
+    }
+
+    fn spans(&self) -> impl Iterator<Item = &Span> {
+        std::iter::once(&self.current).chain(self.older.iter().map(|(_, span)| span))
+    }
+
+    #[cfg(test)]
+    pub fn spans_held(&self) -> usize {
+        1 + self.older.len()
+    }
+}

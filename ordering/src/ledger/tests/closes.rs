@@ -1,0 +1,307 @@
+//! What is owed and open outlives closes, whatever their number; and no command waits for the index.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use event_log::{
+    ChainState, Checkpoint, Expectation, LogEpoch, LogError, Outcome, Record, Revision, StreamHead,
+    StreamIndex, Subscription, Tip,
+};
+use sqlx::Connection as _;
+use sqlx::sqlite::SqliteConnectOptions;
+use tokio::time::Instant;
+
+use super::*;
+
+/// More than a close names, and more than fit beside the report of a large day.
+const MANY: usize = 2_100;
+
+fn unverified(id: OrderId) -> Command {
+    let mut command = place(
+        id,
+        vec![line("latte", 1)],
+        &[],
+        vec![tender(TenderKind::Card, 5_000)],
+    );
+    command.membership = Some(MemberStanding::Unverified(MemberKey::CardSha256([7; 32])));
+    Command::PlaceOrder(Box::new(command))
+}
+
+fn attach(order_id: OrderId) -> Command {
+    Command::AttachMember(crate::domain::AttachMember {
+        order_id,
+        request_id: request(),
+        member_id: Uuid::now_v7(),
+        tier: "gold".into(),
+        points_rate_bp: 500,
+    })
+}
+
+impl Shop {
+    async fn all_recorded(&mut self, commands: Vec<Command>) {
+        for verdict in self.execute(commands).await {
+            verdict.unwrap();
+        }
+    }
+
+    async fn next_day(&mut self) {
+        self.clock.advance(SignedDuration::from_hours(24));
+    }
+
+    async fn flush_index(&mut self) {
+        let Ledger {
+            behind,
+            index,
+            store_id,
+            ..
+        } = &mut self.ledger;
+        behind.flush(index, store_id).await;
+    }
+}
+
+#[tokio::test]
+async fn no_membership_is_forgotten_at_a_close_however_many_there_are() {
+    let mut shop = Shop::open().await;
+    let ids: Vec<OrderId> = (0..MANY).map(|_| new_order()).collect();
+    shop.all_recorded(ids.iter().map(|id| unverified(*id)).collect())
+        .await;
+    for day in 1..=2 {
+        shop.next_day().await;
+        // Closes the day before by itself.
+        shop.one(americano(new_order())).await.unwrap();
+        assert_eq!(shop.ledger.state().unresolved.len(), MANY);
+        let closes = shop.closes().await;
+        let carried = closes.last().unwrap().carry_over.clone().unwrap();
+        assert_eq!(
+            carried.unresolved_membership_count,
+            i64::try_from(MANY).unwrap()
+        );
+        // After a restart: with the index as it is, and with one that has to be made from the log.
+        shop.flush_index().await;
+        for index in ["index.db".to_owned(), format!("fresh-{day}.db")] {
+            shop.reopen(&index).await;
+            let state = shop.ledger.state();
+            assert_eq!(state.unresolved.len(), MANY, "{index}");
+            assert_eq!(
+                state.unresolved[&ids[MANY - 1]].card_token_sha256,
+                [7; 32][..]
+            );
+        }
+    }
+    // What is settled stays settled.
+    shop.one(attach(ids[MANY - 1])).await.unwrap();
+    for index in ["fresh-2.db", "fresh-3.db"] {
+        shop.flush_index().await;
+        shop.reopen(index).await;
+        assert_eq!(shop.ledger.state().unresolved.len(), MANY - 1, "{index}");
+        assert!(!shop.ledger.state().unresolved.contains_key(&ids[MANY - 1]));
+    }
+}
+
+#[tokio::test]
+async fn open_orders_beyond_those_that_a_close_names_are_found_completed_and_counted() {
+    let mut shop = Shop::open().await;
+    let ids: Vec<OrderId> = (0..MANY).map(|_| new_order()).collect();
+    shop.all_recorded(ids.iter().map(|id| americano(*id)).collect())
+        .await;
+    shop.one(close(&shop, 0, CarryOver::All)).await.unwrap();
+    let many = i64::try_from(MANY).unwrap();
+    for index in ["index.db", "fresh.db"] {
+        shop.flush_index().await;
+        shop.reopen(index).await;
+        let state = shop.ledger.state();
+        assert_eq!(state.open_count, many);
+        assert!(state.open_orders.len() < MANY, "a close names them all");
+    }
+    let last = ids[MANY - 1];
+    assert!(!shop.ledger.state().open_orders.contains_key(&last));
+    shop.complete(last).await;
+    assert_eq!(shop.ledger.state().open_count, many - 1);
+    shop.next_day().await;
+    shop.one(cancel(ids[MANY - 2])).await.unwrap();
+    // Nobody can name those that are known by count alone.
+    let named = CarryOver::Named(shop.ledger.state().open_orders.keys().copied().collect());
+    let refused = shop.one(close(&shop, 0, named)).await.unwrap_err();
+    assert_eq!(refused.reason, Reason::OpenOrders);
+    shop.one(close(&shop, 0, CarryOver::All)).await.unwrap();
+    let closes = shop.closes().await;
+    let report = closes.last().unwrap().report.clone().unwrap();
+    assert_eq!((report.carried_in, report.carried_out), (many, many - 2));
+}
+
+async fn connect(shop: &Shop) -> sqlx::SqliteConnection {
+    let options = SqliteConnectOptions::new().filename(shop.directory.path().join("index.db"));
+    sqlx::SqliteConnection::connect_with(&options)
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn a_close_is_answered_before_its_day_is_indexed() {
+    let mut shop = Shop::open().await;
+    let id = new_order();
+    let first = shop.one(americano(id)).await.unwrap();
+    let mut holder = connect(&shop).await;
+    sqlx::query("BEGIN IMMEDIATE")
+        .execute(&mut holder)
+        .await
+        .unwrap();
+    let patience = Duration::from_secs(2);
+    let closing = close(&shop, 0, CarryOver::All);
+    tokio::time::timeout(patience, shop.one(closing))
+        .await
+        .expect("the close waits for the index")
+        .unwrap();
+    // Nor does the next sale, nor a repeat of what is not indexed yet.
+    shop.next_day().await;
+    let sales = shop.execute(vec![americano(new_order()), americano(id)]);
+    let sales = tokio::time::timeout(patience, sales).await.unwrap();
+    sales[0].as_ref().unwrap();
+    assert!(sales[1].as_ref().unwrap().replayed);
+    assert_eq!(view(sales[1].as_ref().unwrap()), view(&first));
+    sqlx::query("ROLLBACK").execute(&mut holder).await.unwrap();
+    shop.flush_index().await;
+    assert_eq!(
+        shop.ledger.behind.written(),
+        Revision(shop.ledger.revision())
+    );
+}
+
+#[tokio::test]
+async fn an_index_that_fails_refuses_what_needs_it_and_the_ledger_stays() {
+    let mut shop = Shop::open().await;
+    shop.one(americano(new_order())).await.unwrap();
+    shop.one(close(&shop, 0, CarryOver::All)).await.unwrap();
+    shop.next_day().await;
+    let mut saboteur = connect(&shop).await;
+    let rename =
+        |from: &str, to: &str| sqlx::AssertSqlSafe(format!("ALTER TABLE {from} RENAME TO {to}"));
+    sqlx::query(rename("commands", "gone"))
+        .execute(&mut saboteur)
+        .await
+        .unwrap();
+    let work = shop.work(americano(new_order()));
+    let (verdicts, ended) = shop
+        .ledger
+        .execute(std::slice::from_ref(&work), &shop.clock)
+        .await;
+    assert_eq!(
+        verdicts[0].as_ref().unwrap_err().reason,
+        Reason::DatabaseUnavailable
+    );
+    ended.expect("the ledger is thrown away for a moment's failure");
+    sqlx::query(rename("gone", "commands"))
+        .execute(&mut saboteur)
+        .await
+        .unwrap();
+    shop.one(work.command).await.unwrap();
+}
+
+/// A log that does not answer one read: the one counted from now.
+struct Flaky {
+    log: Arc<SqliteLog>,
+    reads_to_failure: AtomicU32,
+}
+
+#[async_trait::async_trait]
+impl EventLog for Flaky {
+    fn epoch(&self) -> LogEpoch {
+        self.log.epoch()
+    }
+
+    fn streams(&self) -> u16 {
+        self.log.streams()
+    }
+
+    fn stream_of(&self, ledger: &LedgerName) -> StreamIndex {
+        self.log.stream_of(ledger)
+    }
+
+    async fn append(
+        &self,
+        record: &Record,
+        expectation: &Expectation,
+        deadline: Instant,
+    ) -> Result<Outcome, LogError> {
+        self.log.append(record, expectation, deadline).await
+    }
+
+    async fn tip(&self, ledger: &LedgerName) -> Result<Option<Tip>, LogError> {
+        self.log.tip(ledger).await
+    }
+
+    async fn read(
+        &self,
+        ledger: &LedgerName,
+        after: Option<&ChainState>,
+        max: usize,
+    ) -> Result<Vec<Record>, LogError> {
+        let left = self.reads_to_failure.fetch_sub(1, Ordering::SeqCst);
+        if left == 1 {
+            return Err(LogError::Unavailable("not now".to_owned()));
+        }
+        self.log.read(ledger, after, max).await
+    }
+
+    async fn read_one(
+        &self,
+        ledger: &LedgerName,
+        revision: Revision,
+    ) -> Result<Option<Record>, LogError> {
+        self.log.read_one(ledger, revision).await
+    }
+
+    async fn ledgers(&self) -> Result<Vec<LedgerName>, LogError> {
+        self.log.ledgers().await
+    }
+
+    async fn head(&self, stream: StreamIndex) -> Result<StreamHead, LogError> {
+        self.log.head(stream).await
+    }
+
+    async fn subscribe(
+        &self,
+        stream: StreamIndex,
+        after: Option<&Checkpoint>,
+    ) -> Result<Box<dyn Subscription>, LogError> {
+        self.log.subscribe(stream, after).await
+    }
+
+    async fn server_time(&self) -> Result<Timestamp, LogError> {
+        self.log.server_time().await
+    }
+
+    async fn ping(&self) -> Result<(), LogError> {
+        self.log.ping().await
+    }
+
+    fn distrust(&self, detail: String) -> LogError {
+        self.log.distrust(detail)
+    }
+}
+
+#[tokio::test]
+async fn a_catch_up_that_fails_half_way_is_completed_by_the_next_command() {
+    let mut shop = Shop::open().await;
+    let flaky = Arc::new(Flaky {
+        log: shop.log.clone(),
+        reads_to_failure: AtomicU32::new(u32::MAX),
+    });
+    let index = CommandIndex::open(&shop.directory.path().join("second.db"))
+        .await
+        .unwrap();
+    let store_id = StoreId::new("seoul").unwrap();
+    let mut follower = Ledger::open(flaky.clone(), index, store_id).await.unwrap();
+    // More records than one read brings.
+    for _ in 0..520 {
+        shop.one(americano(new_order())).await.unwrap();
+    }
+    flaky.reads_to_failure.store(2, Ordering::SeqCst);
+    let failed = follower.look().await.unwrap_err();
+    assert!(!failed.is_lasting(), "{failed}");
+    assert_eq!(follower.revision(), 512);
+    let work = shop.work(americano(new_order()));
+    let (verdicts, ended) = follower.execute(&[work], &shop.clock).await;
+    ended.unwrap();
+    assert_eq!(order(&verdicts[0]).ticket_number, 521);
+}
