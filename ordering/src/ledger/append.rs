@@ -268,6 +268,7 @@ impl Ledger {
         self.tip = Some(tip);
         let chain = ChainState::after(record);
         self.note(record, Notes::of(payload, chain, Some(tip.position)));
+        self.index.witnesses.saw(&self.store_id, &chain);
     }
 
     fn answer(

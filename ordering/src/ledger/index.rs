@@ -12,11 +12,12 @@ use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
     SqliteSynchronous,
 };
-use sqlx::{Row as _, SqliteConnection};
+use sqlx::{Connection as _, Row as _, SqliteConnection};
 use uuid::Uuid;
 
 use super::Entry;
 use super::notes::{Notes, Place};
+use super::witness::Witnesses;
 use crate::domain::CommandId;
 
 const CONNECTIONS: u32 = 4;
@@ -37,7 +38,8 @@ pub enum IndexError {
 /// Local index of the commands and orders of each ledger up to its stamp. Derived from the log and disposable.
 #[derive(Clone)]
 pub struct CommandIndex {
-    pool: SqlitePool,
+    pub(super) pool: SqlitePool,
+    pub(super) witnesses: Arc<Witnesses>,
 }
 
 impl CommandIndex {
@@ -53,10 +55,20 @@ impl CommandIndex {
         let pool = SqlitePoolOptions::new()
             .max_connections(CONNECTIONS)
             .acquire_timeout(BUSY_TIMEOUT)
+            // SQLite may have ended a transaction that failed by itself; then the library counts it as open for ever.
+            .after_release(|connection, _| {
+                Box::pin(async move {
+                    connection.ping().await?;
+                    Ok(!connection.is_in_transaction())
+                })
+            })
             .connect_with(options)
             .await?;
         sqlx::migrate!("./migrations").run(&pool).await?;
-        Ok(Self { pool })
+        Ok(Self {
+            pool,
+            witnesses: Arc::default(),
+        })
     }
 
     /// A key of this name, made at random when it is asked for the first time.
@@ -276,25 +288,6 @@ impl CommandIndex {
         transaction.commit().await?;
         Ok(())
     }
-
-    /// Forgets a ledger, because what is indexed is not what the log holds.
-    pub(super) async fn forget(&self, store: &StoreId) -> Result<(), IndexError> {
-        let mut transaction = self.pool.begin().await?;
-        for statement in [
-            "DELETE FROM commands WHERE store_id = ?1",
-            "DELETE FROM order_records WHERE store_id = ?1",
-            "DELETE FROM unresolved WHERE store_id = ?1",
-            "DELETE FROM places WHERE store_id = ?1",
-            "DELETE FROM stamps WHERE store_id = ?1",
-        ] {
-            sqlx::query(statement)
-                .bind(store.as_str())
-                .execute(&mut *transaction)
-                .await?;
-        }
-        transaction.commit().await?;
-        Ok(())
-    }
 }
 
 /// Runs a statement that takes the store and a JSON array of rows.
@@ -334,7 +327,7 @@ fn entry(row: &SqliteRow) -> Result<(CommandId, Entry), IndexError> {
     ))
 }
 
-fn unsigned(number: i64) -> Result<u64, IndexError> {
+pub(super) fn unsigned(number: i64) -> Result<u64, IndexError> {
     u64::try_from(number).map_err(|_| IndexError::Malformed)
 }
 

@@ -6,6 +6,7 @@ use event_log::{ChainState, EventLog, LedgerName, LogError, Record, Revision, Ti
 use super::behind::Behind;
 use super::notes::Notes;
 use super::recents::Recents;
+use super::witness::{Witness, confirm};
 use super::{CommandIndex, Ledger, LedgerError, fold};
 use crate::domain::{OrderState, StoreState};
 
@@ -35,15 +36,16 @@ impl Ledger {
             has_history: false,
             is_behind: false,
         };
+        // What was seen in the ledger must be in it still: the index is a witness like any other.
+        let indexed = ledger.index.stamp(&ledger.store_id).await?;
+        let seen = ledger.index.witness(&ledger.store_id).await?;
+        for witness in [seen, indexed.as_ref().map(Witness::from)]
+            .into_iter()
+            .flatten()
+        {
+            confirm(&*ledger.log, &ledger.store_id, witness).await?;
+        }
         let Some(tip) = ledger.log.tip(&ledger.name).await? else {
-            // An index that knows the ledger is a witness of records that the log has lost.
-            if ledger.index.stamp(&ledger.store_id).await?.is_some() {
-                return Err(LogError::Changed(format!(
-                    "ledger {} had records and has none",
-                    ledger.name
-                ))
-                .into());
-            }
             return Ok(ledger);
         };
         let mut chain = ledger.index_up_to(tip.fold_from).await?;
@@ -144,6 +146,7 @@ impl Ledger {
         match tip {
             Some(tip) if self.tip.is_some_and(|own| own.chain == tip.chain) => {
                 self.tip = Some(tip);
+                self.index.witnesses.saw(&self.store_id, &tip.chain);
                 Ok(())
             }
             // Somebody has gone on appending meanwhile: the next append will say so.
@@ -164,24 +167,6 @@ impl Ledger {
     ) -> Result<Option<ChainState>, LedgerError> {
         let before = Revision(fold_from.0.saturating_sub(1));
         let mut chain = self.index.stamp(&self.store_id).await?;
-        if let Some(stamp) = chain {
-            let there = self.log.read_one(&self.name, stamp.revision).await?;
-            match there {
-                Some(record) if record.hash() == stamp.hash => {}
-                Some(_) => {
-                    tracing::warn!(store = %self.store_id, "the command index is of another log; building it again");
-                    self.index.forget(&self.store_id).await?;
-                    chain = None;
-                }
-                None => {
-                    return Err(LogError::Changed(format!(
-                        "ledger {} had revision {} and has it no longer",
-                        self.name, stamp.revision
-                    ))
-                    .into());
-                }
-            }
-        }
         if before == Revision::NONE {
             return Ok(None);
         }

@@ -10,6 +10,7 @@ mod notes;
 mod recents;
 #[cfg(test)]
 mod tests;
+mod witness;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use event_log::{EventLog, LedgerName, LogError, Revision, Tip};
 use self::behind::Behind;
 pub use self::index::{CommandIndex, IndexError};
 use self::recents::Recents;
+pub use self::witness::{acquaint, examine};
 
 use crate::catalog::Store;
 use crate::domain::{Actor, Command, CommandId, ContentHash, OrderState, StoreState, UnknownForm};

@@ -4,6 +4,7 @@ mod config;
 #[cfg(test)]
 mod content_tests;
 mod grpc;
+mod guard;
 mod membership;
 mod menu;
 mod parse;
@@ -15,19 +16,21 @@ mod store_task;
 mod tests;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use contract::api::ordering::ordering_service_server::OrderingServiceServer;
 use contract::{DESCRIPTORS, Reason};
 use event_log::EventLog;
 use runtime::{Clock, ServeError, ServeOptions, Shutdown};
 use tokio::net::TcpListener;
+use tokio::time::timeout;
 use tonic::service::Routes;
 
 pub use config::Config;
 pub use membership::Membership;
 
 use crate::catalog::CatalogSource;
-use crate::ledger::{CommandIndex, IndexError};
+use crate::ledger::{CommandIndex, IndexError, acquaint};
 use registry::Registry;
 
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +41,8 @@ pub enum RunError {
     Index(#[from] IndexError),
 }
 
+/// How long checking the log against the index may hold up the start.
+const ACQUAINTANCE: Duration = Duration::from_secs(20);
 /// Largest request, in bytes.
 const MAX_REQUEST_BYTES: usize = 256 * 1024;
 
@@ -56,6 +61,19 @@ pub async fn run(
         Some(key) => key.clone().into_bytes(),
         None => index.secret("quote").await?,
     };
+    // Before anything is sold: a log that has lost what it acknowledged is refused for all stores at once.
+    match timeout(ACQUAINTANCE, acquaint(&*log, &index)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            tracing::error!(%error, "the log could not be checked against the index");
+        }
+        // Each ledger is checked again when it is opened.
+        Err(_) => tracing::warn!("checking the log against the index takes long; going on"),
+    }
+    shutdown.spawn({
+        let (index, soft) = (index.clone(), shutdown.soft());
+        async move { index.keep_witnesses(soft).await }
+    });
     let registry = Registry::new(
         config.clone(),
         log.clone(),
@@ -68,7 +86,7 @@ pub async fn run(
     registry.warm();
     registry.sweep();
     let service = grpc::Ordering::new(
-        log,
+        log.clone(),
         registry,
         catalog,
         membership,
@@ -81,16 +99,12 @@ pub async fn run(
         describe: |status| contract::describe(status, Reason::OutcomeUnknown),
         http1: false,
     };
+    let watching = shutdown.clone();
     // The registry goes with the service, and with it the last sender to each store's task: that ends them.
     runtime::serve(
         listener,
         move |reporter| {
-            let health = reporter;
-            tokio::spawn(async move {
-                health
-                    .set_serving::<OrderingServiceServer<grpc::Ordering>>()
-                    .await;
-            });
+            watching.spawn(guard::watch(log, reporter, watching.soft()));
             Routes::new(
                 OrderingServiceServer::new(service).max_decoding_message_size(MAX_REQUEST_BYTES),
             )

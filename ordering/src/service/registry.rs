@@ -177,7 +177,13 @@ impl Registry {
             self.membership.clone(),
             self.config.idle,
         );
-        self.shutdown.spawn(task.run(receiver, leave));
+        let index = self.index.clone();
+        self.shutdown.spawn(async move {
+            task.run(receiver, leave).await;
+            if let Err(error) = index.write_witnesses().await {
+                tracing::warn!(%error, "the last records seen are not written");
+            }
+        });
         Some(sender)
     }
 

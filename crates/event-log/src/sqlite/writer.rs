@@ -1,7 +1,9 @@
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::FutureExt as _;
 use jiff::Timestamp;
 use sqlx::{Connection, SqliteConnection};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -100,8 +102,15 @@ impl Writer {
             }
             // A caller who has given up was told "unknown", which stays true when nothing is written.
             batch.retain(|waiting| !waiting.answer.is_closed());
-            if !batch.is_empty() {
-                self.commit(batch).await;
+            // A panic is a failure like any other: those who wait hear that the outcome is unknown, and the next write starts anew.
+            if !batch.is_empty()
+                && AssertUnwindSafe(self.commit(batch))
+                    .catch_unwind()
+                    .await
+                    .is_err()
+            {
+                let reason = LogError::Unavailable("a write to the log panicked".to_owned());
+                let _ = self.settle::<()>(Err(Failure::refused(reason))).await;
             }
             if !probes.is_empty() {
                 let failure = self.probe().await.err();
