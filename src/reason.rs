@@ -84,7 +84,7 @@ reasons! {
     TooManyConflicts "TOO_MANY_CONFLICTS" Aborted "Other instances kept writing to this store's ledger; nothing was recorded. Repeat with the same id.";
     TooStale "TOO_STALE" DeadlineExceeded "The read model did not reach the consistency token in time. Read again, or with a longer deadline.";
     LedgerBroken "LEDGER_BROKEN" DataLoss "The store's ledger has a gap or altered bytes. Nothing is recorded for this store until it is repaired.";
-    LogChanged "LOG_CHANGED" FailedPrecondition "The event log is another one than the one that the token, or this server's data, belongs to.";
+    LogChanged "LOG_CHANGED" FailedPrecondition "The event log is not the one that the token, or this server's data, belongs to, or it has lost records since. An operator has to bring back the right log, or take this one up with `doppio log adopt`.";
     ProjectionQuarantined "PROJECTION_QUARANTINED" FailedPrecondition "The store's projection stands still because of a record that cannot be applied. See GetProjectionStatus.";
     UpgradeRequired "UPGRADE_REQUIRED" FailedPrecondition "The store's ledger was written by a newer version. Upgrade this server.";
     Internal "INTERNAL" Internal "Something went wrong inside the server; its log has the details.";

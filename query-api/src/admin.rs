@@ -53,6 +53,7 @@ fn progress(row: &StreamRow) -> StreamProgress {
             .then(|| timestamp_to_proto(row.updated_at)),
         owner: row.owner.clone(),
         orphans: signed(row.orphans),
+        log_changed: row.log_changed.clone(),
     }
 }
 

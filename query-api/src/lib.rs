@@ -48,7 +48,15 @@ pub const SERVICES: [&str; 3] = [
 /// Starts the tasks behind the services and returns the services' routes; ends with `shutdown`.
 #[must_use]
 pub fn routes(reader: Arc<dyn ReadModelReader>, shutdown: &Shutdown, clock: Clock) -> Routes {
-    let waiters = Waiters::default();
+    start(reader, Waiters::default(), shutdown, clock)
+}
+
+fn start(
+    reader: Arc<dyn ReadModelReader>,
+    waiters: Waiters,
+    shutdown: &Shutdown,
+    clock: Clock,
+) -> Routes {
     let (hint, hinted) = watch::channel(0);
     let soft = shutdown.soft();
     let listening = (reader.clone(), soft.clone());
@@ -63,6 +71,14 @@ pub fn routes(reader: Arc<dyn ReadModelReader>, shutdown: &Shutdown, clock: Cloc
     shutdown.spawn(async move {
         let (reader, waiters, soft) = watching;
         waiters.watch(reader, hinted, soft).await;
+    });
+    let watching_log = (reader.clone(), waiters.clone(), soft.clone());
+    shutdown.spawn(async move {
+        let (reader, waiters, soft) = watching_log;
+        tokio::select! {
+            () = waiters.watch_log(reader) => {}
+            () = soft.cancelled() => {}
+        }
     });
     let checking = reader.clone();
     shutdown.spawn(async move {
@@ -104,14 +120,37 @@ pub async fn run(
     };
     let soft = shutdown.soft();
     let served = |reporter: HealthReporter| {
+        let waiters = Waiters::default();
+        let log_changed = waiters.log_changed();
         shutdown.spawn(async move {
-            report(&reporter, ServingStatus::Serving).await;
-            soft.cancelled().await;
+            tokio::select! {
+                () = keep_reporting(&reporter, log_changed) => {}
+                () = soft.cancelled() => {}
+            }
             report(&reporter, ServingStatus::NotServing).await;
         });
-        routes(reader, &shutdown, clock)
+        start(reader, waiters, &shutdown, clock)
     };
     runtime::serve(listener, served, options, &shutdown).await
+}
+
+/// Not serving while the log is not the one that the read model was built from.
+async fn keep_reporting(
+    reporter: &HealthReporter,
+    mut log_changed: watch::Receiver<Option<String>>,
+) {
+    loop {
+        let status = if log_changed.borrow_and_update().is_some() {
+            ServingStatus::NotServing
+        } else {
+            ServingStatus::Serving
+        };
+        report(reporter, status).await;
+        reporter.set_service_status("", status).await;
+        if log_changed.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+    }
 }
 
 async fn report(reporter: &HealthReporter, status: ServingStatus) {

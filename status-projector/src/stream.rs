@@ -95,11 +95,45 @@ impl StreamTask {
                 delay
             };
             delay = (delay * 2).min(LONGEST_RETRY);
+            if let StreamError::Log(LogError::Changed(detail)) = &error {
+                self.say_changed(detail).await;
+            }
             self.health.troubled(self.stream, trouble).await;
             tokio::select! {
                 () = sleep(wait) => {}
                 () = soft.cancelled() => {}
             }
+        }
+    }
+
+    /// Tells those who read the rows that the log is not the one that they were projected from. Only for a stream that is ours.
+    async fn say_changed(&self, detail: &str) {
+        let said = async {
+            let generation = self.model.live_generation().await?;
+            let row = self
+                .model
+                .stream(generation, self.stream, self.log.epoch())
+                .await?;
+            if !matches!(self.held, Held::InTerm(term) if term == row.term) {
+                return Ok(());
+            }
+            let heartbeat = Heartbeat {
+                fence: Fence {
+                    generation,
+                    stream: self.stream,
+                    term: row.term,
+                    position: row.position,
+                },
+                head: row.head,
+                looked: false,
+                log_changed: detail.to_owned(),
+                lag_us: row.lag_us,
+                at: self.clock.now(),
+            };
+            self.model.beat(&heartbeat).await
+        };
+        if let Err(error) = said.await {
+            tracing::warn!(%error, "that the log has changed could not be written to the read model");
         }
     }
 
@@ -165,11 +199,11 @@ impl StreamTask {
                 alive_at = Instant::now();
             }
             // A log that does not answer gives nobody work.
-            let behind = self
-                .log
-                .head(self.stream)
-                .await
-                .is_ok_and(|head| head.position > now.position);
+            let behind = match self.log.head(self.stream).await {
+                Ok(head) => head.position > now.position,
+                Err(changed @ LogError::Changed(_)) => return Err(changed.into()),
+                Err(_) => false,
+            };
             if now.position != seen.position || !behind {
                 progress_at = Instant::now();
             }
@@ -213,7 +247,9 @@ impl StreamTask {
                         () = sleep(HEARTBEAT) => {}
                         () = soft.cancelled() => {}
                     }
-                    self.model.beat(&own.heartbeat(self.clock.now())).await?;
+                    self.model
+                        .beat(&own.heartbeat(self.clock.now(), false))
+                        .await?;
                     continue;
                 }
                 Err(error) => return Err(error.into()),
@@ -302,12 +338,15 @@ impl StreamTask {
     /// Looks where the log ends and says how far behind the rows are.
     async fn beat(&self, own: &mut Ownership) -> Result<(), StreamError> {
         own.told = Instant::now();
-        match self.log.head(self.stream).await {
-            Ok(head) => own.head = head.position.max(own.row.position),
+        let looked = match self.log.head(self.stream).await {
+            Ok(head) => {
+                own.head = head.position.max(own.row.position);
+                true
+            }
             // The rows still say that there is an owner, and where the log ended when it was last seen.
-            Err(LogError::Unavailable(_)) => {}
+            Err(LogError::Unavailable(_)) => false,
             Err(error) => return Err(error.into()),
-        }
+        };
         if own.head <= own.row.position {
             own.level = Instant::now();
             own.row.lag_us = 0;
@@ -315,7 +354,8 @@ impl StreamTask {
             let waiting = i64::try_from(own.level.elapsed().as_micros()).unwrap_or(i64::MAX);
             own.row.lag_us = own.row.lag_us.max(waiting);
         }
-        Ok(self.model.beat(&own.heartbeat(self.clock.now())).await?)
+        let heartbeat = own.heartbeat(self.clock.now(), looked);
+        Ok(self.model.beat(&heartbeat).await?)
     }
 }
 
@@ -329,10 +369,13 @@ impl Ownership {
         }
     }
 
-    fn heartbeat(&self, at: jiff::Timestamp) -> Heartbeat {
+    /// Of a log that was found to be the right one when the stream was taken up.
+    fn heartbeat(&self, at: jiff::Timestamp, looked: bool) -> Heartbeat {
         Heartbeat {
             fence: self.fence(),
             head: self.head,
+            looked,
+            log_changed: String::new(),
             lag_us: self.row.lag_us,
             at,
         }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use contract::Reason;
 use contract::api::admin::admin_service_client::AdminServiceClient;
 use contract::api::member::member_service_client::MemberServiceClient;
 use contract::api::ordering::ordering_service_client::OrderingServiceClient;
@@ -128,6 +129,11 @@ impl Target {
             return command(Clients::connect(&member, &ordering, &query)?).await;
         };
         let system = System::start(Plan::embedded(DataDir::hold_existing(path)?)?).await?;
+        if let Some(detail) = &system.log_changed {
+            let message = format!("LOG_CHANGED: {detail}\n{}", Reason::LogChanged.meaning());
+            system.stop(STOP_GRACE).await?;
+            return Err(Failure::new(ExitCode::Refused, message));
+        }
         let outcome = command(Clients::of(&system.addresses)?).await;
         system.stop(STOP_GRACE).await?;
         outcome

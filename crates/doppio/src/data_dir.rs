@@ -1,6 +1,7 @@
 //! The directory of the embedded engines, held by one process at a time.
 
 use std::fs::{File, TryLockError};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -76,6 +77,24 @@ impl DataDir {
     #[must_use]
     pub fn index(&self) -> PathBuf {
         self.path.join("ordering-index.db")
+    }
+
+    /// Removes the read model, which is derived from the log.
+    pub fn remove_read_model(&self) -> Result<(), Failure> {
+        for suffix in ["", "-wal", "-shm"] {
+            let mut path = self.read_model().into_os_string();
+            path.push(suffix);
+            let path = PathBuf::from(path);
+            match std::fs::remove_file(&path) {
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    return Err(error)
+                        .with_context(|| format!("cannot remove {}", path.display()))
+                        .map_err(Failure::from);
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// A log may be made here: nothing that was derived from one, and nothing that goes with one, is here.

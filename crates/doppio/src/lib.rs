@@ -8,3 +8,4 @@ pub mod exit;
 pub mod output;
 pub mod system;
 pub mod tills;
+pub mod witnesses;

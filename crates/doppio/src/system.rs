@@ -1,7 +1,7 @@
 //! The four services in one process.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 
 use crate::data_dir::DataDir;
 use crate::exit::{ExitCode, Failure};
+use crate::witnesses;
 
 /// Where the four services listen.
 #[derive(Debug, Clone, Copy)]
@@ -89,6 +90,8 @@ pub struct System {
     pub addresses: Addresses,
     pub log: Arc<dyn EventLog>,
     pub shutdown: Shutdown,
+    /// Why the log is not the one that the data beside it belongs to, if it is not. The services run, and refuse.
+    pub log_changed: Option<String>,
     services: JoinSet<anyhow::Result<()>>,
     _data: Option<DataDir>,
 }
@@ -148,10 +151,15 @@ impl System {
             .open()
             .await
             .with_context(|| format!("the event log {location}"))?;
+        let model = ReadModel::open(&read_model)?;
+        let log_changed = if data.is_some() {
+            changed(&*log, &index, &model).await
+        } else {
+            None
+        };
         let index = CommandIndex::open(&index)
             .await
             .with_context(|| format!("the command index {}", index.display()))?;
-        let model = ReadModel::open(&read_model)?;
         // The projector does this too; done here, the query service finds its schema at once. A database that is down is waited for there.
         if let Err(error) = model.writer.migrate().await {
             tracing::warn!(%error, "the read model is not ready yet");
@@ -211,6 +219,7 @@ impl System {
             addresses,
             log,
             shutdown,
+            log_changed,
             services,
             _data: data,
         })
@@ -242,6 +251,23 @@ impl System {
         self.shutdown.finish(grace).await;
         Ok(())
     }
+}
+
+/// Why the log of a data directory is not the one that the data beside it belongs to. A witness that cannot be asked says nothing here:
+/// the services ask again.
+async fn changed(log: &dyn EventLog, index: &Path, model: &ReadModel) -> Option<String> {
+    let by_index = witnesses::by_index(log, index).await;
+    let said = match by_index {
+        Ok(None) => witnesses::by_read_model(log, &*model.reader).await,
+        other => other,
+    };
+    said.unwrap_or_else(|error| {
+        tracing::warn!(
+            error = format!("{error:#}"),
+            "the log could not be compared with what was derived from it"
+        );
+        None
+    })
 }
 
 fn ordering_config(

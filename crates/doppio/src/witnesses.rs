@@ -32,10 +32,11 @@ pub async fn by_read_model(
         Err(ReadModelError::Schema(_)) => return Ok(None),
         Err(error) => return Err(error.into()),
     };
-    for stream in status.streams.iter().filter_map(|row| {
-        row.checkpoint()
-            .map(|checkpoint| (row.stream, checkpoint))
-    }) {
+    for stream in status
+        .streams
+        .iter()
+        .filter_map(|row| row.checkpoint().map(|checkpoint| (row.stream, checkpoint)))
+    {
         let (stream, checkpoint) = stream;
         if checkpoint.epoch != log.epoch() {
             return Ok(Some(format!(

@@ -48,6 +48,7 @@ macro_rules! each_law {
             progress_tells_revisions_and_quarantine,
             listeners_are_told,
             a_heartbeat_and_a_release_need_the_fence,
+            what_the_projector_says_of_the_log_is_told_to_readers,
             other_generations_are_not_read,
             a_stream_without_progress_takes_up_another_log,
             z_reports_are_found_by_number_and_paged,
@@ -633,6 +634,8 @@ pub async fn a_heartbeat_and_a_release_need_the_fence(
         Ok::<_, Failure>(Heartbeat {
             fence: fence(row),
             head: Position(40),
+            looked: true,
+            log_changed: String::new(),
             lag_us: 5,
             at: instant(3)?,
         })
@@ -648,6 +651,47 @@ pub async fn a_heartbeat_and_a_release_need_the_fence(
     assert!(now.beat > owned.beat);
     other.writer.release(&fence(&owned)).await?;
     assert_eq!(one.writer.stream(LIVE, STREAM, EPOCH).await?.owner, "");
+    Ok(())
+}
+
+pub async fn what_the_projector_says_of_the_log_is_told_to_readers(
+    one: &ReadModel,
+    other: &ReadModel,
+) -> Result<(), Failure> {
+    one.writer.migrate().await?;
+    let owned = own(&*one.writer, "one").await?;
+    let beat = |looked, head, log_changed: &str| {
+        Ok::<_, Failure>(Heartbeat {
+            fence: fence(&owned),
+            head: Position(head),
+            looked,
+            log_changed: log_changed.to_owned(),
+            lag_us: 0,
+            at: instant(3)?,
+        })
+    };
+    let level = owned.position.0;
+    for (looked, head, changed) in [
+        (true, level, ""),
+        (false, level + 3, ""),
+        (true, level, "it ends at 4, before 7"),
+        (true, level, ""),
+    ] {
+        one.writer.beat(&beat(looked, head, changed)?).await?;
+        let row = one.writer.stream(LIVE, STREAM, EPOCH).await?;
+        let progress = other.reader.progress(&[]).await?;
+        assert_eq!(row.log_changed, changed);
+        assert_eq!(progress.log_changed.as_deref().unwrap_or_default(), changed);
+        let [sight] = progress.streams.as_slice() else {
+            return Err(format!("{:?}", progress.streams).into());
+        };
+        assert_eq!(
+            (sight.stream, sight.level, sight.looks),
+            (STREAM, head == level, row.looks)
+        );
+    }
+    let looks = one.writer.stream(LIVE, STREAM, EPOCH).await?.looks;
+    assert_eq!(looks, owned.looks + 3);
     Ok(())
 }
 

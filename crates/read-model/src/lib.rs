@@ -33,7 +33,7 @@ pub use figure::{
 pub use rows::{
     Batch, DayRow, DayState, Fence, FigureDifference, Generation, Heartbeat, OrderPage, OrderRow,
     Orders, PROJECTION, Progress, ProjectionStatus, Quarantine, Seen, StoreProgress, StoreRow,
-    StreamRow,
+    StreamRow, StreamSight,
 };
 pub use settlement::{
     DifferingDay, MAX_SALES_ROWS, Sales, SalesBasis, SalesGrouping, SalesQuery, SalesStore,
@@ -82,6 +82,26 @@ impl ReadModel {
 fn shown(url: &str) -> String {
     match (url.split_once("://"), url.rsplit_once('@')) {
         (Some((scheme, _)), Some((_, host))) => format!("{scheme}://…@{host}"),
+        (None, Some((_, host))) => format!("…@{host}"),
         _ => url.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_address_that_is_refused_is_shown_without_its_password() {
+        for url in [
+            "postgres//till:s3cret@db/doppio",
+            "mysql://till:s3cret@db/doppio",
+            "postgres://till:s3cret@db:port/doppio",
+        ] {
+            let refused = ReadModel::open(url).err().map(|error| error.to_string());
+            let refused = refused.unwrap_or_default();
+            assert!(refused.contains("db"), "{refused}");
+            assert!(!refused.contains("s3cret"), "{refused}");
+        }
     }
 }

@@ -23,7 +23,7 @@ use crate::figure::{Explained, FigureFact, FigureQuery};
 use crate::postgres_facts::write_facts;
 use crate::rows::{
     Batch, DayRow, DayState, Fence, Generation, Heartbeat, OrderPage, OrderRow, Orders, Progress,
-    ProjectionStatus, Quarantine, Seen, StoreProgress, StoreRow, StreamRow,
+    ProjectionStatus, Quarantine, Seen, StoreProgress, StoreRow, StreamRow, StreamSight,
 };
 use crate::settlement::{DifferingDay, Sales, SalesQuery, SalesStore, SalesSum, ZPage, settlement};
 use crate::shared::{

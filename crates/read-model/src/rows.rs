@@ -34,6 +34,10 @@ pub struct StreamRow {
     pub term: u64,
     /// Grows with every write of the owner.
     pub beat: u64,
+    /// How often the owner has looked where the log ends.
+    pub looks: u64,
+    /// Why the log is not the one that the rows were projected from; empty while it is.
+    pub log_changed: String,
     pub updated_at: Timestamp,
 }
 
@@ -211,10 +215,14 @@ pub struct Fence {
 }
 
 /// A sign of life between batches.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Heartbeat {
     pub fence: Fence,
     pub head: Position,
+    /// Whether `head` was asked of the log just now.
+    pub looked: bool,
+    /// Why the log is not the one that the rows were projected from; empty while it is.
+    pub log_changed: String,
     pub lag_us: i64,
     pub at: Timestamp,
 }
@@ -226,9 +234,23 @@ pub struct StoreProgress {
     pub quarantined: bool,
 }
 
+/// How far a stream has been projected, for those who wait.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamSight {
+    pub stream: StreamIndex,
+    /// Whether everything is projected that was in the log when the projector last looked.
+    pub level: bool,
+    /// How often it has looked.
+    pub looks: u64,
+}
+
 /// What has been projected of the stores asked for.
 #[derive(Debug, Clone, Default)]
 pub struct Progress {
+    /// Seen before the stores were.
+    pub streams: Vec<StreamSight>,
+    /// Why the log is not the one that the read model was built from, where the projector found that.
+    pub log_changed: Option<String>,
     /// The log that the read model was built from; `None` while nothing has been projected.
     pub epoch: Option<LogEpoch>,
     pub stores: BTreeMap<StoreId, StoreProgress>,

@@ -64,7 +64,8 @@ macro_rules! day_columns {
 
 macro_rules! stream_columns {
     () => {
-        "generation, stream, log_id, epoch, position, hash, head, lag_us, orphans, owner, term, beat, updated_at_us"
+        "generation, stream, log_id, epoch, position, hash, head, lag_us, orphans, owner, term, beat, looks, \
+         log_changed, updated_at_us"
     };
 }
 
@@ -85,6 +86,8 @@ macro_rules! backend {
                 owner: row.try_get("owner")?,
                 term: unsigned(row.try_get("term")?, "term")?,
                 beat: unsigned(row.try_get("beat")?, "beat")?,
+                looks: unsigned(row.try_get("looks")?, "looks")?,
+                log_changed: row.try_get("log_changed")?,
                 updated_at: instant(row.try_get("updated_at_us")?, "updated_at_us")?,
             })
         }
@@ -248,7 +251,7 @@ macro_rules! backend {
             async fn beat(&self, heartbeat: &Heartbeat) -> Result<(), ReadModelError> {
                 let fence = &heartbeat.fence;
                 let beaten = sqlx::query(
-                    "UPDATE checkpoints SET head = $1, lag_us = $2, updated_at_us = $3, beat = beat + 1 \
+                    "UPDATE checkpoints SET head = $1, lag_us = $2, updated_at_us = $3, beat = beat + 1, looks = looks + $8, log_changed = $9 \
                      WHERE projection = 'sales' AND generation = $4 AND stream = $5 AND position = $6 AND term = $7",
                 )
                 .bind(signed(heartbeat.head.0))
@@ -258,6 +261,8 @@ macro_rules! backend {
                 .bind(i64::from(fence.stream.0))
                 .bind(signed(fence.position.0))
                 .bind(signed(fence.term))
+                .bind(i64::from(heartbeat.looked))
+                .bind(&heartbeat.log_changed)
                 .execute(&self.writes)
                 .await?;
                 if beaten.rows_affected() == 0 { Err(fenced(fence)) } else { Ok(()) }
@@ -327,6 +332,26 @@ macro_rules! backend {
             }
 
             async fn progress(&self, stores: &[StoreId]) -> Result<Progress, ReadModelError> {
+                // Before the stores: what was projected by then is in their rows.
+                let streams = sqlx::query(concat!(
+                    "SELECT stream, position, head, looks, log_changed FROM checkpoints WHERE projection = 'sales' AND generation = ",
+                    live!(),
+                    " ORDER BY stream"
+                ))
+                .fetch_all(&self.reads)
+                .await?;
+                let mut progress = Progress::default();
+                for row in &streams {
+                    let changed: String = row.try_get("log_changed")?;
+                    if !changed.is_empty() {
+                        progress.log_changed.get_or_insert(changed);
+                    }
+                    progress.streams.push(StreamSight {
+                        stream: StreamIndex(u16::try_from(row.try_get::<i64, _>("stream")?).map_err(|error| corrupt("stream")(&error))?),
+                        level: row.try_get::<i64, _>("position")? >= row.try_get::<i64, _>("head")?,
+                        looks: unsigned(row.try_get("looks")?, "looks")?,
+                    });
+                }
                 let ids: Vec<&str> = stores.iter().map(StoreId::as_str).collect();
                 let rows = sqlx::query(concat!(
                     "SELECT c.log_id, c.epoch, s.store_id, s.revision, s.quarantine_reason FROM \
@@ -338,7 +363,6 @@ macro_rules! backend {
                 .bind(json(&ids)?)
                 .fetch_all(&self.reads)
                 .await?;
-                let mut progress = Progress::default();
                 for row in &rows {
                     progress.epoch = epoch(row)?;
                     let Some(store) = row.try_get::<Option<String>, _>("store_id")? else { continue };

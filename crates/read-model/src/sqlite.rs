@@ -16,7 +16,7 @@ use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
     SqliteSynchronous,
 };
-use sqlx::{AssertSqlSafe, Row as _, Sqlite, Transaction};
+use sqlx::{AssertSqlSafe, Connection as _, Row as _, Sqlite, Transaction};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -29,7 +29,7 @@ use crate::facts::EventPlace;
 use crate::figure::{Explained, FigureFact, FigureQuery};
 use crate::rows::{
     Batch, DayRow, DayState, Fence, Generation, Heartbeat, OrderPage, OrderRow, Orders, Progress,
-    ProjectionStatus, Quarantine, Seen, StoreProgress, StoreRow, StreamRow,
+    ProjectionStatus, Quarantine, Seen, StoreProgress, StoreRow, StreamRow, StreamSight,
 };
 use crate::settlement::{DifferingDay, Sales, SalesQuery, SalesStore, SalesSum, ZPage, settlement};
 use crate::shared::{
@@ -82,6 +82,13 @@ impl SqliteModel {
             SqlitePoolOptions::new()
                 .max_connections(connections)
                 .acquire_timeout(ACQUIRE_TIMEOUT)
+                // SQLite may have ended a transaction that failed by itself; then the library counts it as open for ever.
+                .after_release(|connection, _| {
+                    Box::pin(async move {
+                        connection.ping().await?;
+                        Ok(!connection.is_in_transaction())
+                    })
+                })
                 .connect_lazy_with(options.clone())
         };
         Self {

@@ -131,10 +131,26 @@ impl Members {
         lease.settle(outcome)
     }
 
-    /// Whether the database answers.
+    /// Whether the database answers and, where the last write failed, whether it can be written again.
     pub async fn probe(&self) -> Result<(), StoreError> {
         let mut lease = self.0.pool.lease(Purpose::Read).await?;
         let outcome = timeout(OPERATION_DEADLINE, sql::probe(lease.session())).await;
+        lease.settle(outcome)?;
+        if self.0.pool.is_failing() {
+            return self.probe_writing().await;
+        }
+        Ok(())
+    }
+
+    /// Writes something that nobody reads, to see whether the database can be written.
+    pub async fn probe_writing(&self) -> Result<(), StoreError> {
+        let mut lease = self.0.pool.lease(Purpose::Write).await?;
+        let outcome = timeout(OPERATION_DEADLINE, async {
+            let mut transaction = Transaction::begin(lease.session()).await?;
+            sql::probe_writing(transaction.session()).await?;
+            transaction.commit().await
+        })
+        .await;
         lease.settle(outcome)
     }
 

@@ -1,5 +1,6 @@
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use sqlx::migrate::{MigrateError, Migrator};
@@ -41,6 +42,8 @@ pub(super) struct Pool {
     connections: Semaphore,
     /// SQLite has one writer: waiting here is fair, polling for its file lock is not.
     writers: Semaphore,
+    /// Whether the last write could not be carried out.
+    failing: AtomicBool,
 }
 
 enum Engine {
@@ -64,6 +67,8 @@ pub(super) struct Lease<'a> {
     connection: Connection,
     /// Whether the connection is known to be at rest: a caller who goes away leaves it in the middle of something.
     settled: bool,
+    /// Where to note how a write went; `None` for a read.
+    writes: Option<&'a AtomicBool>,
     _permits: (SemaphorePermit<'a>, Option<SemaphorePermit<'a>>),
 }
 
@@ -107,6 +112,7 @@ impl Pool {
             waiting: Semaphore::new(WAITING_CALLS),
             connections: Semaphore::new(connections as usize),
             writers: Semaphore::new(writers as usize),
+            failing: AtomicBool::new(false),
         })
     }
 
@@ -140,8 +146,14 @@ impl Pool {
         Ok(Lease {
             connection: leased,
             settled: false,
+            writes: (purpose == Purpose::Write).then_some(&self.failing),
             _permits: (connection, writer),
         })
+    }
+
+    /// Whether the last write could not be carried out, for want of room or otherwise.
+    pub fn is_failing(&self) -> bool {
+        self.failing.load(Ordering::Acquire)
     }
 
     pub fn is_sqlite(&self) -> bool {
@@ -176,7 +188,17 @@ impl Lease<'_> {
                 OPERATION_DEADLINE.as_millis()
             )))
         });
-        self.settled = !matches!(outcome, Err(StoreError::Unavailable(_)));
+        // Where the database itself failed it may have ended the transaction, or not: the connection cannot tell.
+        let failed = matches!(
+            outcome,
+            Err(StoreError::Unavailable(_) | StoreError::Failed(_) | StoreError::Corrupt(_))
+        );
+        self.settled = !failed;
+        if let Some(failing) = self.writes
+            && (failed || outcome.is_ok())
+        {
+            failing.store(failed, Ordering::Release);
+        }
         outcome
     }
 }

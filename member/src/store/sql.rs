@@ -1,7 +1,7 @@
 //! The statements, the same text for both databases.
 
 use jiff::Timestamp;
-use sqlx::FromRow;
+use sqlx::{AssertSqlSafe, FromRow};
 use uuid::Uuid;
 
 use super::ServerFacts;
@@ -239,5 +239,28 @@ pub(super) async fn probe(session: Session<'_>) -> Result<(), StoreError> {
         // Reads a table, so that a database whose schema has gone is noticed.
         let _: Option<i64> = sqlx::query_scalar("SELECT version FROM members LIMIT 1").fetch_optional(&mut *connection).await?;
     });
+    Ok(())
+}
+
+/// Has the commit that follows write something that nobody reads.
+pub(super) async fn probe_writing(session: Session<'_>) -> Result<(), StoreError> {
+    match session {
+        // A number in the file's header that is free for any use. It has to change: a page that stays as it is is not written.
+        Session::Sqlite(connection) => {
+            let number: i32 = sqlx::query_scalar("PRAGMA user_version")
+                .fetch_one(&mut *connection)
+                .await?;
+            let next = i32::from(number == 0);
+            sqlx::query(AssertSqlSafe(format!("PRAGMA user_version = {next}")))
+                .execute(connection)
+                .await?;
+        }
+        // A transaction with an id writes its commit to the log.
+        Session::Postgres(connection) => {
+            sqlx::query("SELECT pg_current_xact_id()")
+                .execute(connection)
+                .await?;
+        }
+    }
     Ok(())
 }

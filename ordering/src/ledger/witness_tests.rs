@@ -5,7 +5,8 @@ use event_log::sqlite::SqliteLog;
 use event_log::{Expectation, Header, Outcome, Record, Tip};
 use jiff::Timestamp;
 
-use super::super::{Ledger, Recent};
+use super::super::Ledger;
+use super::super::notes::Notes;
 use super::*;
 
 #[test]
@@ -194,23 +195,27 @@ async fn an_index_that_could_not_be_written_is_written_again() {
     let mut other = connect(&dir.path().join("index.db")).await;
     let full = "CREATE TRIGGER full BEFORE INSERT ON stamps BEGIN SELECT RAISE(ROLLBACK, 'database or disk is full'); END";
     sqlx::raw_sql(full).execute(&mut other).await.unwrap();
-    let (store, recent) = (StoreId::new("gangnam").unwrap(), Recent::default());
+    let store = StoreId::new("gangnam").unwrap();
     let stamp = ChainState {
         ledger_id: Uuid::from_u128(1),
         revision: Revision(1),
         hash: RecordHash::of(b"one"),
         recorded_at_us: 0,
     };
+    let notes = Notes {
+        through: Some(stamp),
+        ..Notes::default()
+    };
     // More often than there are connections.
     for _ in 0..6 {
-        assert!(index.add(&store, &recent, &stamp).await.is_err());
+        assert!(index.add(&store, &notes).await.is_err());
     }
     sqlx::raw_sql("DROP TRIGGER full")
         .execute(&mut other)
         .await
         .unwrap();
     for _ in 0..6 {
-        index.add(&store, &recent, &stamp).await.unwrap();
+        index.add(&store, &notes).await.unwrap();
     }
     assert_eq!(index.stamp(&store).await.unwrap(), Some(stamp));
     let reopened = CommandIndex::open(&dir.path().join("index.db"))

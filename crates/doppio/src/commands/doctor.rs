@@ -1,12 +1,14 @@
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use contract::Reason;
 use contract::api::admin::GetProjectionStatusRequest;
 use contract::api::member::CheckMembershipRequest;
 use contract::api::member::check_membership_request::Key;
 use contract::api::query::ListStoresRequest;
 use contract::timestamp_from_proto;
 use event_log::LogLocation;
+use event_log::sqlite::SqliteLog;
 use jiff::{SignedDuration, Timestamp};
 use member::Members;
 use read_model::ReadModel;
@@ -18,6 +20,7 @@ use crate::clients::{Clients, Target, call};
 use crate::data_dir::DataDir;
 use crate::exit::{ExitCode, Failure};
 use crate::output::{Format, say, table};
+use crate::witnesses;
 
 const SILENCE_WORTH_A_WARNING: SignedDuration = SignedDuration::from_secs(10);
 /// Two services' business days part when their clocks do.
@@ -75,6 +78,7 @@ impl Doctor {
                 );
             } else {
                 log(&mut findings, &LogLocation::sqlite(&data.log())).await;
+                embedded_log(&mut findings, &data).await;
                 read_model(
                     &mut findings,
                     &format!("sqlite:{}", data.read_model().display()),
@@ -221,6 +225,15 @@ async fn services(findings: &mut Findings, target: &Target) -> Result<(), Failur
                 );
             }
             for stream in &status.streams {
+                if !stream.log_changed.is_empty() {
+                    let detail = format!(
+                        "stream {}: LOG_CHANGED: {}. {}",
+                        stream.stream,
+                        stream.log_changed,
+                        Reason::LogChanged.meaning()
+                    );
+                    findings.add("projection", Finding::Bad, detail);
+                }
                 let silent = stream
                     .update_time
                     .as_ref()
@@ -349,6 +362,56 @@ async fn log(findings: &mut Findings, location: &LogLocation) {
             }
         }
         Err(error) => findings.add("event log", Finding::Bad, format!("{location}: {error}")),
+    }
+}
+
+/// Whether the log of a data directory can be written, and holds what was seen in it.
+async fn embedded_log(findings: &mut Findings, data: &DataDir) {
+    let log = match SqliteLog::open(&data.log()).await {
+        Ok(log) => log,
+        // Said already.
+        Err(_) => return,
+    };
+    match log.probe().await {
+        Ok(()) => findings.add(
+            "event log, writing",
+            Finding::Good,
+            "a record can be stored",
+        ),
+        Err(error) => findings.add(
+            "event log, writing",
+            Finding::Bad,
+            format!("nothing can be stored: {error}; is the disk full, or the file read-only?"),
+        ),
+    }
+    let url = format!("sqlite:{}", data.read_model().display());
+    let said = async {
+        if let Some(detail) = witnesses::by_index(&log, &data.index()).await? {
+            return Ok(Some(detail));
+        }
+        if !data.read_model().exists() {
+            return Ok(None);
+        }
+        let model = ReadModel::open(&url)?;
+        witnesses::by_read_model(&log, &*model.reader).await
+    };
+    let said: anyhow::Result<Option<String>> = said.await;
+    match said {
+        Ok(None) => findings.add(
+            "event log, witnesses",
+            Finding::Good,
+            "it holds every record that ordering's index and the read model have seen last",
+        ),
+        Ok(Some(detail)) => findings.add(
+            "event log, witnesses",
+            Finding::Bad,
+            format!("LOG_CHANGED: {detail}. {}", Reason::LogChanged.meaning()),
+        ),
+        Err(error) => findings.add(
+            "event log, witnesses",
+            Finding::Warning,
+            format!("{error:#}"),
+        ),
     }
 }
 

@@ -95,15 +95,23 @@ impl Log {
                 show(&location, &location.info().await?, format)
             }
             Self::Adopt(place) => {
-                let (location, _data) = place.location(target, false)?;
+                let (location, data) = place.location(target, false)?;
                 let epoch = location.adopt().await?;
+                if let Some(data) = &data {
+                    data.remove_read_model()?;
+                }
+                let derived = if data.is_some() {
+                    "the read model of before was removed; it and ordering's index are built again at the next start"
+                } else {
+                    "ordering builds its indexes again. The read model has to be built again too: stop the projectors, drop the schema doppio_read (or delete the embedded read model's files), start them"
+                };
                 match format {
                     Format::Json => {
                         say(serde_json::json!({ "log_id": epoch.log_id, "epoch": epoch.epoch }))?;
                     }
                     Format::People => {
                         say(format_args!(
-                            "{location} is now log {epoch}; tokens of before are refused. Derived data has to be rebuilt: delete read-model.db* and ordering-index.db* of the data directory, or drop the schema doppio_read and each ordering instance's index"
+                            "{location} is now log {epoch}; tokens of before are refused, and services that have the log open stop until they are restarted. Derived data: {derived}"
                         ))?;
                     }
                 }

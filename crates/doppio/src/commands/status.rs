@@ -1,10 +1,11 @@
-use contract::api::admin::GetProjectionStatusRequest;
+use contract::Reason;
+use contract::api::admin::{GetProjectionStatusRequest, StreamProgress};
 
 use crate::clients::{Clients, call};
 use crate::exit::{ExitCode, Failure};
 use crate::output::{Format, differing, table};
 
-/// Shows the projection's progress; fails when a store is quarantined, or a day's figures are not what was recorded.
+/// Shows the projection's progress; fails when the log has changed, a store is quarantined, or a day's figures are not what was recorded.
 pub async fn run(clients: Clients, format: Format) -> Result<(), Failure> {
     let answer = clients
         .admin
@@ -36,6 +37,12 @@ pub async fn run(clients: Clients, format: Format) -> Result<(), Failure> {
             "orphans",
         ];
         let mut text = table(&header, streams.collect(), 2).to_string();
+        for stream in answer.streams.iter().filter(|stream| is_changed(stream)) {
+            text.push_str(&format!(
+                "\nLOG CHANGED, stream {}: {}",
+                stream.stream, stream.log_changed
+            ));
+        }
         for store in &answer.quarantined {
             text.push_str(&format!(
                 "\nQUARANTINED {} at revision {}: {} ({} records skipped)",
@@ -44,6 +51,12 @@ pub async fn run(clients: Clients, format: Format) -> Result<(), Failure> {
         }
         text + &differing(&answer.differing_days)
     })?;
+    if answer.streams.iter().any(is_changed) {
+        return Err(Failure::new(
+            ExitCode::CheckFailed,
+            format!("LOG_CHANGED: {}", Reason::LogChanged.meaning()),
+        ));
+    }
     match answer.quarantined.as_slice() {
         [] if answer.differing_days.is_empty() => Ok(()),
         [] => {
@@ -58,4 +71,8 @@ pub async fn run(clients: Clients, format: Format) -> Result<(), Failure> {
             format!("{} of the stores are quarantined", stores.len()),
         )),
     }
+}
+
+fn is_changed(stream: &StreamProgress) -> bool {
+    !stream.log_changed.is_empty()
 }
