@@ -6,7 +6,7 @@ mod watch;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use contract::event::ServiceMode;
+use contract::event::{ServiceMode, StoreConfigured};
 use contract::{Currency, DayRule, Money, Slug, StoreId};
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -47,6 +47,34 @@ pub struct Store {
 }
 
 impl Store {
+    /// A store that left the catalog, as its ledger knows it: what was sold can be made, given back and settled; nothing is for sale.
+    #[must_use]
+    pub fn of_ledger(id: StoreId, currency: Currency, settings: &StoreConfigured) -> Option<Self> {
+        let tax = Slug::new("none").ok()?;
+        Some(Self {
+            id,
+            name: settings.store_name.clone(),
+            time_zone: settings.time_zone.clone(),
+            zone: TimeZone::get(&settings.time_zone).ok()?,
+            cutoff_minutes: settings.cutoff_minutes,
+            currency,
+            discount_step: Money::new(settings.discount_step),
+            ticket_modulus: None,
+            legal_entity: settings.legal_entity.clone(),
+            tax_id: settings.tax_id.clone(),
+            menu: Arc::new(Menu {
+                version: String::new(),
+                hash: [0; 32],
+                currency,
+                categories: Vec::new(),
+                items: BTreeMap::new(),
+                promotions: Vec::new(),
+                tax_classes: BTreeMap::new(),
+                fallback_tax: tax,
+            }),
+        })
+    }
+
     /// The rule for days that are opened from now on.
     #[must_use]
     pub fn day_rule(&self) -> Option<DayRule> {

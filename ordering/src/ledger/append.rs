@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::batch::{Batch, Decided};
 use super::notes::Notes;
-use super::{Answer, Ledger, LedgerError, Verdict, Work, fold};
+use super::{Answer, Ledger, LedgerError, Verdict, Work, fold, other_content};
 use crate::domain::{Command, CommandId, ContentHash, StoreState};
 
 /// How long one attempt at an append may take before it is tried again with the same bytes.
@@ -123,10 +123,13 @@ impl Ledger {
         for index in waiting {
             let command = &works[index].command;
             if let Some((id, entry)) = command.id().and_then(|id| Some((id, *found.get(&id)?))) {
-                let verdict = self
-                    .first_answer(id, ContentHash::of(command), entry)
-                    .await
-                    .map_err(refuse)?;
+                let verdict = if self.states_another_currency(&works[index]) {
+                    Err(other_content(id))
+                } else {
+                    self.first_answer(id, ContentHash::of(command), entry)
+                        .await
+                        .map_err(refuse)?
+                };
                 progress[index] = done(verdict);
                 continue;
             }
@@ -171,6 +174,7 @@ impl Ledger {
                         order: None,
                         fact: None,
                         revision: self.revision(),
+                        currency: self.currency(),
                         replayed: false,
                     }));
                 }
@@ -225,6 +229,12 @@ impl Ledger {
                 error,
             )),
         }
+    }
+
+    /// Amounts in another currency are other content, whatever their numbers.
+    fn states_another_currency(&self, work: &Work) -> bool {
+        let stated = work.stated.as_ref().map(|stated| stated.currency);
+        stated.is_some() && self.currency().is_some() && stated != self.currency()
     }
 
     fn corrupt(&self, detail: &dyn std::fmt::Display) -> LedgerError {
@@ -299,6 +309,7 @@ impl Ledger {
                 order,
                 fact,
                 revision,
+                currency: self.currency(),
                 replayed: false,
             }));
         }

@@ -95,10 +95,23 @@ impl<'a> Batch<'a> {
             // A repeat within one batch is answered once the first is recorded.
             return Decided::Later;
         }
-        match self.events_of(work) {
+        match self.check(work).and_then(|()| self.events_of(work)) {
             Ok(events) if events.is_empty() => Decided::Nothing,
             Ok(events) => self.add(work, events),
             Err(rejection) => Decided::Rejected(rejection),
+        }
+    }
+
+    /// What stands in the way of a command, whatever it says: only now is it known not to be recorded.
+    fn check(&self, work: &Work) -> Result<(), Rejection> {
+        if let Some(refusal) = &work.refusal {
+            return Err(refusal.clone());
+        }
+        let ledger = self.state.identity.map(|identity| identity.currency);
+        let currency = ledger.unwrap_or(work.store.currency);
+        match &work.stated {
+            Some(stated) if stated.currency != currency => Err(stated.refusal(currency)),
+            _ => Ok(()),
         }
     }
 

@@ -12,7 +12,7 @@ mod recents;
 mod tests;
 mod witness;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use contract::api::ordering::Order;
@@ -31,12 +31,44 @@ use crate::domain::{Actor, Command, CommandId, ContentHash, OrderState, StoreSta
 /// Commands of one record.
 pub const MAX_COMMANDS_PER_RECORD: usize = 256;
 
+/// The currency of a request's amounts, and the field that states it.
+#[derive(Debug, Clone)]
+pub struct Stated {
+    pub field: String,
+    pub currency: Currency,
+}
+
+impl Stated {
+    /// Of a store that sells in another.
+    #[must_use]
+    pub fn refusal(&self, currency: Currency) -> Rejection {
+        let message = format!("the store sells in {currency}, not in {}", self.currency);
+        Rejection::field(Reason::WrongCurrency, self.field.clone(), message)
+    }
+}
+
 /// A command to be carried out.
 #[derive(Debug, Clone)]
 pub struct Work {
     pub command: Command,
     pub actor: Actor,
     pub store: Arc<Store>,
+    pub stated: Option<Stated>,
+    /// Why it cannot be carried out, for whatever reason of the caller's. Told only if it is not recorded already.
+    pub refusal: Option<Rejection>,
+}
+
+impl Work {
+    #[must_use]
+    pub fn new(command: Command, actor: Actor, store: Arc<Store>) -> Self {
+        Self {
+            command,
+            actor,
+            store,
+            stated: None,
+            refusal: None,
+        }
+    }
 }
 
 /// What a command came to.
@@ -48,6 +80,8 @@ pub struct Answer {
     pub fact: Option<Event>,
     /// The record that proves it.
     pub revision: u64,
+    /// The ledger's, for ever.
+    pub currency: Option<Currency>,
     /// The command had been recorded before.
     pub replayed: bool,
 }
@@ -150,6 +184,11 @@ pub enum Recorded {
     Other,
 }
 
+fn other_content(id: CommandId) -> Rejection {
+    let message = "the id was used before for a command with other content";
+    Rejection::new(Reason::IdReused, message).with("id", id.0)
+}
+
 impl Ledger {
     #[must_use]
     pub fn state(&self) -> &StoreState {
@@ -204,6 +243,13 @@ impl Ledger {
         Ok(())
     }
 
+    /// The store by the ledger's own settings, once it is open.
+    #[must_use]
+    pub fn as_it_was_configured(&self) -> Option<Arc<Store>> {
+        let (currency, settings) = (self.currency()?, self.state.settings.as_ref()?);
+        Store::of_ledger(self.store_id.clone(), currency, &settings.0).map(Arc::new)
+    }
+
     /// Which of these commands are recorded, in their order. Cheaper than asking for each outcome.
     pub async fn recorded(&self, commands: &[Command]) -> Result<Vec<Recorded>, LedgerError> {
         let ids: Vec<CommandId> = commands.iter().filter_map(Command::id).collect();
@@ -225,6 +271,11 @@ impl Ledger {
             .collect()
     }
 
+    /// Which of these commands are recorded up to [`Self::revision`].
+    pub async fn known(&self, ids: &[CommandId]) -> Result<HashSet<CommandId>, LedgerError> {
+        Ok(self.find(ids).await?.into_keys().collect())
+    }
+
     async fn first_answer(
         &mut self,
         id: CommandId,
@@ -235,10 +286,7 @@ impl Ledger {
             match self.is_repeat(&hash, &entry) {
                 Ok(true) => {}
                 Ok(false) => {
-                    let message = "the id was used before for a command with other content";
-                    return Ok(Err(
-                        Rejection::new(Reason::IdReused, message).with("id", id.0)
-                    ));
+                    return Ok(Err(other_content(id)));
                 }
                 // It concerns this command alone; the ledger is as good as before.
                 Err(error) => {
@@ -263,6 +311,7 @@ impl Ledger {
             order,
             fact,
             revision: entry.revision,
+            currency: self.currency(),
             replayed: true,
         }))
     }

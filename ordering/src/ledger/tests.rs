@@ -95,11 +95,7 @@ impl Shop {
             client_time: Some(self.clock.now()),
             ..Actor::default()
         };
-        Work {
-            command,
-            actor,
-            store: self.store.clone(),
-        }
+        Work::new(command, actor, self.store.clone())
     }
 
     async fn execute(&mut self, commands: Vec<Command>) -> Vec<Verdict> {
@@ -477,11 +473,7 @@ async fn two_instances_on_one_store_give_every_ticket_once() {
                     client_time: Some(clock.now()),
                     ..Actor::default()
                 };
-                let works = [Work {
-                    command,
-                    actor,
-                    store: store.clone(),
-                }];
+                let works = [Work::new(command, actor, store.clone())];
                 loop {
                     let (verdicts, ended) = ledger.execute(&works, &clock).await;
                     ended.unwrap();

@@ -18,14 +18,14 @@ fn money(minor: i64) -> Option<types::Money> {
 fn content(request: &api::PlaceOrderRequest) -> ContentHash {
     let bytes = request.encode_to_vec();
     let request = api::PlaceOrderRequest::decode(bytes.as_slice()).unwrap();
-    let (store, mut check) = (shop(""), Check::default());
+    let mut check = Check::default();
     let (draft, store_id) = parse::draft_of(request.draft).unwrap();
     assert_eq!(store_id, StoreId::new("seoul").unwrap());
     let order_id = check.order_id(&request.order_id);
-    let parsed = parse::draft(&mut check, &draft, &store);
-    let tenders = parse::tenders(&mut check, &request.tenders, store.currency);
+    let parsed = parse::draft(&mut check, &draft, &store_id);
+    let tenders = parse::tenders(&mut check, &request.tenders);
     let expected = request.expected_total.as_ref();
-    let expected_total = parse::expected_total(&mut check, expected, store.currency);
+    let expected_total = parse::expected_total(&mut check, expected);
     check.finish().unwrap();
     let command = PlaceOrder {
         order_id: order_id.unwrap(),

@@ -5,7 +5,7 @@ use contract::api::ordering as api;
 use contract::api::ordering::ordering_service_server::OrderingService;
 use contract::event::event::Event;
 use contract::{
-    ConsistencyToken, Money, OrderId, Reason, Rejection, RequestId, StoreId, order_view,
+    ConsistencyToken, Currency, Money, OrderId, Reason, Rejection, RequestId, StoreId, order_view,
     report_view, timestamp_to_proto,
 };
 use event_log::EventLog;
@@ -19,13 +19,13 @@ use super::menu::menu;
 use super::parse::{self, Check};
 use super::quote::{self, QuoteKey};
 use super::registry::Registry;
+use super::store_task::{Call, unknown_store};
 use crate::catalog::{CatalogSource, Store};
 use crate::domain::{
     Actor, AttachMember, CancelOrder, ChangeStatus, CloseBusinessDay, Command, CommandId,
-    ContentHash, CountDrawer, ManualClose, MemberStanding, NewStatus, PlaceOrder,
-    RecordCashMovement, RefundOrder, place_order,
+    CountDrawer, ManualClose, NewStatus, PlaceOrder, RecordCashMovement, RefundOrder, place_order,
 };
-use crate::ledger::{Answer, Verdict, Work};
+use crate::ledger::{Answer, Stated, Verdict};
 
 const DEADLINES: DeadlineLimits = DeadlineLimits {
     default: Duration::from_secs(5),
@@ -47,7 +47,15 @@ struct Done {
     order: Option<api::Order>,
     fact: Option<Event>,
     consistency_token: String,
+    currency: Option<Currency>,
     replayed: bool,
+}
+
+impl Done {
+    /// The ledger's currency: a command that was carried out has one.
+    fn currency(&self) -> Result<Currency, Rejection> {
+        self.currency.ok_or_else(unrefused)
+    }
 }
 
 impl Ordering {
@@ -71,10 +79,7 @@ impl Ordering {
 
     fn store(&self, id: &StoreId) -> Result<Arc<Store>, Rejection> {
         let store = self.catalog.current().stores.get(id).cloned();
-        store.ok_or_else(|| {
-            Rejection::new(Reason::UnknownStore, format!("there is no store {id}"))
-                .with("store_id", id)
-        })
+        store.ok_or_else(|| unknown_store(id))
     }
 
     fn token(&self, store: &StoreId, revision: u64) -> String {
@@ -94,6 +99,7 @@ impl Ordering {
         let Answer {
             fact,
             revision,
+            currency,
             replayed,
             ..
         } = answer;
@@ -101,70 +107,42 @@ impl Ordering {
             order,
             fact,
             consistency_token: self.token(store, revision),
+            currency,
             replayed,
         })
     }
 
-    /// The first answer of a command that is recorded already. Asked before anything else that takes time or may refuse.
-    async fn recorded(
-        &self,
-        store: &StoreId,
-        command: &Command,
-        deadline: Instant,
-    ) -> Result<Option<Verdict>, Rejection> {
-        match command.id() {
-            Some(id) => Ok(self
-                .registry
-                .outcome(store, id, ContentHash::of(command), false, deadline)
-                .await?
-                .0),
-            None => Ok(None),
-        }
-    }
-
-    /// Before a command is refused here, without the ledger: another instance may have recorded it.
-    async fn unless_recorded(
-        &self,
-        store: &StoreId,
-        command: &Command,
-        refusal: Rejection,
-        deadline: Instant,
-    ) -> Result<Done, Rejection> {
-        let Some(id) = command.id() else {
-            return Err(refusal);
-        };
-        match self
-            .registry
-            .outcome(store, id, ContentHash::of(command), true, deadline)
-            .await?
-            .0
-        {
-            Some(verdict) => self.done(store, verdict),
-            None => Err(refusal),
-        }
-    }
-
+    /// Carries out a command of a store, be it in the catalog or not any more.
     async fn execute(
         &self,
-        store: &Arc<Store>,
+        store_id: &StoreId,
         command: Command,
         actor: Actor,
+        stated: Option<Stated>,
         deadline: Instant,
     ) -> Result<Done, Rejection> {
-        let id = store.id.clone();
-        let verdict = self
-            .registry
-            .execute(
-                &id,
-                Work {
-                    command,
-                    actor,
-                    store: store.clone(),
-                },
-                deadline,
-            )
-            .await;
-        self.done(&id, verdict)
+        let call = Call {
+            command,
+            actor,
+            store: self.store(store_id).ok(),
+            stated,
+            refusal: None,
+            question: None,
+        };
+        self.call(store_id, call, deadline).await
+    }
+
+    async fn call(
+        &self,
+        store_id: &StoreId,
+        call: Call,
+        deadline: Instant,
+    ) -> Result<Done, Rejection> {
+        if call.store.is_none() && !self.registry.knows(store_id).await? {
+            return Err(unknown_store(store_id));
+        }
+        let verdict = self.registry.execute(store_id, call, deadline).await;
+        self.done(store_id, verdict)
     }
 
     async fn place(&self, request: Request<api::PlaceOrderRequest>) -> Result<Done, Rejection> {
@@ -174,13 +152,11 @@ impl Ordering {
         );
         let request = request.into_inner();
         let (draft, store_id) = parse::draft_of(request.draft)?;
-        let store = self.store(&store_id)?;
         let mut check = Check::default();
         let order_id = check.order_id(&request.order_id);
-        let parsed = parse::draft(&mut check, &draft, &store);
-        let tenders = parse::tenders(&mut check, &request.tenders, store.currency);
-        let expected_total =
-            parse::expected_total(&mut check, request.expected_total.as_ref(), store.currency);
+        let parsed = parse::draft(&mut check, &draft, &store_id);
+        let tenders = parse::tenders(&mut check, &request.tenders);
+        let expected_total = parse::expected_total(&mut check, request.expected_total.as_ref());
         parse::require_client_time(&mut check, request.client_time.as_ref());
         let terminal = ("draft.terminal_id", "");
         let mut actor = parse::actor(
@@ -188,10 +164,10 @@ impl Ordering {
             terminal,
             ("draft.staff_id", ""),
             request.client_time.as_ref(),
-            trace,
+            trace.clone(),
         );
         actor.occurred_at = parse::occurred_at(&mut check, request.occur_time.as_ref());
-        check.finish()?;
+        let stated = check.finish()?;
         let (Some(order_id), Some((draft, presented))) = (order_id, parsed) else {
             return Err(unrefused());
         };
@@ -205,39 +181,29 @@ impl Ordering {
             membership: None,
             quoted: None,
         };
-        if presented.is_some() || !request.quote_token.is_empty() {
-            let command = Command::PlaceOrder(Box::new(order.clone()));
-            if let Some(verdict) = self.recorded(&store_id, &command, deadline).await? {
-                return self.done(&store_id, verdict);
-            }
-        }
-        if !request.quote_token.is_empty() {
+        let store = self.store(&store_id);
+        let mut refusal = store.as_ref().err().cloned();
+        let mut question = None;
+        if request.quote_token.is_empty() {
+            question = presented.map(|presented| (presented, trace));
+        } else {
             match self
                 .quotes
                 .open(&request.quote_token, &order.draft, self.clock.now())
             {
                 Ok(quoted) => order.quoted = Some(Box::new(quoted)),
-                Err(refusal) => {
-                    return self
-                        .unless_recorded(
-                            &store_id,
-                            &Command::PlaceOrder(Box::new(order)),
-                            refusal,
-                            deadline,
-                        )
-                        .await;
-                }
+                Err(invalid) => refusal = refusal.or(Some(invalid)),
             }
-        } else if let Some(presented) = presented {
-            order.membership = Some(self.membership.check(&presented, trace).await);
         }
-        self.execute(
-            &store,
-            Command::PlaceOrder(Box::new(order)),
+        let call = Call {
+            command: Command::PlaceOrder(Box::new(order)),
             actor,
-            deadline,
-        )
-        .await
+            store: store.ok(),
+            stated,
+            refusal,
+            question,
+        };
+        self.call(&store_id, call, deadline).await
     }
 
     async fn change_status(
@@ -247,7 +213,7 @@ impl Ordering {
         deadline: Instant,
         trace: TraceContext,
     ) -> Result<Done, Rejection> {
-        let store = self.store(&parse::store_id(call.store_id)?)?;
+        let store_id = parse::store_id(call.store_id)?;
         let mut check = Check::default();
         let order_id = check.order_id(call.order_id);
         let request_id = check.request_id(call.request_id);
@@ -258,16 +224,17 @@ impl Ordering {
             call.client_time,
             trace,
         );
-        check.finish()?;
+        let stated = check.finish()?;
         let (order_id, request_id) = both(order_id, request_id)?;
         self.execute(
-            &store,
+            &store_id,
             Command::ChangeStatus(ChangeStatus {
                 order_id,
                 request_id,
                 to,
             }),
             actor,
+            stated,
             deadline,
         )
         .await
@@ -279,7 +246,7 @@ impl Ordering {
             TraceContext::of(&request),
         );
         let request = request.into_inner();
-        let store = self.store(&parse::store_id(&request.store_id)?)?;
+        let store_id = parse::store_id(&request.store_id)?;
         let mut check = Check::default();
         let order_id = check.order_id(&request.order_id);
         let request_id = check.request_id(&request.request_id);
@@ -297,12 +264,12 @@ impl Ordering {
         );
         let approver_id = check.optional_slug("approver_id", &request.approver_id);
         let reason_code = check.slug("reason_code", &request.reason_code);
-        let tenders = parse::returned_tenders(&mut check, &request.tenders, store.currency);
-        check.finish()?;
+        let tenders = parse::returned_tenders(&mut check, &request.tenders);
+        let stated = check.finish()?;
         let (order_id, request_id) = both(order_id, request_id)?;
         let reason_code = reason_code.ok_or_else(unrefused)?;
         self.execute(
-            &store,
+            &store_id,
             Command::CancelOrder(CancelOrder {
                 order_id,
                 request_id,
@@ -311,6 +278,7 @@ impl Ordering {
                 tenders,
             }),
             actor,
+            stated,
             deadline,
         )
         .await
@@ -325,7 +293,7 @@ impl Ordering {
             TraceContext::of(&request),
         );
         let request = request.into_inner();
-        let store = self.store(&parse::store_id(&request.store_id)?)?;
+        let store_id = parse::store_id(&request.store_id)?;
         let mut check = Check::default();
         let order_id = check.order_id(&request.order_id);
         let request_id = check.request_id(&request.request_id);
@@ -344,8 +312,8 @@ impl Ordering {
         let approver_id = check.optional_slug("approver_id", &request.approver_id);
         let reason_code = check.slug("reason_code", &request.reason_code);
         let lines = parse::refund_lines(&mut check, &request.lines);
-        let tenders = parse::returned_tenders(&mut check, &request.tenders, store.currency);
-        check.finish()?;
+        let tenders = parse::returned_tenders(&mut check, &request.tenders);
+        let stated = check.finish()?;
         let (order_id, request_id) = both(order_id, request_id)?;
         let reason_code = reason_code.ok_or_else(unrefused)?;
         let command = RefundOrder {
@@ -357,7 +325,13 @@ impl Ordering {
             tenders,
         };
         let done = self
-            .execute(&store, Command::RefundOrder(command), actor, deadline)
+            .execute(
+                &store_id,
+                Command::RefundOrder(command),
+                actor,
+                stated,
+                deadline,
+            )
             .await?;
         Ok((done, request_id.to_string()))
     }
@@ -371,7 +345,7 @@ impl Ordering {
             TraceContext::of(&request),
         );
         let request = request.into_inner();
-        let store = self.store(&parse::store_id(&request.store_id)?)?;
+        let store_id = parse::store_id(&request.store_id)?;
         let mut check = Check::default();
         let request_id = check.request_id(&request.request_id);
         let (terminal, staff) = (
@@ -389,15 +363,10 @@ impl Ordering {
         let business_date = parse::business_date(&mut check, &request.business_date);
         let drawer_id = check.slug("drawer_id", &request.drawer_id);
         let kind = parse::cash_movement_kind(&mut check, request.kind, &request.approver_id);
-        let amount = parse::amount(
-            &mut check,
-            "amount",
-            request.amount.as_ref(),
-            store.currency,
-        );
+        let amount = parse::amount(&mut check, "amount", request.amount.as_ref());
         let reason_code = check.slug("reason_code", &request.reason_code);
         let approver_id = check.optional_slug("approver_id", &request.approver_id);
-        check.finish()?;
+        let stated = check.finish()?;
         let command = RecordCashMovement {
             request_id: request_id.ok_or_else(unrefused)?,
             business_date: business_date.ok_or_else(unrefused)?,
@@ -409,9 +378,10 @@ impl Ordering {
         };
         let done = self
             .execute(
-                &store,
+                &store_id,
                 Command::RecordCashMovement(command),
                 actor,
+                stated,
                 deadline,
             )
             .await?;
@@ -431,7 +401,7 @@ impl Ordering {
             TraceContext::of(&request),
         );
         let request = request.into_inner();
-        let store = self.store(&parse::store_id(&request.store_id)?)?;
+        let store_id = parse::store_id(&request.store_id)?;
         let mut check = Check::default();
         let request_id = check.request_id(&request.request_id);
         let (terminal, staff) = (
@@ -446,13 +416,13 @@ impl Ordering {
             trace,
         );
         let business_date = parse::business_date(&mut check, &request.business_date);
-        let counts = parse::counts(&mut check, &request.counts, store.currency);
+        let counts = parse::counts(&mut check, &request.counts);
         let carry_over = parse::carry_over(
             &mut check,
             request.carry_over_all,
             &request.carry_over_order_ids,
         );
-        check.finish()?;
+        let stated = check.finish()?;
         let manual = ManualClose {
             request_id: request_id.ok_or_else(unrefused)?,
             counts,
@@ -463,13 +433,19 @@ impl Ordering {
             manual: Some(manual),
         };
         let done = self
-            .execute(&store, Command::CloseBusinessDay(command), actor, deadline)
+            .execute(
+                &store_id,
+                Command::CloseBusinessDay(command),
+                actor,
+                stated,
+                deadline,
+            )
             .await?;
         let z_report = match &done.fact {
             Some(Event::BusinessDayClosed(closed)) => Some(report_view::z_report(
-                store.id.as_str(),
+                store_id.as_str(),
                 closed,
-                store.currency,
+                done.currency()?,
             )),
             _ => None,
         };
@@ -489,7 +465,7 @@ impl Ordering {
             TraceContext::of(&request),
         );
         let request = request.into_inner();
-        let store = self.store(&parse::store_id(&request.store_id)?)?;
+        let store_id = parse::store_id(&request.store_id)?;
         let mut check = Check::default();
         let request_id = check.request_id(&request.request_id);
         let (terminal, staff) = (
@@ -505,13 +481,8 @@ impl Ordering {
         );
         let business_date = parse::business_date(&mut check, &request.business_date);
         let drawer_id = check.slug("drawer_id", &request.drawer_id);
-        let counted = parse::amount(
-            &mut check,
-            "counted",
-            request.counted.as_ref(),
-            store.currency,
-        );
-        check.finish()?;
+        let counted = parse::amount(&mut check, "counted", request.counted.as_ref());
+        let stated = check.finish()?;
         let command = CountDrawer {
             request_id: request_id.ok_or_else(unrefused)?,
             business_date: business_date.ok_or_else(unrefused)?,
@@ -519,7 +490,13 @@ impl Ordering {
             counted: counted.ok_or_else(unrefused)?,
         };
         let done = self
-            .execute(&store, Command::CountDrawer(command), actor, deadline)
+            .execute(
+                &store_id,
+                Command::CountDrawer(command),
+                actor,
+                stated,
+                deadline,
+            )
             .await?;
         let (expected, counted) = match &done.fact {
             Some(Event::DrawerCounted(counted)) => {
@@ -527,7 +504,8 @@ impl Ordering {
             }
             _ => return Err(unrefused()),
         };
-        let money = |amount: Money| Some(store.currency.amount(amount));
+        let currency = done.currency()?;
+        let money = |amount: Money| Some(currency.amount(amount));
         Ok(api::CountDrawerResponse {
             expected: money(expected),
             counted: money(counted),
@@ -543,7 +521,7 @@ impl Ordering {
             TraceContext::of(&request),
         );
         let request = request.into_inner();
-        let store = self.store(&parse::store_id(&request.store_id)?)?;
+        let store_id = parse::store_id(&request.store_id)?;
         let mut check = Check::default();
         let order_id = check.order_id(&request.order_id);
         let request_id = check.request_id(&request.request_id);
@@ -559,62 +537,26 @@ impl Ordering {
             request.client_time.as_ref(),
             trace,
         );
-        check.finish()?;
+        let stated = check.finish()?;
         let (order_id, request_id) = both(order_id, request_id)?;
         let member_id = member_id.ok_or_else(unrefused)?;
-        let mut command = AttachMember {
+        let command = AttachMember {
             order_id,
             request_id,
             member_id,
             tier: String::new(),
             points_rate_bp: 0,
         };
-        if let Some(verdict) = self
-            .recorded(&store.id, &Command::AttachMember(command.clone()), deadline)
-            .await?
-        {
-            return self.done(&store.id, verdict);
-        }
         let presented = Presented::from(crate::domain::MemberKey::MemberId(member_id));
-        match self.membership.check(&presented, trace).await {
-            MemberStanding::Member {
-                tier,
-                points_rate_bp,
-                ..
-            } => {
-                command.tier = tier;
-                command.points_rate_bp = points_rate_bp;
-            }
-            MemberStanding::NotMember => {
-                let message = format!("there is no member {member_id}");
-                let refusal = Rejection::field(Reason::UnknownMember, "member_id", message)
-                    .with("member_id", member_id);
-                return self
-                    .unless_recorded(
-                        &store.id,
-                        &Command::AttachMember(command),
-                        refusal,
-                        deadline,
-                    )
-                    .await;
-            }
-            MemberStanding::Unverified(_) => {
-                let refusal = Rejection::new(
-                    Reason::MemberUnavailable,
-                    Reason::MemberUnavailable.meaning(),
-                );
-                return self
-                    .unless_recorded(
-                        &store.id,
-                        &Command::AttachMember(command),
-                        refusal,
-                        deadline,
-                    )
-                    .await;
-            }
-        }
-        self.execute(&store, Command::AttachMember(command), actor, deadline)
-            .await
+        let call = Call {
+            command: Command::AttachMember(command),
+            actor,
+            store: self.store(&store_id).ok(),
+            stated,
+            refusal: None,
+            question: Some((presented, trace)),
+        };
+        self.call(&store_id, call, deadline).await
     }
 
     async fn quote(
@@ -625,8 +567,12 @@ impl Ordering {
         let (draft, store_id) = parse::draft_of(request.into_inner().draft)?;
         let store = self.store(&store_id)?;
         let mut check = Check::default();
-        let parsed = parse::draft(&mut check, &draft, &store);
-        check.finish()?;
+        let parsed = parse::draft(&mut check, &draft, &store_id);
+        if let Some(stated) = check.finish()?
+            && stated.currency != store.currency
+        {
+            return Err(stated.refusal(store.currency));
+        }
         let Some((draft, presented)) = parsed else {
             return Err(unrefused());
         };
@@ -665,7 +611,10 @@ impl Ordering {
     ) -> Result<api::GetCommandOutcomeResponse, Rejection> {
         let deadline = deadline_of(request.metadata(), DEADLINES);
         let request = request.into_inner();
-        let store = self.store(&parse::store_id(&request.store_id)?)?;
+        let store_id = parse::store_id(&request.store_id)?;
+        if !self.registry.knows(&store_id).await? {
+            return Err(unknown_store(&store_id));
+        }
         let mut check = Check::default();
         let id: Option<CommandId> = match &request.id {
             Some(api::get_command_outcome_request::Id::OrderId(id)) => {
@@ -686,13 +635,13 @@ impl Ordering {
         let id = id.ok_or_else(unrefused)?;
         let (verdict, revision) = self
             .registry
-            .outcome(&store.id, id, None, true, deadline)
+            .outcome(&store_id, id, None, true, deadline)
             .await?;
-        let consistency_token = self.token(&store.id, revision);
+        let consistency_token = self.token(&store_id, revision);
         match verdict {
             Some(verdict) => Ok(api::GetCommandOutcomeResponse {
                 recorded: true,
-                order: verdict?.view(&store.id),
+                order: verdict?.view(&store_id),
                 consistency_token,
             }),
             None => Ok(api::GetCommandOutcomeResponse {

@@ -13,12 +13,13 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::membership::Presented;
-use crate::catalog::{DiscountValue, MAX_UNIT_PRICE_MINOR, Store};
+use crate::catalog::{DiscountValue, MAX_UNIT_PRICE_MINOR};
 use crate::domain::MAX_AMOUNT_MINOR;
 use crate::domain::{
     Actor, CarryOver, Draft, DraftLine, DraftOption, DraftTender, ManualDiscount, MemberKey,
     RequestedReturn, TillItem,
 };
+use crate::ledger::Stated;
 
 const MAX_LINES: usize = 200;
 const MAX_QUANTITY: i32 = 999;
@@ -40,14 +41,18 @@ pub struct Check {
     violations: Vec<Violation>,
     /// The first problem that has a reason of its own.
     special: Option<Rejection>,
+    /// The currency of the request's amounts.
+    stated: Option<Stated>,
 }
 
 impl Check {
-    pub fn finish(self) -> Result<(), Rejection> {
+    /// Refuses what is malformed. What remains is a currency that the ledger may not be in: told once it is known that the command is
+    /// not recorded.
+    pub fn finish(self) -> Result<Option<Stated>, Rejection> {
         // Malformed fields first: what depends on them is told once they are right.
         match (Rejection::invalid(self.violations), self.special) {
             (Some(rejection), _) | (None, Some(rejection)) => Err(rejection),
-            (None, None) => Ok(()),
+            (None, None) => Ok(self.stated),
         }
     }
 
@@ -99,13 +104,19 @@ impl Check {
         }
     }
 
-    /// An amount that is not negative, in the store's currency.
-    fn amount(&mut self, field: &str, money: &types::Money, currency: Currency) -> Option<Money> {
-        if money.currency_code != currency.as_str() {
-            let description = format!(
-                "the store sells in {currency}, not in {:?}",
-                money.currency_code.chars().take(8).collect::<String>()
-            );
+    /// An amount that is not negative, in the currency that all of the request's amounts are in.
+    fn amount(&mut self, field: &str, money: &types::Money) -> Option<Money> {
+        let other = match (Currency::new(&money.currency_code), &self.stated) {
+            (Ok(currency), None) => {
+                let field = field.to_owned();
+                self.stated = Some(Stated { field, currency });
+                None
+            }
+            (Ok(currency), Some(stated)) if stated.currency == currency => None,
+            (_, Some(stated)) => Some(format!("other amounts are in {}", stated.currency)),
+            (Err(error), None) => Some(error.to_string()),
+        };
+        if let Some(description) = other {
             self.special
                 .get_or_insert_with(|| Rejection::field(Reason::WrongCurrency, field, description));
             return None;
@@ -122,13 +133,8 @@ impl Check {
             .ok()
     }
 
-    fn optional_amount(
-        &mut self,
-        field: &str,
-        money: Option<&types::Money>,
-        currency: Currency,
-    ) -> Option<Money> {
-        money.and_then(|money| self.amount(field, money, currency))
+    fn optional_amount(&mut self, field: &str, money: Option<&types::Money>) -> Option<Money> {
+        money.and_then(|money| self.amount(field, money))
     }
 
     fn time(&mut self, field: &str, time: Option<&prost_types::Timestamp>) -> Option<Timestamp> {
@@ -235,9 +241,8 @@ pub fn occurred_at(check: &mut Check, time: Option<&prost_types::Timestamp>) -> 
 pub fn draft(
     check: &mut Check,
     draft: &api::OrderDraft,
-    store: &Store,
+    store_id: &StoreId,
 ) -> Option<(Draft, Option<Presented>)> {
-    let currency = store.currency;
     let pricing = match draft.pricing() {
         types::Pricing::Till => Pricing::Till,
         types::Pricing::Server | types::Pricing::Unspecified => Pricing::Server,
@@ -280,15 +285,7 @@ pub fn draft(
         .lines
         .iter()
         .enumerate()
-        .filter_map(|(index, own)| {
-            line(
-                check,
-                &format!("draft.lines[{index}]"),
-                own,
-                pricing,
-                currency,
-            )
-        })
+        .filter_map(|(index, own)| line(check, &format!("draft.lines[{index}]"), own, pricing))
         .collect();
     for (index, own) in draft.lines.iter().enumerate() {
         if draft.lines[..index]
@@ -298,12 +295,7 @@ pub fn draft(
             check.note(format!("draft.lines[{index}].line_id"), "is not unique");
         }
     }
-    let order_discounts = discounts(
-        check,
-        "draft.order_discounts",
-        &draft.order_discounts,
-        currency,
-    );
+    let order_discounts = discounts(check, "draft.order_discounts", &draft.order_discounts);
     check.at_most(
         "draft.promotion_codes",
         draft.promotion_codes.len(),
@@ -321,7 +313,7 @@ pub fn draft(
         .as_ref()
         .and_then(|member| presented(check, member));
     let parsed = Draft {
-        store_id: store.id.clone(),
+        store_id: store_id.clone(),
         terminal_id: terminal_id?,
         terminal_seq: draft.terminal_seq,
         staff_id,
@@ -382,7 +374,6 @@ fn line(
     field: &str,
     line: &api::DraftLine,
     pricing: Pricing,
-    currency: Currency,
 ) -> Option<DraftLine> {
     if !(1..=MAX_QUANTITY).contains(&line.quantity) {
         check.note(
@@ -411,8 +402,7 @@ fn line(
         })
         .collect();
     let price_field = format!("{field}.till_unit_price");
-    let till_unit_price =
-        check.optional_amount(&price_field, line.till_unit_price.as_ref(), currency);
+    let till_unit_price = check.optional_amount(&price_field, line.till_unit_price.as_ref());
     match (pricing, &line.till_unit_price) {
         (Pricing::Till, None) => check.note(&price_field, "is required with PRICING_TILL"),
         (Pricing::Till, Some(_)) | (_, None) => {}
@@ -439,12 +429,7 @@ fn line(
     let service_mode = ServiceMode::try_from(line.service_mode)
         .ok()
         .filter(|mode| *mode != ServiceMode::Unspecified);
-    let discounts = discounts(
-        check,
-        &format!("{field}.discounts"),
-        &line.discounts,
-        currency,
-    );
+    let discounts = discounts(check, &format!("{field}.discounts"), &line.discounts);
     let line_id = check.slug(&format!("{field}.line_id"), &line.line_id);
     let sku = check.slug(&format!("{field}.sku"), &line.sku);
     Some(DraftLine {
@@ -477,7 +462,6 @@ fn discounts(
     check: &mut Check,
     field: &str,
     discounts: &[api::ManualDiscount],
-    currency: Currency,
 ) -> Vec<ManualDiscount> {
     check.at_most(field, discounts.len(), MAX_DISCOUNTS);
     let mut parsed = Vec::with_capacity(discounts.len());
@@ -494,7 +478,7 @@ fn discounts(
                 None
             }
             Some(api::manual_discount::Value::Amount(amount)) => check
-                .amount(&format!("{field}.amount"), amount, currency)
+                .amount(&format!("{field}.amount"), amount)
                 .map(DiscountValue::Fixed),
             None => {
                 check.note(&field, "give percent_bp or amount");
@@ -518,7 +502,7 @@ fn discounts(
     parsed
 }
 
-pub fn tenders(check: &mut Check, tenders: &[api::Tender], currency: Currency) -> Vec<DraftTender> {
+pub fn tenders(check: &mut Check, tenders: &[api::Tender]) -> Vec<DraftTender> {
     check.at_most("tenders", tenders.len(), MAX_TENDERS);
     let mut parsed = Vec::with_capacity(tenders.len());
     for (index, tender) in tenders.iter().take(MAX_TENDERS).enumerate() {
@@ -541,15 +525,10 @@ pub fn tenders(check: &mut Check, tenders: &[api::Tender], currency: Currency) -
         if tender.amount.is_none() && tender.tendered.is_none() {
             check.note(format!("{field}.amount"), "give amount or tendered");
         }
-        let amount =
-            check.optional_amount(&format!("{field}.amount"), tender.amount.as_ref(), currency);
-        let tendered = check.optional_amount(
-            &format!("{field}.tendered"),
-            tender.tendered.as_ref(),
-            currency,
-        );
-        let change =
-            check.optional_amount(&format!("{field}.change"), tender.change.as_ref(), currency);
+        let amount = check.optional_amount(&format!("{field}.amount"), tender.amount.as_ref());
+        let tendered =
+            check.optional_amount(&format!("{field}.tendered"), tender.tendered.as_ref());
+        let change = check.optional_amount(&format!("{field}.change"), tender.change.as_ref());
         let drawer_id = check.optional_slug(&format!("{field}.drawer_id"), &tender.drawer_id);
         let tender_id = check.slug(&format!("{field}.tender_id"), &tender.tender_id);
         if let (Some(tender_id), Some(kind)) = (tender_id, kind) {
@@ -570,18 +549,13 @@ pub fn tenders(check: &mut Check, tenders: &[api::Tender], currency: Currency) -
     parsed
 }
 
-pub fn expected_total(
-    check: &mut Check,
-    total: Option<&types::Money>,
-    currency: Currency,
-) -> Option<Money> {
-    check.optional_amount("expected_total", total, currency)
+pub fn expected_total(check: &mut Check, total: Option<&types::Money>) -> Option<Money> {
+    check.optional_amount("expected_total", total)
 }
 
 pub fn returned_tenders(
     check: &mut Check,
     tenders: &[api::ReturnedTender],
-    currency: Currency,
 ) -> Vec<RequestedReturn> {
     check.at_most("tenders", tenders.len(), MAX_TENDERS);
     let mut parsed = Vec::with_capacity(tenders.len());
@@ -598,8 +572,7 @@ pub fn returned_tenders(
             }
             Some(_) => {}
         }
-        let amount =
-            check.optional_amount(&format!("{field}.amount"), tender.amount.as_ref(), currency);
+        let amount = check.optional_amount(&format!("{field}.amount"), tender.amount.as_ref());
         let drawer_id = check.optional_slug(&format!("{field}.drawer_id"), &tender.drawer_id);
         let tender_id = check.slug(&format!("{field}.tender_id"), &tender.tender_id);
         if let (Some(tender_id), Some(amount)) = (tender_id, amount) {
@@ -621,16 +594,11 @@ pub fn business_date(check: &mut Check, text: &str) -> Option<BusinessDate> {
 }
 
 /// An amount that has to be there.
-pub fn amount(
-    check: &mut Check,
-    field: &str,
-    money: Option<&types::Money>,
-    currency: Currency,
-) -> Option<Money> {
+pub fn amount(check: &mut Check, field: &str, money: Option<&types::Money>) -> Option<Money> {
     if money.is_none() {
         check.note(field, "is missing");
     }
-    check.optional_amount(field, money, currency)
+    check.optional_amount(field, money)
 }
 
 pub fn refund_lines(check: &mut Check, lines: &[api::RefundLine]) -> Vec<(Slug, i32)> {
@@ -676,11 +644,7 @@ pub fn cash_movement_kind(
     kind
 }
 
-pub fn counts(
-    check: &mut Check,
-    counts: &[api::DrawerCount],
-    currency: Currency,
-) -> Vec<(Slug, Money)> {
+pub fn counts(check: &mut Check, counts: &[api::DrawerCount]) -> Vec<(Slug, Money)> {
     check.at_most("counts", counts.len(), MAX_DRAWERS);
     let mut parsed = Vec::with_capacity(counts.len());
     for (index, count) in counts.iter().take(MAX_DRAWERS).enumerate() {
@@ -695,7 +659,6 @@ pub fn counts(
             check,
             &format!("counts[{index}].counted"),
             count.counted.as_ref(),
-            currency,
         );
         parsed.extend(drawer.zip(counted));
     }
@@ -745,7 +708,7 @@ mod tests {
                 ..api::OrderDraft::default()
             };
             let mut check = Check::default();
-            draft(&mut check, &request, &store);
+            draft(&mut check, &request, &store.id);
             let violations = check.finish().err().map(|refusal| refusal.violations);
             let fields = violations.into_iter().flatten();
             fields.map(|violation| violation.field).collect()
@@ -798,7 +761,7 @@ mod tests {
             ..api::ReturnedTender::default()
         };
         let mut check = Check::default();
-        returned_tenders(&mut check, &[nothing], currency);
+        returned_tenders(&mut check, &[nothing]);
         let refusal = check.finish().unwrap_err();
         assert_eq!(refusal.violations[0].field, "tenders[0].amount");
     }

@@ -3,18 +3,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use contract::{BusinessDate, Reason, Rejection, StoreId};
-use event_log::EventLog;
+use event_log::{EventLog, LedgerName};
 use runtime::{Clock, Shutdown};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::config::Config;
 use super::membership::Membership;
-use super::store_task::{Request, SWEEP_DELAY, StoreTask};
+use super::store_task::{Call, Request, SWEEP_DELAY, StoreTask, Waiting};
 use crate::catalog::CatalogSource;
 use crate::domain::business_day::CLOCK_TOLERANCE;
 use crate::domain::{CommandId, ContentHash};
-use crate::ledger::{CommandIndex, Verdict, Work};
+use crate::ledger::{CommandIndex, LedgerError, Verdict};
 
 /// When a refused caller may come back.
 const OVERLOAD_DELAY: Duration = Duration::from_millis(200);
@@ -67,17 +67,36 @@ impl Registry {
     }
 
     /// Carries out a command; `OUTCOME_UNKNOWN` when the deadline comes first.
-    pub async fn execute(&self, store: &StoreId, work: Work, deadline: Instant) -> Verdict {
+    pub async fn execute(
+        &self,
+        store: &StoreId,
+        call: impl Into<Call>,
+        deadline: Instant,
+    ) -> Verdict {
         let (reply, answer) = oneshot::channel();
         self.send(
             store,
-            Request::Execute {
-                work: Box::new(work),
+            Request::Execute(Waiting {
+                call: Box::new(call.into()),
                 deadline,
                 reply,
-            },
+            }),
         )?;
         self.wait(answer, deadline).await?
+    }
+
+    /// Whether there is anything to be known of a store: it is in the catalog, or has left it and has a ledger.
+    pub async fn knows(&self, store: &StoreId) -> Result<bool, Rejection> {
+        if self.catalog.current().stores.contains_key(store) || self.lock().contains_key(store) {
+            return Ok(true);
+        }
+        let name = LedgerName::new(store.as_str()).map_err(|error| {
+            Rejection::field(Reason::InvalidArgument, "store_id", error.to_string())
+        })?;
+        let tip = self.log.tip(&name).await;
+        Ok(tip
+            .map_err(|error| LedgerError::from(error).rejection())?
+            .is_some())
     }
 
     /// What became of a command.

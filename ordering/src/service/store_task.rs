@@ -3,33 +3,85 @@ use std::time::Duration;
 
 use contract::{OrderId, Reason, Rejection, StoreId};
 use event_log::EventLog;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt as _, StreamExt as _};
 use jiff::SignedDuration;
 use runtime::{Clock, TraceContext};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::membership::Membership;
+use super::membership::{Membership, Presented};
 use super::registry::Outcome;
 use super::resolution::Resolution;
 use crate::catalog::{CatalogSource, Store};
 use crate::domain::{
     Actor, CloseBusinessDay, Command, CommandId, ContentHash, MemberStanding, ResolveMembership,
 };
-use crate::ledger::{CommandIndex, Ledger, LedgerError, MAX_COMMANDS_PER_RECORD, Verdict, Work};
+use crate::ledger::{
+    CommandIndex, Ledger, LedgerError, MAX_COMMANDS_PER_RECORD, Stated, Verdict, Work,
+};
 
+/// Calls of one store that wait for the member service at once, and when one more may come back.
+const MAX_ASKING: usize = 1_024;
+const ASKING_DELAY: Duration = Duration::from_millis(200);
 /// A ledger that could not be opened is not tried again before this has passed.
 const REOPEN_PAUSE: Duration = Duration::from_millis(500);
 /// How long past its cutoff a day is left for a close by hand.
 pub const SWEEP_DELAY: SignedDuration = SignedDuration::from_hours(1);
 
+/// What a caller wants of a store.
+pub struct Call {
+    pub command: Command,
+    pub actor: Actor,
+    /// `None`: the store is not in the catalog.
+    pub store: Option<Arc<Store>>,
+    pub stated: Option<Stated>,
+    /// Why the command cannot be carried out; told only if it is not recorded already.
+    pub refusal: Option<Rejection>,
+    /// Has to be asked for before the command is decided, unless it is recorded already.
+    pub question: Option<(Presented, TraceContext)>,
+}
+
+impl From<Work> for Call {
+    fn from(work: Work) -> Self {
+        Self {
+            command: work.command,
+            actor: work.actor,
+            store: Some(work.store),
+            stated: work.stated,
+            refusal: work.refusal,
+            question: None,
+        }
+    }
+}
+
+/// A call with whoever waits for its verdict.
+pub struct Waiting {
+    pub call: Box<Call>,
+    pub deadline: Instant,
+    pub reply: oneshot::Sender<Verdict>,
+}
+
+impl Waiting {
+    /// Whoever has stopped waiting was told that the outcome is unknown; doing nothing is a legal outcome.
+    fn is_abandoned(&self) -> bool {
+        self.reply.is_closed() || self.deadline <= Instant::now()
+    }
+
+    fn refuse(self, rejection: Rejection) {
+        let _ = self.reply.send(Err(rejection));
+    }
+}
+
+type Answered = BoxFuture<'static, (Waiting, MemberStanding)>;
+
 pub enum Request {
-    Execute {
-        work: Box<Work>,
-        deadline: Instant,
-        reply: oneshot::Sender<Verdict>,
-    },
+    Execute(Waiting),
     /// Closes the open day if it has been over for an hour.
-    Sweep { reply: oneshot::Sender<()> },
+    Sweep {
+        reply: oneshot::Sender<()>,
+    },
     /// `now`: other instances' records included.
     Outcome {
         id: CommandId,
@@ -53,6 +105,8 @@ pub struct StoreTask {
     failed: Option<(Instant, Rejection)>,
     catalog: CatalogSource,
     resolution: Resolution,
+    /// Calls that wait for the member service.
+    asking: FuturesUnordered<Answered>,
 }
 
 impl StoreTask {
@@ -76,6 +130,7 @@ impl StoreTask {
             failed: None,
             catalog,
             resolution: Resolution::default(),
+            asking: FuturesUnordered::new(),
         }
     }
 
@@ -89,11 +144,12 @@ impl StoreTask {
         loop {
             tokio::select! {
                 biased;
+                Some(answered) = self.asking.next(), if !self.asking.is_empty() => self.carry_on(answered).await,
                 standings = self.resolution.next(&self.membership) => self.resolve(standings).await,
                 received = tokio::time::timeout(self.idle, requests.recv_many(&mut batch, MAX_COMMANDS_PER_RECORD)) => match received {
                     Ok(0) => return,
                     Ok(_) => self.carry_out(batch.drain(..)).await,
-                    Err(_) if self.resolution.is_idle() && leave(&mut requests) => return,
+                    Err(_) if self.resolution.is_idle() && self.asking.is_empty() && leave(&mut requests) => return,
                     Err(_) => {}
                 },
             }
@@ -105,20 +161,13 @@ impl StoreTask {
     }
 
     async fn carry_out(&mut self, requests: impl Iterator<Item = Request>) {
-        let mut works = Vec::new();
-        let mut replies = Vec::new();
+        let mut calls = Vec::new();
         let mut questions = Vec::new();
         let mut sweeps = Vec::new();
         for request in requests {
             match request {
-                // Whoever has stopped waiting was told that the outcome is unknown; doing nothing is a legal outcome.
-                Request::Execute {
-                    reply, deadline, ..
-                } if reply.is_closed() || deadline <= Instant::now() => {}
-                Request::Execute { work, reply, .. } => {
-                    works.push(*work);
-                    replies.push(reply);
-                }
+                Request::Execute(call) if call.is_abandoned() => {}
+                Request::Execute(call) => calls.push(call),
                 Request::Outcome {
                     id,
                     hash,
@@ -129,8 +178,8 @@ impl StoreTask {
             }
         }
         if let Err(rejection) = self.ledger().await {
-            for reply in replies {
-                let _ = reply.send(Err(rejection.clone()));
+            for call in calls {
+                call.refuse(rejection.clone());
             }
             for (_, _, _, reply) in questions {
                 let _ = reply.send(Err(rejection.clone()));
@@ -189,11 +238,123 @@ impl StoreTask {
             };
             let _ = reply.send(outcome);
         }
-        if !works.is_empty() {
-            let verdicts = self.execute(&works).await;
-            for (reply, verdict) in replies.into_iter().zip(verdicts) {
-                let _ = reply.send(verdict);
+        let calls = self.ask_first(calls).await;
+        self.decide(calls).await;
+    }
+
+    /// Asks for the memberships that have to be known before a command is decided, unless it is recorded already. Gives back the calls
+    /// that need not wait.
+    async fn ask_first(&mut self, calls: Vec<Waiting>) -> Vec<Waiting> {
+        let ids: Vec<CommandId> = calls
+            .iter()
+            .filter(|waiting| waiting.call.question.is_some())
+            .filter_map(|waiting| waiting.call.command.id())
+            .collect();
+        if ids.is_empty() {
+            return calls;
+        }
+        let known = match self.ledger().await {
+            Ok(ledger) => ledger
+                .known(&ids)
+                .await
+                .map_err(|error| (error.rejection(), Some(error))),
+            Err(rejection) => Err((rejection, None)),
+        };
+        let known = match known {
+            Ok(known) => known,
+            Err((rejection, error)) => {
+                if let Some(error) = error {
+                    self.leave_broken(&error);
+                }
+                for call in calls {
+                    call.refuse(rejection.clone());
+                }
+                return Vec::new();
             }
+        };
+        let mut ready = Vec::with_capacity(calls.len());
+        for mut waiting in calls {
+            let is_known = waiting
+                .call
+                .command
+                .id()
+                .is_some_and(|id| known.contains(&id));
+            match waiting.call.question.take() {
+                Some((presented, trace)) if !is_known && waiting.call.refusal.is_none() => {
+                    if self.asking.len() >= MAX_ASKING {
+                        let message = "too many memberships are being asked for";
+                        waiting.refuse(
+                            Rejection::new(Reason::Overloaded, message).retry_after(ASKING_DELAY),
+                        );
+                        continue;
+                    }
+                    let membership = self.membership.clone();
+                    let answered = async move {
+                        let standing = membership.check(&presented, trace).await;
+                        (waiting, standing)
+                    };
+                    self.asking.push(answered.boxed());
+                }
+                _ => ready.push(waiting),
+            }
+        }
+        ready
+    }
+
+    /// Carries out what was only waiting for the member service.
+    async fn carry_on(&mut self, first: (Waiting, MemberStanding)) {
+        let mut calls = Vec::new();
+        let mut next = Some(first);
+        while let Some((mut waiting, standing)) = next {
+            if !waiting.is_abandoned() {
+                waiting.call.take_answer(standing);
+                calls.push(waiting);
+            }
+            next = if calls.len() < MAX_COMMANDS_PER_RECORD {
+                self.asking.next().now_or_never().flatten()
+            } else {
+                None
+            };
+        }
+        self.decide(calls).await;
+    }
+
+    async fn decide(&mut self, calls: Vec<Waiting>) {
+        if calls.is_empty() {
+            return;
+        }
+        // Where a store has left the catalog, its ledger knows how it was configured.
+        let has_left = calls.iter().any(|waiting| waiting.call.store.is_none());
+        let left = match self.ledger().await {
+            Ok(ledger) if has_left => ledger.as_it_was_configured(),
+            Ok(_) => None,
+            Err(rejection) => {
+                for call in calls {
+                    call.refuse(rejection.clone());
+                }
+                return;
+            }
+        };
+        let mut works = Vec::with_capacity(calls.len());
+        let mut replies = Vec::with_capacity(calls.len());
+        for waiting in calls {
+            let call = *waiting.call;
+            let Some(store) = call.store.or_else(|| left.clone()) else {
+                let _ = waiting.reply.send(Err(unknown_store(&self.store_id)));
+                continue;
+            };
+            works.push(Work {
+                command: call.command,
+                actor: call.actor,
+                store,
+                stated: call.stated,
+                refusal: call.refusal,
+            });
+            replies.push(waiting.reply);
+        }
+        let verdicts = self.execute(&works).await;
+        for (reply, verdict) in replies.into_iter().zip(verdicts) {
+            let _ = reply.send(verdict);
         }
     }
 
@@ -293,10 +454,45 @@ impl StoreTask {
             traceparent: TraceContext::new_trace().to_string(),
             ..Actor::default()
         };
-        Work {
-            command,
-            actor,
-            store,
+        Work::new(command, actor, store)
+    }
+}
+
+/// No such store, neither in the catalog nor in the log; or one that has left the catalog and sells nothing any more.
+pub fn unknown_store(id: &StoreId) -> Rejection {
+    Rejection::new(Reason::UnknownStore, format!("there is no store {id}")).with("store_id", id)
+}
+
+impl Call {
+    /// What the member service has said of whom the command names.
+    fn take_answer(&mut self, standing: MemberStanding) {
+        match (&mut self.command, standing) {
+            (Command::PlaceOrder(order), standing) => order.membership = Some(standing),
+            (
+                Command::AttachMember(command),
+                MemberStanding::Member {
+                    tier,
+                    points_rate_bp,
+                    ..
+                },
+            ) => {
+                command.tier = tier;
+                command.points_rate_bp = points_rate_bp;
+            }
+            (Command::AttachMember(command), MemberStanding::NotMember) => {
+                let member_id = command.member_id;
+                let message = format!("there is no member {member_id}");
+                let refusal = Rejection::field(Reason::UnknownMember, "member_id", message)
+                    .with("member_id", member_id);
+                self.refusal = Some(refusal);
+            }
+            (Command::AttachMember(_), MemberStanding::Unverified(_)) => {
+                self.refusal = Some(Rejection::new(
+                    Reason::MemberUnavailable,
+                    Reason::MemberUnavailable.meaning(),
+                ));
+            }
+            _ => {}
         }
     }
 }

@@ -1,5 +1,8 @@
 //! The registry of stores: overload, leaving memory, the sweep; and the catalog's file.
 
+#[path = "repeat_tests.rs"]
+mod repeats;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -28,6 +31,8 @@ struct Service {
     registry: Registry,
     catalog: CatalogSource,
     clock: Clock,
+    config: Config,
+    log: Arc<SqliteLog>,
     _shutdown: Shutdown,
 }
 
@@ -56,8 +61,8 @@ impl Service {
         let catalog = CatalogSource::fixed(catalog);
         let (membership, shutdown) = (Membership::new(&config), Shutdown::new());
         let registry = Registry::new(
-            config,
-            log,
+            config.clone(),
+            log.clone(),
             index,
             catalog.clone(),
             clock.clone(),
@@ -69,6 +74,8 @@ impl Service {
             registry,
             catalog,
             clock,
+            config,
+            log,
             _shutdown: shutdown,
         }
     }
@@ -128,11 +135,8 @@ impl Service {
             client_time: Some(self.clock.now()),
             ..Actor::default()
         };
-        Work {
-            command: Command::PlaceOrder(Box::new(place)),
-            actor,
-            store: self.catalog.current().stores[&Self::store()].clone(),
-        }
+        let store = self.catalog.current().stores[&Self::store()].clone();
+        Work::new(Command::PlaceOrder(Box::new(place)), actor, store)
     }
 
     async fn place(&self, patience: Duration) -> Verdict {

@@ -417,11 +417,7 @@ impl History {
             client_time: Some(self.clock.now()),
             ..Actor::default()
         };
-        let work = Work {
-            command,
-            actor,
-            store: self.store.clone(),
-        };
+        let work = Work::new(command, actor, self.store.clone());
         let index = usize::from(self.random.random_bool(0.3));
         let (mut verdicts, ended) = self.ledgers[index]
             .execute(std::slice::from_ref(&work), &self.clock)

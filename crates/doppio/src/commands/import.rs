@@ -256,11 +256,7 @@ async fn carry_out(
     };
     let works: Vec<Work> = commands
         .into_iter()
-        .map(|command| Work {
-            command,
-            actor: actor.clone(),
-            store: store.clone(),
-        })
+        .map(|command| Work::new(command, actor.clone(), store.clone()))
         .collect();
     let (verdicts, ended) = ledger.execute(&works, &Clock::manual(at)).await;
     ended?;
