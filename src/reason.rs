@@ -46,6 +46,10 @@ reasons! {
     MalformedConsistencyToken "MALFORMED_CONSISTENCY_TOKEN" InvalidArgument "A token in at_least is not one that Doppio gave out. Pass tokens on unchanged.";
     MalformedPageToken "MALFORMED_PAGE_TOKEN" InvalidArgument "The page token does not belong to this request. Start again without one.";
     MessageTooLarge "MESSAGE_TOO_LARGE" OutOfRange "The request is larger than the server takes.";
+    MetadataTooLarge "METADATA_TOO_LARGE" OutOfRange "The call's metadata is more than the 16 KiB that the server takes. Send less of it.";
+    UnknownMethod "UNKNOWN_METHOD" Unimplemented "This server has no such call. Check the port and the names: server reflection lists what it has.";
+    UnsupportedCompression "UNSUPPORTED_COMPRESSION" Unimplemented "The request is compressed in a way that the server does not read. Send it with gzip or zstd, or as it is.";
+    UnknownService "UNKNOWN_SERVICE" NotFound "The server reports the health of no service of this name. Leave the name empty to ask about the whole server.";
     UnknownStore "UNKNOWN_STORE" NotFound "There is no store with this id.";
     UnknownItem "UNKNOWN_ITEM" NotFound "The store's menu has no item with this sku. Fetch the menu again.";
     UnknownOption "UNKNOWN_OPTION" NotFound "The item has no option with this id. Fetch the menu again.";

@@ -94,25 +94,46 @@ impl Rejection {
     }
 }
 
-/// How prost begins every message about bytes that it cannot decode.
-const UNDECODABLE: &str = "failed to decode Protobuf message";
+/// How prost and tonic begin their messages about bytes that are not a message; whoever sent them has to know, not the server's log.
+const UNREADABLE: [&str; 5] = [
+    "failed to decode Protobuf message",
+    "Error decompressing",
+    "protocol error: received message with",
+    "Unexpected EOF decoding stream",
+    "Missing request message",
+];
+const UNKNOWN_ENCODING: &str = "Content is compressed with";
+const DECOMPRESSED_TOO_LARGE: &str = "Error decompressing: size limit";
 
 /// Gives a failure that the server's own machinery answered with the details that all others have. `None`: it has no reason of ours.
 ///
-/// `OUT_OF_RANGE` is a request larger than the server takes, `INTERNAL` with prost's words one that cannot be decoded; `CANCELLED` and
-/// `DEADLINE_EXCEEDED` are the server's own time limit, for which the service names the reason.
+/// `OUT_OF_RANGE` is a request larger than the server takes, `RESOURCE_EXHAUSTED` one that is so once it is decompressed, or metadata;
+/// `INTERNAL` with one of the known beginnings is one that cannot be read. `UNIMPLEMENTED` is a call that is not there, or a compression;
+/// `NOT_FOUND` is health's word for a service. `CANCELLED` and `DEADLINE_EXCEEDED` are the server's own time limit, for which the service
+/// names the reason.
 #[must_use]
 pub fn describe(status: &Status, out_of_time: Reason) -> Option<Status> {
+    let message = status.message();
+    let own = |reason: Reason| Rejection::new(reason, reason.meaning());
     let rejection = match status.code() {
-        Code::OutOfRange => Rejection::new(Reason::MessageTooLarge, status.message()),
-        Code::Internal if status.message().starts_with(UNDECODABLE) => Rejection::new(
-            Reason::InvalidArgument,
-            "the bytes are not a message of this call",
-        ),
-        Code::Internal => Rejection::new(Reason::Internal, Reason::Internal.meaning()),
-        Code::Cancelled | Code::DeadlineExceeded => {
-            Rejection::new(out_of_time, out_of_time.meaning())
+        Code::OutOfRange => Rejection::new(Reason::MessageTooLarge, message),
+        Code::ResourceExhausted if message.starts_with(DECOMPRESSED_TOO_LARGE) => {
+            Rejection::new(Reason::MessageTooLarge, message)
         }
+        Code::ResourceExhausted => Rejection::new(Reason::MetadataTooLarge, message),
+        Code::Internal if UNREADABLE.iter().any(|known| message.starts_with(known)) => {
+            Rejection::new(
+                Reason::InvalidArgument,
+                "the bytes are not a message of this call",
+            )
+        }
+        Code::Internal => own(Reason::Internal),
+        Code::Unimplemented if message.starts_with(UNKNOWN_ENCODING) => {
+            own(Reason::UnsupportedCompression)
+        }
+        Code::Unimplemented => own(Reason::UnknownMethod),
+        Code::NotFound => own(Reason::UnknownService),
+        Code::Cancelled | Code::DeadlineExceeded => own(out_of_time),
         _ => return None,
     };
     Some(rejection.to_status())
@@ -142,23 +163,60 @@ mod tests {
             let described = describe(&status, Reason::OutcomeUnknown)?;
             Some((described.code(), described.get_details_error_info()?.reason))
         };
-        assert_eq!(
-            reason(Status::out_of_range("5 MiB")),
-            Some((Code::OutOfRange, "MESSAGE_TOO_LARGE".into()))
-        );
-        let undecodable = "failed to decode Protobuf message: buffer underflow";
-        assert_eq!(
-            reason(Status::internal(undecodable)),
-            Some((Code::InvalidArgument, "INVALID_ARGUMENT".into()))
-        );
-        assert_eq!(
-            reason(Status::internal("panic")),
-            Some((Code::Internal, "INTERNAL".into()))
-        );
-        assert_eq!(
-            reason(Status::cancelled("Timeout expired")),
-            Some((Code::Unavailable, "OUTCOME_UNKNOWN".into()))
-        );
-        assert_eq!(reason(Status::unimplemented("")), None);
+        let unreadable = "failed to decode Protobuf message: buffer underflow";
+        let compressed = "Content is compressed with `deflate` which isn't supported";
+        let bomb = "Error decompressing: size limit, of 262144 bytes, exceeded while decompressing message";
+        for (status, code, expected) in [
+            (
+                Status::out_of_range("5 MiB"),
+                Code::OutOfRange,
+                "MESSAGE_TOO_LARGE",
+            ),
+            (
+                Status::resource_exhausted(bomb),
+                Code::OutOfRange,
+                "MESSAGE_TOO_LARGE",
+            ),
+            (
+                Status::resource_exhausted("the call's metadata"),
+                Code::OutOfRange,
+                "METADATA_TOO_LARGE",
+            ),
+            (
+                Status::internal(unreadable),
+                Code::InvalidArgument,
+                "INVALID_ARGUMENT",
+            ),
+            (
+                Status::internal("Missing request message."),
+                Code::InvalidArgument,
+                "INVALID_ARGUMENT",
+            ),
+            (Status::internal("panic"), Code::Internal, "INTERNAL"),
+            (
+                Status::unimplemented(compressed),
+                Code::Unimplemented,
+                "UNSUPPORTED_COMPRESSION",
+            ),
+            (
+                Status::unimplemented(""),
+                Code::Unimplemented,
+                "UNKNOWN_METHOD",
+            ),
+            (
+                Status::not_found("service not registered"),
+                Code::NotFound,
+                "UNKNOWN_SERVICE",
+            ),
+            (
+                Status::cancelled("Timeout expired"),
+                Code::Unavailable,
+                "OUTCOME_UNKNOWN",
+            ),
+        ] {
+            let found = reason(status.clone());
+            assert_eq!(found, Some((code, expected.to_owned())), "{status:?}");
+        }
+        assert_eq!(reason(Status::permission_denied("")), None);
     }
 }

@@ -2,9 +2,10 @@ use std::time::Duration;
 
 use contract::Reason;
 use contract::api::member::member_service_server::{MemberServiceServer, SERVICE_NAME};
-use runtime::{Clock, ServeError, ServeOptions, Shutdown};
+use runtime::{Clock, ConnectionLimits, ServeError, ServeOptions, Shutdown};
 use tokio::net::TcpListener;
 use tokio::time::MissedTickBehavior;
+use tonic::codec::CompressionEncoding;
 use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
@@ -39,6 +40,7 @@ pub async fn run(
         call_timeout: CALL_TIMEOUT,
         describe: |status| contract::describe(status, Reason::OutcomeUnknown),
         http1: false,
+        connections: ConnectionLimits::default(),
     };
     let service = Service {
         members: members.clone(),
@@ -54,7 +56,12 @@ pub async fn run(
                 () = soft.cancelled() => health.set_service_status(SERVICE_NAME, ServingStatus::NotServing).await,
             }
         });
-        Routes::new(MemberServiceServer::new(service).max_decoding_message_size(MESSAGE_BYTES))
+        Routes::new(
+            MemberServiceServer::new(service)
+                .accept_compressed(CompressionEncoding::Gzip)
+                .accept_compressed(CompressionEncoding::Zstd)
+                .max_decoding_message_size(MESSAGE_BYTES),
+        )
     };
     let served = runtime::serve(listener, routes, options, &shutdown).await;
     members.close().await;

@@ -25,9 +25,10 @@ use contract::api::admin::admin_service_server::AdminServiceServer;
 use contract::api::query::query_service_server::QueryServiceServer;
 use contract::api::query::settlement_service_server::SettlementServiceServer;
 use read_model::ReadModelReader;
-use runtime::{Clock, ServeError, ServeOptions, Shutdown};
+use runtime::{Clock, ConnectionLimits, ServeError, ServeOptions, Shutdown};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tonic::codec::CompressionEncoding;
 use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
@@ -37,6 +38,8 @@ use wait::Waiters;
 
 /// A little longer than the longest deadline: the answer that says so comes from the service.
 const CALL_TIMEOUT: Duration = Duration::from_secs(31);
+/// Largest request, in bytes: store ids and tokens, a few hundred of each.
+const MAX_REQUEST_BYTES: usize = 1024 * 1024;
 const CHECK_AGAIN: Duration = Duration::from_secs(1);
 /// The full names of the services, for health.
 pub const SERVICES: [&str; 3] = [
@@ -95,9 +98,24 @@ fn start(
         shutdown: shutdown.clone(),
         exports,
     });
-    let services = Routes::new(QueryServiceServer::from_arc(queries.clone()))
-        .add_service(SettlementServiceServer::from_arc(queries.clone()))
-        .add_service(AdminServiceServer::new(admin::Admin { reader }));
+    let services = Routes::new(
+        QueryServiceServer::from_arc(queries.clone())
+            .accept_compressed(CompressionEncoding::Gzip)
+            .accept_compressed(CompressionEncoding::Zstd)
+            .max_decoding_message_size(MAX_REQUEST_BYTES),
+    )
+    .add_service(
+        SettlementServiceServer::from_arc(queries.clone())
+            .accept_compressed(CompressionEncoding::Gzip)
+            .accept_compressed(CompressionEncoding::Zstd)
+            .max_decoding_message_size(MAX_REQUEST_BYTES),
+    )
+    .add_service(
+        AdminServiceServer::new(admin::Admin { reader })
+            .accept_compressed(CompressionEncoding::Gzip)
+            .accept_compressed(CompressionEncoding::Zstd)
+            .max_decoding_message_size(MAX_REQUEST_BYTES),
+    );
     services
         .into_axum_router()
         .merge(export::http::router(queries))
@@ -117,6 +135,7 @@ pub async fn run(
         call_timeout: CALL_TIMEOUT,
         describe: |status| contract::describe(status, Reason::TooStale),
         http1: true,
+        connections: ConnectionLimits::default(),
     };
     let soft = shutdown.soft();
     let served = |reporter: HealthReporter| {

@@ -14,10 +14,11 @@ mod stream;
 use std::sync::Arc;
 use std::time::Duration;
 
+use contract::Reason;
 use event_log::{EventLog, StreamIndex};
 use read_model::{ReadModelError, ReadModelWriter};
 use runtime::config::Settings;
-use runtime::{Clock, ServeError, ServeOptions, Shutdown};
+use runtime::{Clock, ConnectionLimits, ServeError, ServeOptions, Shutdown};
 use tokio::net::TcpListener;
 use tonic::service::Routes;
 
@@ -134,8 +135,9 @@ pub async fn run(
     let options = ServeOptions {
         descriptors: contract::DESCRIPTORS,
         call_timeout: CALL_TIMEOUT,
-        describe: |_| None,
+        describe: |status| contract::describe(status, Reason::Overloaded),
         http1: false,
+        connections: ConnectionLimits::default(),
     };
     runtime::serve(listener, routes, options, &shutdown).await
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use event_log::jetstream::{JetStreamConfig, check_server};
+use rustix::process::Signal;
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
@@ -129,7 +130,7 @@ impl Nats {
     /// Asks a server to end, and waits until it has.
     pub fn stop(&self, node: usize) -> Result<()> {
         match self.process(node).take() {
-            Some(process) => process.stop("TERM"),
+            Some(process) => process.stop(Signal::TERM),
             None => Ok(()),
         }
     }
@@ -139,14 +140,14 @@ impl Nats {
         self.process(node)
             .as_ref()
             .context("the server is not running")?
-            .signal("STOP")
+            .signal(Signal::STOP)
     }
 
     pub fn resume(&self, node: usize) -> Result<()> {
         self.process(node)
             .as_ref()
             .context("the server is not running")?
-            .signal("CONT")
+            .signal(Signal::CONT)
     }
 
     /// Starts a server that was killed or stopped, on its port and its data, without waiting.

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use rustix::process::Signal;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
@@ -108,7 +109,7 @@ impl Postgres {
     /// Asks the server to end at once, as an operator would.
     pub fn stop(&self) -> Result<()> {
         match self.process().take() {
-            Some(process) => process.stop("INT"),
+            Some(process) => process.stop(Signal::INT),
             None => Ok(()),
         }
     }

@@ -6,6 +6,7 @@ use std::sync::{Mutex, OnceLock, PoisonError, mpsc};
 
 use anyhow::{Context, Result, bail};
 use rand::RngExt;
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 type Spawned = std::io::Result<Child>;
@@ -56,21 +57,22 @@ impl Process {
         }
     }
 
-    /// Sends a signal by name, such as `STOP`.
-    pub(crate) fn signal(&self, name: &str) -> Result<()> {
-        let Some(id) = self.lock().as_ref().map(Child::id) else {
-            bail!("the process is not running")
-        };
-        let sent = Command::new("kill")
-            .arg(format!("-{name}"))
-            .arg(id.to_string())
-            .status()?;
-        anyhow::ensure!(sent.success(), "kill -{name} {id} failed");
-        Ok(())
+    /// Its number, while it has not been waited for.
+    pub(crate) fn id(&self) -> Option<u32> {
+        self.lock().as_ref().map(Child::id)
     }
 
-    /// Asks it to end (`TERM` or another signal) and waits until it has.
-    pub(crate) fn stop(&self, signal: &str) -> Result<()> {
+    pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
+        // Locked, so that nobody waits for the process meanwhile and frees its number for another.
+        let child = self.lock();
+        let id = child.as_ref().map(Child::id).map(i32::try_from);
+        let id = id.transpose()?.and_then(Pid::from_raw);
+        let id = id.context("the process is not running")?;
+        kill_process(id, signal).with_context(|| format!("{signal:?} to {id:?}"))
+    }
+
+    /// Asks it to end with a signal and waits until it has.
+    pub(crate) fn stop(&self, signal: Signal) -> Result<()> {
         self.signal(signal)?;
         if let Some(mut child) = self.lock().take() {
             child.wait()?;

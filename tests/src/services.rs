@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use doppio::clients::Clients;
+use rustix::process::Signal;
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep, timeout};
 use tonic_health::pb::HealthCheckRequest;
@@ -51,6 +52,17 @@ impl Engines {
     #[must_use]
     pub fn log(&self) -> &str {
         &self.log
+    }
+
+    /// A member service that may open so many files and sockets and no more.
+    pub async fn member_with_descriptors(&self, descriptors: u32) -> Result<Service> {
+        let member = self.member().await?;
+        let member = Service {
+            descriptors: Some(descriptors),
+            ..member
+        };
+        member.restart().await?;
+        Ok(member)
     }
 
     pub async fn member(&self) -> Result<Service> {
@@ -146,6 +158,7 @@ impl Engines {
             environment,
             port,
             log: self.directory.path().join(format!("{name}.log")),
+            descriptors: None,
             process: Mutex::new(None),
         };
         service.restart().await?;
@@ -161,10 +174,23 @@ pub struct Service {
     environment: Vec<OsString>,
     port: u16,
     log: PathBuf,
+    descriptors: Option<u32>,
     process: Mutex<Option<Process>>,
 }
 
 impl Service {
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> std::net::SocketAddr {
+        ([127, 0, 0, 1], self.port).into()
+    }
+
+    /// The number of its process.
+    #[must_use]
+    pub fn process_id(&self) -> Option<u32> {
+        self.process().as_ref().and_then(Process::id)
+    }
+
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
@@ -180,7 +206,7 @@ impl Service {
     /// Asks it to end, as an operator would, and waits until it has.
     pub fn stop(&self) -> Result<()> {
         match self.process().take() {
-            Some(process) => process.stop("TERM"),
+            Some(process) => process.stop(Signal::TERM),
             None => Ok(()),
         }
     }
@@ -194,6 +220,10 @@ impl Service {
             arguments.extend(["-u".into(), key]);
         }
         arguments.extend(self.environment.iter().cloned());
+        if let Some(descriptors) = self.descriptors {
+            let limited = format!("ulimit -n {descriptors} && exec \"$0\" \"$@\"");
+            arguments.extend(["sh".into(), "-c".into(), limited.into()]);
+        }
         arguments.push(self.program.clone().into());
         let arguments: Vec<&OsStr> = arguments.iter().map(OsString::as_os_str).collect();
         let env = find_program("env").context("there is no program env")?;

@@ -32,6 +32,7 @@ class Service:
     """One service of a server, described by the server itself."""
 
     def __init__(self, address, name):
+        self.address = address
         self.channel = grpc.insecure_channel(address)
         try:
             grpc.channel_ready_future(self.channel).result(timeout=CONNECT_SECONDS)
@@ -42,19 +43,24 @@ class Service:
         self.name = name
         self.methods = pool.FindServiceByName(name).methods_by_name
 
-    def call(self, method, request):
+    def call(self, method, request, **how):
         """Calls with a request given as protobuf JSON; answers with a message."""
         method = self.methods[method]
         message = json_format.ParseDict(request, message_factory.GetMessageClass(method.input_type)())
-        return self.raw(method.name, message.SerializeToString())
+        return self.raw(method.name, message.SerializeToString(), **how)
 
-    def raw(self, method, payload):
+    def unlisted(self, path):
+        """Calls what the server does not list."""
+        call = self.channel.unary_unary(path, request_serializer=lambda sent: sent, response_deserializer=lambda answer: answer)
+        return call(b"", timeout=CALL_SECONDS)
+
+    def raw(self, method, payload, **how):
         method = self.methods[method]
         answer = message_factory.GetMessageClass(method.output_type)
         call = self.channel.unary_unary(
             f"/{self.name}/{method.name}", request_serializer=lambda sent: sent, response_deserializer=answer.FromString
         )
-        return call(payload, timeout=CALL_SECONDS)
+        return call(payload, timeout=CALL_SECONDS, **how)
 
 
 class Checks:
@@ -152,8 +158,8 @@ class Till:
             changes["tenders"] = [self.card(due)]
         return {"order_id": uuid7(), "draft": draft, "client_time": now()} | changes
 
-    def place(self, request):
-        return self.ordering.call("PlaceOrder", request)
+    def place(self, request, **how):
+        return self.ordering.call("PlaceOrder", request, **how)
 
     def command(self, method, order_id, **more):
         request = {"store_id": self.store, "order_id": order_id, "request_id": uuid7(), "client_time": now(), "terminal_id": "stock-client"}
@@ -285,6 +291,22 @@ def refuse(check, till, member, query, placed):
     oversized = till.order()
     oversized["draft"]["staff_id"] = "x" * 5_000_000
     check.refused("an oversized message", "OUT_OF_RANGE", "MESSAGE_TOO_LARGE", lambda: till.place(oversized))
+    ask = lambda **how: lambda: ordering.call("GetMenu", {"store_id": till.store}, **how)
+    bomb = lambda: ordering.call("PlaceOrder", oversized, compression=grpc.Compression.Gzip)
+    check.refused("a small message that is large once it is decompressed", "OUT_OF_RANGE", "MESSAGE_TOO_LARGE", bomb)
+    deflated = ask(compression=grpc.Compression.Deflate)
+    check.refused("a compression that is not read", "UNIMPLEMENTED", "UNSUPPORTED_COMPRESSION", deflated)
+    check.refused("too much metadata", "OUT_OF_RANGE", "METADATA_TOO_LARGE", ask(metadata=[("x-much", "m" * 20_000)]))
+    unlisted = lambda service, path: lambda: service.unlisted(path)
+    for service in (member, ordering, query):
+        guess = unlisted(service, f"/{service.name}/Guess")
+        check.refused(f"an unknown method of {service.name}", "UNIMPLEMENTED", "UNKNOWN_METHOD", guess)
+    elsewhere = unlisted(ordering, "/doppio.query.v1.QueryService/GetOrder")
+    check.refused("a service that is at another port", "UNIMPLEMENTED", "UNKNOWN_METHOD", elsewhere)
+    health = Service(ordering.address, "grpc.health.v1.Health")
+    nobody = lambda: health.call("Check", {"service": "nobody.v1.Nowhere"})
+    check.refused("the health of an unknown service", "NOT_FOUND", "UNKNOWN_SERVICE", nobody)
+
     check.refused("bytes that are no message", *invalid, lambda: ordering.raw("PlaceOrder", b"\xff\xff\xff"))
 
     store = {"store_id": till.store}
@@ -316,7 +338,7 @@ def main():
     before = all_orders(query, till.store, last.order.business_date, last.consistency_token, page_size=1000)
     refuse(check, till, member, query, placed)
 
-    final = till.place(till.order())
+    final = till.place(till.order(), compression=grpc.Compression.Gzip)
     after = all_orders(query, till.store, final.order.business_date, final.consistency_token, page_size=1000)
     appended = final.order.revision - last.order.revision
     check.that("nothing that was refused is in the ledger", appended == 1, f"{appended} records since, instead of one")

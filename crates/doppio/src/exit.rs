@@ -3,6 +3,10 @@
 use std::fmt;
 
 use contract::Reason;
+use event_log::LogError;
+use ordering::catalog::CatalogError;
+use read_model::ReadModelError;
+use runtime::config::ConfigError;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
@@ -47,33 +51,55 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
     fn from(error: E) -> Self {
         let error: anyhow::Error = error.into();
         let Some(status) = error.downcast_ref::<Status>() else {
-            let code = if error
-                .downcast_ref::<runtime::config::ConfigError>()
-                .is_some()
-            {
-                ExitCode::Usage
-            } else {
-                ExitCode::Failed
+            let code = error.chain().find_map(known);
+            return Self {
+                code: code.unwrap_or(ExitCode::Failed),
+                error,
             };
-            return Self { code, error };
-        };
-        let code = match status.code() {
-            Code::Unavailable
-            | Code::DeadlineExceeded
-            | Code::ResourceExhausted
-            | Code::Aborted
-            | Code::Cancelled => ExitCode::Unavailable,
-            _ if is_no_answer(status) => ExitCode::Unavailable,
-            Code::Internal | Code::Unknown | Code::DataLoss | Code::Unimplemented => {
-                ExitCode::Failed
-            }
-            _ => ExitCode::Refused,
         };
         Self {
-            code,
+            code: answered(status),
             error: anyhow::anyhow!("{}", explain(status)),
         }
     }
+}
+
+/// What a service's answer means.
+fn answered(status: &Status) -> ExitCode {
+    match status.code() {
+        Code::Unavailable
+        | Code::DeadlineExceeded
+        | Code::ResourceExhausted
+        | Code::Aborted
+        | Code::Cancelled => ExitCode::Unavailable,
+        _ if is_no_answer(status) => ExitCode::Unavailable,
+        Code::Internal | Code::Unknown | Code::DataLoss | Code::Unimplemented => ExitCode::Failed,
+        _ => ExitCode::Refused,
+    }
+}
+
+/// What an error of an engine, of the settings or of a file means; `None` for all others.
+fn known(cause: &(dyn std::error::Error + 'static)) -> Option<ExitCode> {
+    if let Some(error) = cause.downcast_ref::<LogError>() {
+        return Some(match error {
+            LogError::Unavailable(_) => ExitCode::Unavailable,
+            LogError::Broken { .. } => ExitCode::CheckFailed,
+            LogError::Changed(_) | LogError::UpgradeRequired { .. } => ExitCode::Refused,
+            // No log is there, or another thing than a log: the wrong place was named.
+            LogError::Unusable(_) => ExitCode::Usage,
+        });
+    }
+    if let Some(error) = cause.downcast_ref::<ReadModelError>() {
+        return match error {
+            ReadModelError::Address(_) => Some(ExitCode::Usage),
+            ReadModelError::Unavailable(_) => Some(ExitCode::Unavailable),
+            _ => None,
+        };
+    }
+    let usage = cause.is::<ConfigError>()
+        || cause.is::<CatalogError>()
+        || cause.is::<member::DatabaseError>();
+    usage.then_some(ExitCode::Usage)
 }
 
 /// Whether a status is not the server's: it was made on this side, of a connection that was lost before the answer came. Its code is

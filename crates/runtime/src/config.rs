@@ -90,6 +90,8 @@ const NO_SETTINGS: &[&str] = &[
     "POSTGRES_BIN",
     "POSTGRES_TEMPLATE",
     "TEST_PYTHONPATH",
+    "TEST_SKIPPED",
+    "CARGO_DENY",
     "SHARED_DATA",
     "BREAKING_AGAINST",
     "SERVER",

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
+use tonic::codegen::http::HeaderMap;
 use tonic::metadata::MetadataMap;
 
 /// Deadline of a call that names none, and the longest that one may name.
@@ -13,11 +14,16 @@ pub struct DeadlineLimits {
 /// Until when the caller waits, by its `grpc-timeout` header and the limits.
 #[must_use]
 pub fn deadline_of(metadata: &MetadataMap, limits: DeadlineLimits) -> Instant {
-    let named = metadata
+    let named = named_timeout(metadata.as_ref());
+    Instant::now() + named.unwrap_or(limits.default).min(limits.longest)
+}
+
+/// How long the caller waits by its `grpc-timeout` header.
+pub(crate) fn named_timeout(headers: &HeaderMap) -> Option<Duration> {
+    headers
         .get("grpc-timeout")
         .and_then(|value| value.to_str().ok())
-        .and_then(parse_timeout);
-    Instant::now() + named.unwrap_or(limits.default).min(limits.longest)
+        .and_then(parse_timeout)
 }
 
 /// At most eight digits and a unit, by the gRPC-over-HTTP/2 specification.

@@ -11,6 +11,6 @@ mod trace;
 
 pub use clock::Clock;
 pub use deadline::{DeadlineLimits, deadline_of};
-pub use serve::{ServeError, ServeOptions, serve};
+pub use serve::{ConnectionLimits, Room, ServeError, ServeOptions, serve};
 pub use shutdown::Shutdown;
 pub use trace::TraceContext;

@@ -1,14 +1,6 @@
 use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
-use std::task::{Context, Poll};
-use std::time::Duration;
 
-use tonic::Status;
-use tonic::body::Body;
-use tonic::codegen::http::{HeaderValue, Request, Response};
-use tower::{Layer, Service};
-use tracing::Instrument as _;
+use tonic::codegen::http::HeaderMap;
 
 const HEADER: &str = "traceparent";
 
@@ -75,6 +67,20 @@ impl TraceContext {
         }
     }
 
+    /// The context that a call's headers bring, or a new one.
+    pub(crate) fn from_headers(headers: &HeaderMap) -> Self {
+        headers
+            .get(HEADER)
+            .and_then(|value| value.to_str().ok())
+            .and_then(Self::parse)
+            .map_or_else(Self::new_trace, Self::child)
+    }
+
+    /// The trace's id, as it is written.
+    pub(crate) fn trace_id(self) -> impl fmt::Display {
+        format!("{:032x}", self.trace_id)
+    }
+
     /// The context of an incoming call; the serving layer has made one where the caller sent none.
     #[must_use]
     pub fn of<T>(request: &tonic::Request<T>) -> Self {
@@ -93,77 +99,6 @@ impl fmt::Display for TraceContext {
             "00-{:032x}-{:016x}-{:02x}",
             self.trace_id, self.span_id, self.flags
         )
-    }
-}
-
-/// Gives every call a span with its trace, and failures that tonic itself answers with (oversized, undecodable, too late) the
-/// machine-readable details that all others have.
-#[derive(Clone, Copy)]
-pub(crate) struct CallLayer {
-    pub describe: fn(&Status) -> Option<Status>,
-    /// Longest that a call may take. Set here and not in tonic's server, whose answer would come without details.
-    pub limit: Duration,
-}
-
-impl<S> Layer<S> for CallLayer {
-    type Service = CallService<S>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        CallService {
-            inner,
-            describe: self.describe,
-            limit: self.limit,
-        }
-    }
-}
-
-#[derive(Clone)]
-pub(crate) struct CallService<S> {
-    inner: S,
-    describe: fn(&Status) -> Option<Status>,
-    limit: Duration,
-}
-
-impl<S> Service<Request<Body>> for CallService<S>
-where
-    S: Service<Request<Body>, Response = Response<Body>>,
-    S::Future: Send + 'static,
-{
-    type Response = Response<Body>;
-    type Error = S::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        let context = request
-            .headers()
-            .get(HEADER)
-            .and_then(|value: &HeaderValue| value.to_str().ok())
-            .and_then(TraceContext::parse)
-            .map_or_else(TraceContext::new_trace, TraceContext::child);
-        let span = tracing::info_span!("call", method = %request.uri().path(), trace = %format_args!("{:032x}", context.trace_id));
-        request.extensions_mut().insert(context);
-        let (describe, limit) = (self.describe, self.limit);
-        let call = self.inner.call(request);
-        let answer = async move {
-            let Ok(answered) = tokio::time::timeout(limit, call).await else {
-                let late = Status::cancelled("the server's time for this call ran out");
-                return Ok(describe(&late).unwrap_or(late).into_http());
-            };
-            let response = answered?;
-            let Some(status) = Status::from_header_map(response.headers()) else {
-                return Ok(response);
-            };
-            tracing::debug!(code = ?status.code(), message = status.message(), "refused");
-            match describe(&status) {
-                Some(described) if status.details().is_empty() => Ok(described.into_http()),
-                _ => Ok(response),
-            }
-        };
-        Box::pin(answer.instrument(span))
     }
 }
 

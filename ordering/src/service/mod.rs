@@ -21,9 +21,10 @@ use std::time::Duration;
 use contract::api::ordering::ordering_service_server::OrderingServiceServer;
 use contract::{DESCRIPTORS, Reason};
 use event_log::EventLog;
-use runtime::{Clock, ServeError, ServeOptions, Shutdown};
+use runtime::{Clock, ConnectionLimits, ServeError, ServeOptions, Shutdown};
 use tokio::net::TcpListener;
 use tokio::time::timeout;
+use tonic::codec::CompressionEncoding;
 use tonic::service::Routes;
 
 pub use config::Config;
@@ -98,6 +99,7 @@ pub async fn run(
         call_timeout: config.longest_call,
         describe: |status| contract::describe(status, Reason::OutcomeUnknown),
         http1: false,
+        connections: ConnectionLimits::default(),
     };
     let watching = shutdown.clone();
     // The registry goes with the service, and with it the last sender to each store's task: that ends them.
@@ -106,7 +108,10 @@ pub async fn run(
         move |reporter| {
             watching.spawn(guard::watch(log, reporter, watching.soft()));
             Routes::new(
-                OrderingServiceServer::new(service).max_decoding_message_size(MAX_REQUEST_BYTES),
+                OrderingServiceServer::new(service)
+                    .accept_compressed(CompressionEncoding::Gzip)
+                    .accept_compressed(CompressionEncoding::Zstd)
+                    .max_decoding_message_size(MAX_REQUEST_BYTES),
             )
         },
         options,

@@ -17,8 +17,12 @@ fn calls(reason: Reason) -> &'static str {
     match reason {
         Reason::InvalidArgument
         | Reason::MessageTooLarge
+        | Reason::MetadataTooLarge
+        | Reason::UnknownMethod
+        | Reason::UnsupportedCompression
         | Reason::Overloaded
         | Reason::Internal => ANY,
+        Reason::UnknownService => "grpc.health.v1.Health",
         Reason::WrongCurrency | Reason::AmountOutOfRange => {
             "every call of ordering with an amount, GetSales"
         }

@@ -17,17 +17,20 @@ use event_log::sqlite::SqliteLog;
 use event_log::{EventLog, Expectation, Outcome, Record, Revision};
 use integration_tests::Postgres;
 use jiff::Timestamp;
-use read_model::ReadModel;
+use read_model::{ReadModel, ReadModelWriter};
 use runtime::{Clock, Shutdown};
 use status_projector::fixture::{Ledger, id_of};
 use status_projector::{Config, Health, Trouble};
 use tokio::net::TcpListener;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt as _;
 
+use crate::interruption::Observed;
+
 const PATIENCE: Duration = Duration::from_secs(20);
+const KILLS: u64 = 40;
 const DAY: &str = "2026-03-02";
 
 /// A log, a read model, and whatever runs on them.
@@ -82,18 +85,22 @@ impl Rig {
     }
 
     fn project(&self, instance: &str, batch: usize) -> (Shutdown, Health) {
+        self.project_through(&self.model.writer, instance, batch)
+    }
+
+    fn project_through(
+        &self,
+        writer: &Arc<dyn ReadModelWriter>,
+        instance: &str,
+        batch: usize,
+    ) -> (Shutdown, Health) {
         let shutdown = Shutdown::new();
         let config = Config {
             instance: instance.into(),
             batch,
         };
-        let health = status_projector::start(
-            config,
-            &self.log,
-            &self.model.writer,
-            &shutdown,
-            &Clock::system(),
-        );
+        let health =
+            status_projector::start(config, &self.log, writer, &shutdown, &Clock::system());
         (shutdown, health)
     }
 
@@ -451,18 +458,27 @@ async fn killed(rig: Rig) -> Result<()> {
         }
         ledgers.push((ledger, placed));
     }
-    let mut kills = 0;
-    for round in 0..40 {
-        let (shutdown, _) = rig.project("one", 7);
-        sleep(Duration::from_millis(15 + round % 7)).await;
+    let observed = Arc::new(Observed::new(rig.model.writer.clone()));
+    let writer: Arc<dyn ReadModelWriter> = observed.clone();
+    let mut begun = observed.begun();
+    for round in 0..KILLS {
+        begun.mark_unchanged();
+        let (shutdown, _) = rig.project_through(&writer, "one", 5);
+        timeout(PATIENCE, begun.changed()).await??;
+        // Somewhere in a commit, or a little after it.
+        sleep(Duration::from_micros(round % 8 * 200)).await;
         shutdown.hard().cancel();
-        kills += 1;
+        shutdown.finish(PATIENCE).await;
     }
+    let (broken_off, finished) = (observed.broken_off(), observed.finished());
+    ensure!(
+        broken_off >= KILLS / 4 && finished >= 1,
+        "{KILLS} kills hit {broken_off} transactions, {finished} were committed: this proves nothing"
+    );
     let (shutdown, _) = rig.project("one", 1_000);
     for (ledger, _) in &ledgers {
         rig.projected(ledger).await?;
     }
-    ensure!(kills == 40);
     let whole = Rig::embedded().await?;
     for (ledger, placed) in &ledgers {
         let records = rig.log.read(&ledger.name, None, 10_000).await?;

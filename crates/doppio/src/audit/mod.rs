@@ -9,7 +9,7 @@ use contract::api::query::{GetDailySalesRequest, GetDailySalesResponse};
 use contract::api::types::Money;
 use contract::event::event::Event;
 use contract::{OrderId, StoreId, decode_payload};
-use event_log::{ChainState, EventLog, LedgerName};
+use event_log::{ChainState, EventLog, LedgerName, LogError};
 
 use self::settlement::{Place, Settlement};
 use crate::clients::{Clients, call};
@@ -41,11 +41,13 @@ pub struct LedgerAudit {
     pub orders: BTreeSet<OrderId>,
     /// Z reports that were recomputed and found as recorded.
     pub verified_reports: usize,
+    /// It could not be read to its end; the problems say why.
+    pub is_broken: bool,
     /// What is wrong with the ledger itself.
     pub problems: Vec<String>,
 }
 
-/// Reads a ledger from its first record.
+/// Reads a ledger from its first record, to its end or to the record that breaks it.
 pub async fn ledger(log: &Arc<dyn EventLog>, store: &StoreId) -> Result<LedgerAudit, Failure> {
     let name = LedgerName::new(store.as_str())?;
     let mut audit = LedgerAudit::default();
@@ -53,12 +55,24 @@ pub async fn ledger(log: &Arc<dyn EventLog>, store: &StoreId) -> Result<LedgerAu
     let (mut document, mut tickets) = (0_i64, BTreeMap::<String, i64>::new());
     let mut settlement = Settlement::default();
     loop {
-        let records = log.read(&name, chain.as_ref(), PAGE).await?;
+        let records = match log.read(&name, chain.as_ref(), PAGE).await {
+            Err(broken @ LogError::Broken { .. }) => {
+                audit.broken(broken);
+                break;
+            }
+            read => read?,
+        };
         let Some(last) = records.last() else { break };
         chain = Some(ChainState::after(last));
         for record in &records {
             audit.records += 1;
-            let payload = decode_payload(record.payload())?;
+            let payload = match decode_payload(record.payload()) {
+                Ok(payload) => payload,
+                Err(error) => {
+                    audit.broken(format!("revision {}: {error}", record.revision()));
+                    return Ok(audit);
+                }
+            };
             let events = payload
                 .commands
                 .iter()
@@ -87,6 +101,11 @@ pub async fn ledger(log: &Arc<dyn EventLog>, store: &StoreId) -> Result<LedgerAu
 }
 
 impl LedgerAudit {
+    fn broken(&mut self, why: impl std::fmt::Display) {
+        self.is_broken = true;
+        self.problems.push(why.to_string());
+    }
+
     fn take(
         &mut self,
         event: &Event,

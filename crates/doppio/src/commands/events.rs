@@ -69,19 +69,27 @@ impl Events {
         };
         let log = location.open().await?;
         let name = LedgerName::new(store.as_str())?;
+        let missing = |what: String| Failure::new(ExitCode::Refused, what);
         let mut chain: Option<ChainState> = match self.from {
             0 | 1 => None,
-            from => log
-                .read_one(&name, Revision(from - 1))
-                .await?
-                .as_ref()
-                .map(ChainState::after),
+            from => {
+                let before = log.read_one(&name, Revision(from - 1)).await?;
+                let before = before.ok_or_else(|| {
+                    missing(format!("the ledger {name} has no revision {}", from - 1))
+                })?;
+                Some(ChainState::after(&before))
+            }
         };
         let mut left = self.limit.unwrap_or(usize::MAX);
         let mut out = std::io::stdout().lock();
         while left > 0 {
             let records = log.read(&name, chain.as_ref(), PAGE.min(left)).await?;
-            let Some(last) = records.last() else { break };
+            let Some(last) = records.last() else {
+                if chain.is_none() {
+                    return Err(missing(format!("the log has no ledger {name}")));
+                }
+                break;
+            };
             chain = Some(ChainState::after(last));
             left -= records.len();
             for record in &records {

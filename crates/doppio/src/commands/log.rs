@@ -1,5 +1,5 @@
 use clap::{Args, Subcommand};
-use event_log::{LogInfo, LogLocation};
+use event_log::{LogError, LogInfo, LogLocation};
 use runtime::config::Settings;
 
 use crate::clients::Target;
@@ -88,7 +88,15 @@ impl Log {
                 {
                     return show(&location, &info, format);
                 }
-                show(&location, &location.init().await?, format)
+                let made = location.init().await.map_err(|error| match error {
+                    // Nothing is made where something is.
+                    LogError::Unusable(_) => Failure {
+                        code: ExitCode::Refused,
+                        error: error.into(),
+                    },
+                    other => other.into(),
+                });
+                show(&location, &made?, format)
             }
             Self::Info(place) => {
                 let (location, _data) = place.location(target, false)?;
