@@ -6,6 +6,7 @@
 mod config;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
+pub mod program;
 mod request;
 mod run;
 mod service;

@@ -1,60 +1,10 @@
 //! The membership service on its own.
 
-use std::path::PathBuf;
-use std::time::Duration;
-
-use anyhow::Context as _;
-use clap::Parser;
-use member::{Config, Members};
-use runtime::config::Settings;
-use runtime::{Clock, Shutdown, telemetry};
-use tokio::net::TcpListener;
-
-const DEFAULT_GRACE_MS: u64 = 10_000;
-
-/// Doppio's membership service. Settings come from these flags, then from DOPPIO_* in the environment, then from doppio.toml.
-#[derive(Parser)]
-#[command(name = "member", version)]
-struct Arguments {
-    /// A settings file to read instead of doppio.toml.
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Where to listen, as address:port.
-    #[arg(long, value_name = "ADDRESS")]
-    listen: Option<String>,
-    /// The members' database: postgres://user:password@host/database, or sqlite:PATH.
-    #[arg(long, value_name = "URL")]
-    member_db: Option<String>,
-    /// What is logged, as in RUST_LOG.
-    #[arg(long, value_name = "FILTER")]
-    log_filter: Option<String>,
-}
+use clap::Parser as _;
+use member::program::{self, Arguments};
 
 // One thread answers more calls a second than several do on small machines; SQLite has threads of its own.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
-    let arguments = Arguments::parse();
-    let flags = [
-        ("member.listen", arguments.listen),
-        ("member_db", arguments.member_db),
-        ("log_filter", arguments.log_filter),
-    ];
-    let mut settings = Settings::load(arguments.config.as_deref(), &flags);
-    let config = Config::from_settings(&mut settings);
-    let log_filter = settings.find::<String>("log_filter");
-    let grace = Duration::from_millis(settings.get("shutdown_grace_ms", DEFAULT_GRACE_MS));
-    settings.finish()?;
-    let config = config.context("the settings cannot be used")?;
-    telemetry::start(log_filter.as_deref());
-
-    let members = Members::open(&config.database).await?;
-    let listener = TcpListener::bind(config.listen)
-        .await
-        .with_context(|| format!("cannot listen on {}", config.listen))?;
-    let shutdown = Shutdown::new();
-    shutdown.listen_for_signals()?;
-    tracing::info!(listen = %listener.local_addr()?, database = %config.database, "serving members");
-
-    let serving = member::run(config, members, listener, shutdown.clone(), Clock::system());
-    Ok(shutdown.host(grace, serving).await?)
+    program::run(Arguments::parse()).await
 }

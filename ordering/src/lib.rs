@@ -5,6 +5,7 @@
 pub mod catalog;
 pub mod domain;
 pub mod ledger;
+pub mod program;
 pub mod service;
 
 pub use service::{Config, run};

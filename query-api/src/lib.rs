@@ -10,6 +10,7 @@ mod error;
 pub mod export;
 mod figure;
 mod page;
+pub mod program;
 mod request;
 mod sales;
 mod service;

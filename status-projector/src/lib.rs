@@ -9,6 +9,7 @@ mod effects;
 pub mod fixture;
 pub mod fold;
 mod health;
+pub mod program;
 mod stream;
 
 use std::sync::Arc;

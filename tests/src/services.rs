@@ -308,7 +308,7 @@ fn settings_of_the_tests() -> impl Iterator<Item = OsString> {
 }
 
 /// A program of this build: it lies one directory above the test that runs.
-fn program_path(name: &str) -> Result<PathBuf> {
+pub fn program_path(name: &str) -> Result<PathBuf> {
     let test = std::env::current_exe()?;
     let directory = test
         .parent()

@@ -6,6 +6,7 @@ pub mod commands;
 pub mod data_dir;
 pub mod exit;
 pub mod output;
+pub mod programs;
 pub mod system;
 pub mod tills;
 pub mod witnesses;

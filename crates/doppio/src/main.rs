@@ -1,17 +1,7 @@
-//! `doppio`: the command line.
+//! `doppio`: the command line, and each service under its own name.
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use doppio::commands::Cli;
-
-#[tokio::main]
-async fn main() -> ExitCode {
-    match doppio::commands::run(Cli::parse()).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            eprintln!("doppio: {failure}");
-            ExitCode::from(failure.code as u8)
-        }
-    }
+fn main() -> ExitCode {
+    doppio::programs::run(std::env::args_os().next().as_deref())
 }
