@@ -1,7 +1,7 @@
 //! Dependencies between the workspace's members point one way, and docs/CONFIGURATION.md knows every setting.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
@@ -43,7 +43,7 @@ struct Edge {
     kind: Option<String>,
 }
 
-fn root() -> std::path::PathBuf {
+fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
@@ -200,4 +200,63 @@ fn every_setting_is_documented() -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// Programs that tests may call: what every Debian has (its essential packages), and what README.md says is needed. Others are looked
+/// for, and their absence is told.
+const PROGRAMS: [(&str, &str); 9] = [
+    ("chown", "coreutils"),
+    ("cp", "coreutils"),
+    ("env", "coreutils"),
+    ("su", "util-linux"),
+    ("setpriv", "util-linux"),
+    ("python3", "README.md"),
+    ("docker", "skipped, and counted, where it is not installed"),
+    ("initdb", "installed by ./test"),
+    ("nats-server", "installed by ./test"),
+];
+
+#[test]
+fn tests_call_no_program_that_a_bare_machine_lacks() -> Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut called = BTreeSet::new();
+    for file in rust_files(root)? {
+        let text = std::fs::read_to_string(&file)?;
+        // Put together here, so that this file does not find itself.
+        for opening in [
+            concat!("Command::new", "(\""),
+            concat!("find_program", "(\""),
+        ] {
+            let rests = text.split(opening).skip(1);
+            called.extend(
+                rests
+                    .filter_map(|rest| rest.split('"').next())
+                    .map(str::to_owned),
+            );
+        }
+    }
+    ensure!(called.contains("python3"), "nothing was found: {called:?}");
+    let known: BTreeSet<String> = PROGRAMS
+        .iter()
+        .map(|(name, _)| (*name).to_owned())
+        .collect();
+    let unknown: Vec<_> = called.difference(&known).collect();
+    ensure!(
+        unknown.is_empty(),
+        "not on every machine: {unknown:?}; do it in Rust, or have ./test install or miss it"
+    );
+    Ok(())
+}
+
+fn rust_files(directory: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(directory)? {
+        let path = entry?.path();
+        if path.is_dir() && !path.ends_with("target") {
+            files.extend(rust_files(&path)?);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    Ok(files)
 }

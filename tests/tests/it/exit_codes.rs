@@ -210,7 +210,7 @@ async fn a_broken_chain_is_what_a_check_found() -> Result<()> {
     let mut log =
         SqliteConnection::connect(&format!("sqlite:{}", data.join("log.db").display())).await?;
     sqlx::query(
-        "UPDATE records SET body = substr(body, 1, length(body) - 1) || x'FF' WHERE revision = 2",
+        "UPDATE records SET body = CAST(substr(body, 1, length(body) - 1) || x'FF' AS BLOB) WHERE revision = 2",
     )
     .execute(&mut log)
     .await?;
