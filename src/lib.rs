@@ -1,6 +1,7 @@
 //! The contract between Doppio's services: the API and the persisted events (generated from `proto/`), and the values that both use.
 
 mod business_date;
+pub mod card;
 mod codec;
 #[cfg(test)]
 mod golden_tests;

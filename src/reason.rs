@@ -58,6 +58,7 @@ reasons! {
     NotFound "NOT_FOUND" NotFound "There is nothing at this address. GET /v1/export lists what there is over HTTP.";
     NoSuchDay "NO_SUCH_DAY" NotFound "There is no such business day or report: the store has not traded on it, or it is not open, or not closed. The message says which.";
     IdReused "ID_REUSED" AlreadyExists "The id was used for a command with other content. Make a new id for a new command.";
+    CardKeyUnknown "CARD_KEY_UNKNOWN" FailedPrecondition "The card was hashed with keys that this service does not have, or not for all cards, so it cannot say whether the bearer is a member. Give ordering and member the same card_keys, the older ones kept.";
     PhoneInUse "PHONE_IN_USE" AlreadyExists "Another member has this phone number.";
     CardInUse "CARD_IN_USE" AlreadyExists "Another member has this card.";
     MemberWithdrawn "MEMBER_WITHDRAWN" FailedPrecondition "The member has withdrawn; what was erased cannot be changed.";

@@ -2,6 +2,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+use contract::card::CardKeys;
 use runtime::config::Settings;
 use sqlx::postgres::PgConnectOptions;
 
@@ -14,13 +15,20 @@ pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCA
 pub struct Config {
     pub listen: SocketAddr,
     pub database: Database,
+    /// Keys of card hashes, shared with ordering. `None` when the setting is absent.
+    pub card_keys: Option<CardKeys>,
     pub benefits: Benefits,
 }
 
 impl Config {
-    /// Reads `member.listen` and `member_db`. `None` when a setting is missing or malformed, which `settings` then reports.
+    /// Reads `member.listen`, `card_keys` and `member_db`. `None` when a setting is missing or malformed, which `settings` then reports.
     pub fn from_settings(settings: &mut Settings) -> Option<Self> {
         let listen = settings.get("member.listen", DEFAULT_LISTEN);
+        let card_keys = settings.find::<String>("card_keys").and_then(|text| {
+            CardKeys::parse(&text)
+                .map_err(|error| settings.problem("card_keys", error))
+                .ok()
+        });
         let Some(database) = settings.find::<String>("member_db") else {
             settings.problem(
                 "member_db",
@@ -32,6 +40,7 @@ impl Config {
             Ok(database) => Some(Self {
                 listen,
                 database,
+                card_keys,
                 benefits: Benefits::default(),
             }),
             Err(error) => {

@@ -7,9 +7,9 @@ use contract::Reason;
 use contract::api::member as api;
 use contract::api::member::check_membership_request::Key;
 use contract::api::member::member_service_client::MemberServiceClient;
+use contract::card::{CardDigest, CardKeys};
 use jiff::Timestamp;
 use runtime::{Clock, Shutdown};
-use sha2::{Digest as _, Sha256};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tonic::transport::Channel;
@@ -23,6 +23,7 @@ use crate::store::Members;
 
 type Client = MemberServiceClient<Channel>;
 
+const KEY: &str = "test:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 const STOP_GRACE: Duration = Duration::from_secs(5);
 
 /// The service on a loopback socket.
@@ -36,12 +37,18 @@ pub struct Running {
 
 impl Running {
     pub async fn start(database: &Database) -> Result<Self> {
-        let members = Members::open(database).await?;
+        Self::with_keys(database, KEY).await
+    }
+
+    pub async fn with_keys(database: &Database, keys: &str) -> Result<Self> {
+        let keys = CardKeys::parse(keys)?;
+        let members = Members::open(database, keys.clone()).await?;
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let listen = listener.local_addr()?;
         let config = Config {
             listen,
             database: database.clone(),
+            card_keys: Some(keys),
             benefits: Benefits::default(),
         };
         let shutdown = Shutdown::new();
@@ -102,6 +109,9 @@ pub async fn suite(database: &Database) -> Result<()> {
         .context("races have one winner")?;
     drop(client);
     running.stop().await?;
+    cards_are_found_across_a_change_of_keys(database)
+        .await
+        .context("cards are found across a change of keys")?;
     survives_a_restart(database)
         .await
         .context("members survive a restart")?;
@@ -309,7 +319,7 @@ async fn membership_is_checked_by_every_key(mut client: Client) -> Result<()> {
         Key::MemberId(made.member_id.clone()),
         Key::PhoneNumber("+821000000020".into()),
         Key::CardToken("card-key-1".into()),
-        Key::CardTokenSha256(Sha256::digest(b"card-key-1").to_vec()),
+        hashed(KEY, "card-key-1"),
     ];
     for key in keys {
         let answer = check(&mut client, key).await?;
@@ -330,7 +340,7 @@ async fn membership_is_checked_by_every_key(mut client: Client) -> Result<()> {
         Key::MemberId(Uuid::now_v7().to_string()),
         Key::PhoneNumber("+821000000029".into()),
         Key::CardToken("card-key-9".into()),
-        Key::CardTokenSha256(vec![0; 32]),
+        hashed(KEY, "card-key-9"),
     ];
     for key in strangers {
         ensure!(check(&mut client, key).await? == api::CheckMembershipResponse::default());
@@ -443,7 +453,7 @@ async fn withdrawing_erases_for_good(mut client: Client) -> Result<()> {
         Key::MemberId(made.member_id.clone()),
         Key::PhoneNumber("+821000000040".into()),
         Key::CardToken("card-end-1".into()),
-        Key::CardTokenSha256(Sha256::digest(b"card-end-1").to_vec()),
+        hashed(KEY, "card-end-1"),
     ];
     for key in keys {
         ensure!(
@@ -530,7 +540,10 @@ async fn bad_requests_name_every_field(mut client: Client) -> Result<()> {
         (Key::MemberId("7".into()), "member_id"),
         (Key::PhoneNumber("7".into()), "phone_number"),
         (Key::CardToken("7".into()), "card_token"),
-        (Key::CardTokenSha256(vec![7]), "card_token_sha256"),
+        (
+            Key::CardTokenHashes(api::CardTokenHashes::default()),
+            "card_token_hashes",
+        ),
     ];
     for (key, field) in malformed {
         let answer = client
@@ -634,8 +647,95 @@ async fn survives_a_restart(database: &Database) -> Result<()> {
     running.stop().await
 }
 
+/// A card's hashes as ordering sends them.
+fn hashed(keys: &str, token: &str) -> Key {
+    let hashes = CardKeys::parse(keys)
+        .ok()
+        .zip(CardDigest::of_token(token).ok())
+        .map(|(keys, card)| keys.hashes(card))
+        .unwrap_or_default();
+    Key::CardTokenHashes(api::CardTokenHashes {
+        hashes: hashes
+            .into_iter()
+            .map(|hash| api::CardTokenHash {
+                key_id: hash.key_id.to_string(),
+                hmac_sha256: hash.hmac.to_vec(),
+            })
+            .collect(),
+    })
+}
+
+async fn cannot_tell(client: &mut Client, key: Key) -> Result<()> {
+    let asked = api::CheckMembershipRequest { key: Some(key) };
+    refused(
+        client.check_membership(asked).await,
+        Reason::CardKeyUnknown,
+        &[],
+    )
+}
+
+/// Old key, both, the new one alone: what can be known is answered, and what cannot is not made up.
+async fn cards_are_found_across_a_change_of_keys(database: &Database) -> Result<()> {
+    const NEW: &str = "new:ICEiIyQlJicoKSorLC0uLzAxMjM0NTY3ODk6Ozw9Pj8=";
+    let both = format!("{NEW},{KEY}");
+    let running = Running::start(database).await?;
+    let mut client = running.client()?;
+    let seen = registered(
+        &mut client,
+        &request("Seen", "+821000000090", &["card-rot-seen"]),
+    )
+    .await?;
+    let unseen = registered(
+        &mut client,
+        &request("Unseen", "+821000000091", &["card-rot-unseen"]),
+    )
+    .await?;
+    // A key that is not known here tells nothing.
+    cannot_tell(&mut client, hashed(NEW, "card-rot-seen")).await?;
+    running.stop().await?;
+
+    let running = Running::with_keys(database, &both).await?;
+    let mut client = running.client()?;
+    // The old hash of an order of yesterday, both of one of today, the card itself.
+    for key in [
+        hashed(KEY, "card-rot-seen"),
+        hashed(&both, "card-rot-seen"),
+        Key::CardToken("card-rot-seen".into()),
+        hashed(NEW, "card-rot-seen"),
+    ] {
+        let answer = check(&mut client, key).await?;
+        ensure!(answer.member_id == seen.member_id, "{answer:?}");
+    }
+    // Not every card is known by the new key yet.
+    cannot_tell(&mut client, hashed(NEW, "card-rot-unseen")).await?;
+    ensure!(
+        check(&mut client, hashed(&both, "card-rot-unseen"))
+            .await?
+            .member_id
+            == unseen.member_id
+    );
+    ensure!(
+        check(&mut client, hashed(&both, "card-rot-nobody")).await?
+            == api::CheckMembershipResponse::default()
+    );
+    let taken = client
+        .register_member(request("Thief", "+821000000092", &["card-rot-unseen"]))
+        .await;
+    // Whichever key it is known by.
+    refused(taken, Reason::CardInUse, &["card_tokens[0]"])?;
+    running.stop().await?;
+
+    let running = Running::with_keys(database, NEW).await?;
+    let mut client = running.client()?;
+    let answer = check(&mut client, Key::CardToken("card-rot-seen".into())).await?;
+    ensure!(answer.member_id == seen.member_id, "{answer:?}");
+    // The old key went too early: nothing is made up.
+    cannot_tell(&mut client, Key::CardToken("card-rot-unseen".into())).await?;
+    running.stop().await
+}
+
 async fn tells_what_it_is(database: &Database) -> Result<()> {
-    let members = Members::open(database).await?;
+    let members = Members::open(database, CardKeys::parse(KEY)?).await?;
     let facts = members.inspect().await?;
     members.close().await;
     let product = if matches!(database, Database::Sqlite(_)) {
@@ -698,7 +798,8 @@ mod tests {
             );
             ids.push(registered(&mut client, &request).await?.member_id);
         }
-        let hash = Sha256::digest(b"card-gone-007");
+        let digest = CardDigest::of_token("card-gone-007")?;
+        let hash = CardKeys::parse(KEY)?.hashes(digest)[0].hmac;
         let before = bytes_on_disk(directory.path())?;
         ensure!(
             holds(&before, b"Vanishing 007")
@@ -707,8 +808,8 @@ mod tests {
             "they are there at first"
         );
         ensure!(
-            !holds(&before, b"card-gone-007"),
-            "card tokens are never stored"
+            !holds(&before, b"card-gone-007") && !holds(&before, digest.as_bytes()),
+            "neither card tokens nor their plain hashes are ever stored"
         );
         for id in ids {
             client
@@ -741,10 +842,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_database_in_a_missing_directory_is_named() {
-        let error = Members::open(&Database::parse("sqlite:/nonexistent/member.db").unwrap())
-            .await
-            .err()
-            .unwrap();
+        let error = Members::open(
+            &Database::parse("sqlite:/nonexistent/member.db").unwrap(),
+            CardKeys::parse(KEY).unwrap(),
+        )
+        .await
+        .err()
+        .unwrap();
         assert!(
             error.to_string().contains("/nonexistent/member.db"),
             "{error}"

@@ -17,6 +17,6 @@ pub use config::{Benefits, Config, Database, DatabaseError, TierBenefits};
 pub use run::{RunError, run};
 pub use store::{Members, OpenError, ServerFacts, StoreError};
 pub use value::{
-    CardHash, Change, DisplayName, Key, Member, MemberId, PhoneNumber, Registered, Registration,
-    Tier, ValueError,
+    Change, DisplayName, Key, Member, MemberId, PhoneNumber, Registered, Registration, Tier,
+    ValueError,
 };

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::{Config, Members};
 use anyhow::Context as _;
 use clap::Parser;
+use contract::card::CARD_KEYS_NEEDED;
 use runtime::config::Settings;
 use runtime::{Clock, Shutdown, telemetry};
 use tokio::net::TcpListener;
@@ -39,13 +40,17 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     ];
     let mut settings = Settings::load(arguments.config.as_deref(), &flags);
     let config = Config::from_settings(&mut settings);
+    let keys = config.as_ref().and_then(|config| config.card_keys.clone());
+    if config.is_some() && keys.is_none() {
+        settings.problem("card_keys", CARD_KEYS_NEEDED);
+    }
     let log_filter = settings.find::<String>("log_filter");
     let grace = Duration::from_millis(settings.get("shutdown_grace_ms", DEFAULT_GRACE_MS));
     settings.finish()?;
-    let config = config.context("the settings cannot be used")?;
+    let (config, keys) = config.zip(keys).context("the settings cannot be used")?;
     telemetry::start(log_filter.as_deref());
 
-    let members = Members::open(&config.database).await?;
+    let members = Members::open(&config.database, keys).await?;
     let listener = TcpListener::bind(config.listen)
         .await
         .with_context(|| format!("cannot listen on {}", config.listen))?;

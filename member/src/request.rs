@@ -1,11 +1,12 @@
 //! Reads requests into values, reporting everything that is wrong with one at once.
 
 use contract::api::member as api;
+use contract::card::{CardDigest, CardHash, MAX_KEYS};
 use contract::{Rejection, RequestId, Violation};
 
 use crate::store::CARDS_PER_MEMBER;
 use crate::value::{
-    CardHash, Change, DisplayName, Key, MemberId, PhoneNumber, Registration, Tier, ValueError,
+    Change, DisplayName, Key, MemberId, PhoneNumber, Registration, Tier, ValueError,
 };
 
 /// Gathers what is wrong with a request's fields.
@@ -26,7 +27,7 @@ impl Checks {
         });
     }
 
-    fn cards(&mut self, field: &str, tokens: &[String]) -> Vec<CardHash> {
+    fn cards(&mut self, field: &str, tokens: &[String]) -> Vec<CardDigest> {
         if tokens.len() > CARDS_PER_MEMBER {
             self.note(
                 field,
@@ -37,7 +38,7 @@ impl Checks {
         let mut cards = Vec::with_capacity(tokens.len());
         for (index, token) in tokens.iter().enumerate() {
             let field = format!("{field}[{index}]");
-            match self.check(&field, CardHash::of_token(token)) {
+            match self.check(&field, CardDigest::of_token(token)) {
                 Some(card) if cards.contains(&card) => self.note(&field, "is listed twice"),
                 Some(card) => cards.push(card),
                 None => {}
@@ -79,23 +80,32 @@ pub(crate) fn key(request: &api::CheckMembershipRequest) -> Result<Key, Rejectio
             .check("member_id", MemberId::parse(text))
             .map(Key::Id),
         Some(Sent::CardToken(text)) => checks
-            .check("card_token", CardHash::of_token(text))
+            .check("card_token", CardDigest::of_token(text))
             .map(Key::Card),
         Some(Sent::PhoneNumber(text)) => checks
             .check("phone_number", PhoneNumber::parse(text))
             .map(Key::Phone),
-        Some(Sent::CardTokenSha256(bytes)) => checks
-            .check("card_token_sha256", CardHash::from_slice(bytes))
-            .map(Key::Card),
+        Some(Sent::CardTokenHashes(sent)) => checks
+            .check("card_token_hashes", hashes(&sent.hashes))
+            .map(Key::CardHashes),
         None => {
             checks.note(
                 "key",
-                "must be one of member_id, card_token, phone_number and card_token_sha256",
+                "must be one of member_id, card_token, phone_number and card_token_hashes",
             );
             None
         }
     };
     checks.finish(key)
+}
+
+fn hashes(sent: &[api::CardTokenHash]) -> Result<Vec<CardHash>, ValueError> {
+    let read: Option<Vec<CardHash>> = sent
+        .iter()
+        .map(|hash| CardHash::new(&hash.key_id, &hash.hmac_sha256))
+        .collect();
+    read.filter(|hashes| (1..=MAX_KEYS).contains(&hashes.len()))
+        .ok_or(ValueError::NotHashes)
 }
 
 pub(crate) fn registration(

@@ -1,13 +1,13 @@
 use std::fmt;
 
 use contract::RequestId;
+use contract::card::{CardDigest, CardHash};
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 const DISPLAY_NAME_CHARS: usize = 64;
 const PHONE_DIGITS: std::ops::RangeInclusive<usize> = 7..=15;
-const CARD_TOKEN_BYTES: std::ops::RangeInclusive<usize> = 8..=128;
 const SHA256_BYTES: usize = 32;
 
 /// What is wrong with a value; never repeats the value, which may be personal.
@@ -23,10 +23,8 @@ pub enum ValueError {
         "must be an E.164 number: '+' and 7 to 15 digits, the first not 0, such as +821012345678"
     )]
     NotAPhoneNumber,
-    #[error("must be 8 to 128 printable ASCII characters")]
-    NotACardToken,
-    #[error("must be the 32 bytes of a SHA-256")]
-    NotAHash,
+    #[error("must be 1 to 3 hashes of one card, each with its key id and 32 bytes")]
+    NotHashes,
     #[error("must be TIER_BASIC, TIER_SILVER or TIER_GOLD")]
     NotATier,
 }
@@ -132,38 +130,6 @@ impl PhoneNumber {
     }
 }
 
-/// SHA-256 of a card's token: all that is kept of it.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct CardHash([u8; SHA256_BYTES]);
-
-impl CardHash {
-    /// The hash of a token of 8..128 printable ASCII characters.
-    pub fn of_token(token: &str) -> Result<Self, ValueError> {
-        if !CARD_TOKEN_BYTES.contains(&token.len())
-            || !token.bytes().all(|byte| byte.is_ascii_graphic())
-        {
-            return Err(ValueError::NotACardToken);
-        }
-        Ok(Self(Sha256::digest(token.as_bytes()).into()))
-    }
-
-    pub fn from_slice(bytes: &[u8]) -> Result<Self, ValueError> {
-        bytes.try_into().map(Self).map_err(|_| ValueError::NotAHash)
-    }
-
-    #[must_use]
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-/// A card's hash identifies its bearer as well as its token does.
-impl fmt::Debug for CardHash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("CardHash(hidden)")
-    }
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Tier {
     Basic,
@@ -193,7 +159,10 @@ impl Tier {
 #[derive(Debug, Clone)]
 pub enum Key {
     Id(MemberId),
-    Card(CardHash),
+    /// A card that is presented.
+    Card(CardDigest),
+    /// A card that was presented elsewhere, under each key that the asker had.
+    CardHashes(Vec<CardHash>),
     Phone(PhoneNumber),
 }
 
@@ -235,7 +204,7 @@ pub struct Registration {
     pub phone_number: PhoneNumber,
     pub tier: Tier,
     /// Without repeats.
-    pub cards: Vec<CardHash>,
+    pub cards: Vec<CardDigest>,
 }
 
 impl Registration {
@@ -272,7 +241,7 @@ pub struct Change {
     pub phone_number: Option<PhoneNumber>,
     pub tier: Option<Tier>,
     /// Cards to add, without repeats.
-    pub add_cards: Vec<CardHash>,
+    pub add_cards: Vec<CardDigest>,
     /// Only if the member's etag is still this one.
     pub etag: Option<String>,
 }
@@ -318,27 +287,13 @@ mod tests {
     }
 
     #[test]
-    fn card_tokens_are_opaque_but_printable() {
-        let hash = CardHash::of_token("card-0001").map(|hash| hash.as_bytes().to_vec());
-        assert_eq!(hash, Ok(Sha256::digest(b"card-0001").to_vec()));
-        for illegal in ["", "1234567", &"x".repeat(129), "card 0001", "card-é001"] {
-            assert_eq!(
-                CardHash::of_token(illegal),
-                Err(ValueError::NotACardToken),
-                "{illegal:?}"
-            );
-        }
-        assert_eq!(CardHash::from_slice(&[0; 31]), Err(ValueError::NotAHash));
-    }
-
-    #[test]
     fn personal_data_is_hidden_when_it_is_printed_for_debugging() {
         let registration = Registration {
             request_id: RequestId::from_uuid(Uuid::nil()),
             display_name: DisplayName::parse("Kim Minji").unwrap(),
             phone_number: PhoneNumber::parse("+821012345678").unwrap(),
             tier: Tier::Gold,
-            cards: vec![CardHash::of_token("card-0001").unwrap()],
+            cards: vec![CardDigest::of_token("card-0001").unwrap()],
         };
         let printed = format!("{registration:?}");
         assert!(
@@ -356,7 +311,7 @@ mod tests {
             tier: Tier::Basic,
             cards: cards
                 .iter()
-                .map(|card| CardHash::of_token(card).unwrap())
+                .map(|card| CardDigest::of_token(card).unwrap())
                 .collect(),
         };
         let hash = make("A", ["card-0001", "card-0002"]).content_hash(b"salt");

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::{Config, catalog, ledger::CommandIndex};
 use anyhow::Context as _;
 use clap::Parser;
+use contract::card::CARD_KEYS_NEEDED;
 use event_log::LogLocation;
 use runtime::config::Settings;
 use runtime::{Clock, Shutdown, telemetry};
@@ -50,6 +51,12 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let mut settings = Settings::load(arguments.config.as_deref(), &flags);
     let listen = settings.get("ordering.listen", DEFAULT_LISTEN.to_owned());
     let config = Config::from(&mut settings);
+    if config
+        .as_ref()
+        .is_some_and(|config| config.card_keys.is_none())
+    {
+        settings.problem("card_keys", CARD_KEYS_NEEDED);
+    }
     let location = LogLocation::from_settings(|key| settings.find(key))
         .map_err(|(key, problem)| settings.problem(key, problem))
         .ok();

@@ -156,7 +156,10 @@ fn order_placed() -> OrderPlaced {
         membership: Some(Membership {
             outcome: MembershipOutcome::Member.into(),
             member_id: "019352f0-7a1c-7c3e-8f00-0123456789ab".into(),
-            card_token_sha256: hash(0xca),
+            card_token_hashes: vec![CardTokenHash {
+                key_id: "2026-11".to_owned(),
+                hmac_sha256: hash(0xca),
+            }],
             tier: "gold".into(),
             points_rate_bp: 500,
         }),

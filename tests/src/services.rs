@@ -19,6 +19,9 @@ use tonic_health::pb::health_client::HealthClient;
 use crate::nats::Nats;
 use crate::process::{Process, data_directory, find_program, free_port};
 
+/// Keys of card hashes that the services share.
+pub const CARD_KEYS: &str = "test:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+
 /// How long a service has to become healthy after a start.
 const START_LIMIT: Duration = Duration::from_secs(30);
 const HEALTH_CALL_LIMIT: Duration = Duration::from_secs(2);
@@ -74,7 +77,7 @@ impl Engines {
             "member",
             "member",
             "MEMBER__LISTEN",
-            &[("MEMBER_DB", &database)],
+            &[("MEMBER_DB", &database), ("CARD_KEYS", CARD_KEYS)],
         )
         .await
     }
@@ -96,6 +99,7 @@ impl Engines {
         let own = [
             ("LOG", self.log.as_str()),
             ("LOG_REPLICAS", &replicas),
+            ("CARD_KEYS", CARD_KEYS),
             ("ORDERING__MEMBER_URL", &member),
             ("ORDERING__INDEX", &index),
             // A busy machine is not a dead member service.

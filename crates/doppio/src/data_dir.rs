@@ -1,12 +1,18 @@
 //! The directory of the embedded engines, held by one process at a time.
 
 use std::fs::{File, TryLockError};
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use contract::Slug;
+use contract::card::{CardKeys, KEY_BYTES};
 
 use crate::exit::{ExitCode, Failure};
+
+/// Id of the key that a new data directory gets.
+const FIRST_KEY: &str = "k1";
 
 /// A data directory that this process holds until it is dropped.
 #[derive(Debug)]
@@ -97,11 +103,66 @@ impl DataDir {
         Ok(())
     }
 
+    /// The keys of card hashes, made at random when they are asked for the first time. One key a line, the newest first.
+    pub fn card_keys(&self) -> Result<CardKeys, Failure> {
+        let path = self.path.join("card-keys");
+        if !path.exists() {
+            let fresh = self.path.join("card-keys.new");
+            let mut file = File::options()
+                .create(true)
+                .truncate(true)
+                .write(true)
+                .mode(0o600)
+                .open(&fresh)
+                .with_context(|| format!("cannot make {}", fresh.display()))?;
+            writeln!(file, "{}", new_card_key(FIRST_KEY)?)?;
+            file.sync_all()?;
+            std::fs::rename(&fresh, &path)
+                .with_context(|| format!("cannot make {}", path.display()))?;
+        }
+        let text = std::fs::read_to_string(&path)
+            .with_context(|| format!("cannot read {}", path.display()))?;
+        CardKeys::parse(&text)
+            .map_err(|error| Failure::new(ExitCode::Usage, format!("{}: {error}", path.display())))
+    }
+
     /// A log may be made here: nothing that was derived from one, and nothing that goes with one, is here.
     #[must_use]
     pub fn is_new(&self) -> bool {
         [self.log(), self.read_model(), self.members(), self.index()]
             .iter()
             .all(|path| !path.exists())
+    }
+}
+
+/// A random key of card hashes, as the setting has it.
+pub fn new_card_key(id: &str) -> Result<String, Failure> {
+    let id = Slug::new(id)
+        .map_err(|error| Failure::new(ExitCode::Usage, format!("the key's id {error}")))?;
+    Ok(CardKeys::line(&id, &rand::random::<[u8; KEY_BYTES]>()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn card_keys_are_made_once_and_for_the_owner_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let data = DataDir::hold(directory.path()).unwrap();
+        let made = data.card_keys().unwrap();
+        let card = contract::card::CardDigest::of_token("card-0001").unwrap();
+        assert_eq!(
+            made.hashes(card),
+            data.card_keys().unwrap().hashes(card),
+            "the same at the next start"
+        );
+        let mode = std::fs::metadata(directory.path().join("card-keys"))
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o077, 0);
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use contract::card::CARD_KEYS_NEEDED;
 use event_log::{EventLog, LogLocation};
 use member::{Benefits, Database, Members};
 use ordering::catalog;
@@ -135,6 +136,17 @@ impl System {
         };
         let mut config = ordering_config(&mut settings, addresses.member)?;
         config.index.clone_from(&index);
+        let card_keys = match (&config.card_keys, &data) {
+            (Some(keys), _) => keys.clone(),
+            (None, Some(data)) => data.card_keys()?,
+            (None, None) => {
+                return Err(Failure::new(
+                    ExitCode::Usage,
+                    format!("the setting card_keys {CARD_KEYS_NEEDED}"),
+                ));
+            }
+        };
+        config.card_keys = Some(card_keys.clone());
         let projector = status_projector::Config::from_settings(&mut settings);
         settings.finish()?;
         let (catalog, following) = catalog::open(
@@ -164,7 +176,7 @@ impl System {
         if let Err(error) = model.writer.migrate().await {
             tracing::warn!(%error, "the read model is not ready yet");
         }
-        let members = Members::open(&member_db)
+        let members = Members::open(&member_db, card_keys.clone())
             .await
             .with_context(|| format!("the members' database {member_db}"))?;
 
@@ -172,6 +184,7 @@ impl System {
         let member_config = member::Config {
             listen: addresses.member,
             database: member_db,
+            card_keys: Some(card_keys),
             benefits: Benefits::default(),
         };
         let (soft, member_clock) = (shutdown.clone(), clock.clone());

@@ -33,6 +33,10 @@ pub const KEYS: &[(&str, &str)] = &[
         "member_db",
         "the members' database: postgres://…, or sqlite:PATH",
     ),
+    (
+        "card_keys",
+        "keys of card hashes, the same for ordering and member, ID:KEY each, the newest first",
+    ),
     ("log_filter", "what is logged, as in RUST_LOG"),
     (
         "shutdown_grace_ms",

@@ -83,6 +83,11 @@ pub enum OpenError {
         database: Database,
         cause: sqlx::migrate::MigrateError,
     },
+    #[error("the cards in the members' database {database} cannot be keyed: {cause}")]
+    Cards {
+        database: Database,
+        cause: StoreError,
+    },
 }
 
 #[cfg(test)]

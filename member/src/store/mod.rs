@@ -1,24 +1,30 @@
+mod cards;
 mod error;
 mod pool;
 mod sql;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use contract::{Reason, Rejection};
+use contract::card::{CardDigest, CardHash, CardKeys};
+use contract::{Reason, Rejection, Slug};
 use jiff::Timestamp;
 use tokio::time::timeout;
 
 pub use self::error::{OpenError, StoreError};
 use self::pool::{OPERATION_DEADLINE, Pool, Purpose, Session, Transaction};
 use crate::config::Database;
-use crate::value::{CardHash, Change, Contact, Key, Member, MemberId, Registered, Registration};
+use crate::value::{Change, Contact, Key, Member, MemberId, Registered, Registration};
 
 /// How often an operation starts over when others were first.
 const ATTEMPTS: usize = 5;
 /// Cards that one member may have.
 pub(crate) const CARDS_PER_MEMBER: usize = 16;
 const SALT_BYTES: usize = 32;
+/// How long looking at every card may take at the start.
+const START_DEADLINE: Duration = Duration::from_secs(60);
 
 /// The members, in their database. Cheap to clone.
 ///
@@ -43,6 +49,9 @@ pub struct ServerFacts {
 
 struct Inner {
     pool: Pool,
+    keys: CardKeys,
+    /// Those under which every card was known at the start.
+    complete_keys: BTreeSet<Slug>,
     /// Erased data may still be in SQLite's write-ahead log.
     wal_due: AtomicBool,
 }
@@ -50,17 +59,48 @@ struct Inner {
 impl Members {
     /// Opens the database, creating a SQLite file that is missing, and brings it to this version's schema. Waits a while for a server
     /// that does not answer yet.
-    pub async fn open(database: &Database) -> Result<Self, OpenError> {
+    pub async fn open(database: &Database, keys: CardKeys) -> Result<Self, OpenError> {
         let pool = Pool::open(database).await?;
+        let complete_keys = key_cards(&pool, &keys)
+            .await
+            .map_err(|cause| OpenError::Cards {
+                database: database.clone(),
+                cause,
+            })?;
         // A process that was killed after a withdrawal left its log as it was.
         let wal_due = AtomicBool::new(pool.is_sqlite());
-        Ok(Self(Arc::new(Inner { pool, wal_due })))
+        Ok(Self(Arc::new(Inner {
+            pool,
+            keys,
+            complete_keys,
+            wal_due,
+        })))
     }
 
-    /// The member with this key; a withdrawn one is found by its id only.
+    /// The member with this key; a withdrawn one is found by its id only. Refused with `CARD_KEY_UNKNOWN` where the hashes of a card do
+    /// not tell whether it is somebody's.
     pub async fn find(&self, key: &Key) -> Result<Option<Member>, StoreError> {
         let mut lease = self.0.pool.lease(Purpose::Read).await?;
-        let outcome = timeout(OPERATION_DEADLINE, sql::find(lease.session(), key)).await;
+        let outcome = timeout(OPERATION_DEADLINE, self.0.find(lease.session(), key)).await;
+        let found = lease.settle(outcome)?;
+        if let Some(card) = found.incomplete
+            && let Key::Card(digest) = key
+        {
+            let hashes = self.0.keys.hashes(*digest);
+            if let Err(error) = self.complete(&hashes, card).await {
+                tracing::debug!(%error, "a card is known by the newest key later");
+            }
+        }
+        Ok(found.member)
+    }
+
+    async fn complete(&self, hashes: &[CardHash], card: cards::Owned) -> Result<(), StoreError> {
+        let mut lease = self.0.pool.lease(Purpose::Write).await?;
+        let outcome = timeout(
+            OPERATION_DEADLINE,
+            cards::complete(lease.session(), hashes, card),
+        )
+        .await;
         lease.settle(outcome)
     }
 
@@ -74,7 +114,7 @@ impl Members {
             let mut lease = self.0.pool.lease(Purpose::Write).await?;
             let outcome = timeout(
                 OPERATION_DEADLINE,
-                register(lease.session(), registration, now),
+                register(lease.session(), &self.0.keys, registration, now),
             )
             .await;
             match lease.settle(outcome) {
@@ -90,7 +130,11 @@ impl Members {
     pub async fn update(&self, change: &Change, now: Timestamp) -> Result<Member, StoreError> {
         for _ in 0..ATTEMPTS {
             let mut lease = self.0.pool.lease(Purpose::Write).await?;
-            let outcome = timeout(OPERATION_DEADLINE, update(lease.session(), change, now)).await;
+            let outcome = timeout(
+                OPERATION_DEADLINE,
+                update(lease.session(), &self.0.keys, change, now),
+            )
+            .await;
             match lease.settle(outcome) {
                 Err(StoreError::Conflict) => {}
                 outcome => return outcome,
@@ -170,6 +214,59 @@ impl Members {
     }
 }
 
+/// A member, and the card by which it was found if that is not known by the newest key yet.
+#[derive(Default)]
+struct Found {
+    member: Option<Member>,
+    incomplete: Option<cards::Owned>,
+}
+
+impl Inner {
+    async fn find(&self, mut session: Session<'_>, key: &Key) -> Result<Found, StoreError> {
+        let hashes = match key {
+            Key::Id(id) => {
+                return Ok(Found {
+                    member: sql::find(session, *id).await?,
+                    incomplete: None,
+                });
+            }
+            Key::Phone(phone) => {
+                return Ok(Found {
+                    member: sql::find_by_phone(session, phone).await?,
+                    incomplete: None,
+                });
+            }
+            Key::Card(digest) => self.keys.hashes(*digest),
+            Key::CardHashes(hashes) => hashes.clone(),
+        };
+        let Some((card, place)) = cards::owner(session.again(), &hashes).await? else {
+            cards::stranger(&hashes, &self.complete_keys)?;
+            return Ok(Found::default());
+        };
+        Ok(Found {
+            member: sql::find(session, MemberId::from_uuid(card.member_id)).await?,
+            incomplete: (place > 0).then_some(card),
+        })
+    }
+}
+
+/// Makes keyed hashes of what an earlier version left, and tells under which keys every card is known.
+async fn key_cards(pool: &Pool, keys: &CardKeys) -> Result<BTreeSet<Slug>, StoreError> {
+    loop {
+        let mut lease = pool.lease(Purpose::Write).await?;
+        let outcome = timeout(OPERATION_DEADLINE, cards::key_plain(lease.session(), keys)).await;
+        match lease.settle(outcome) {
+            // Another instance starts at the same time and keys the same cards.
+            Ok(true) | Err(StoreError::Conflict) => {}
+            Ok(false) => break,
+            Err(error) => return Err(error),
+        }
+    }
+    let mut lease = pool.lease(Purpose::Write).await?;
+    let outcome = timeout(START_DEADLINE, cards::complete_keys(lease.session(), keys)).await;
+    lease.settle(outcome)
+}
+
 /// Notes that the log is to be emptied, also when the caller of a withdrawal goes away before its answer.
 struct SetOnDrop<'a>(&'a AtomicBool, bool);
 
@@ -181,6 +278,7 @@ impl Drop for SetOnDrop<'_> {
 
 async fn register(
     session: Session<'_>,
+    keys: &CardKeys,
     registration: &Registration,
     now: Timestamp,
 ) -> Result<Registered, StoreError> {
@@ -189,7 +287,7 @@ async fn register(
         sql::registration(transaction.session(), registration.request_id.uuid()).await?
     {
         let id = MemberId::from_uuid(earlier.member_id);
-        let member = sql::find(transaction.session(), &Key::Id(id)).await?;
+        let member = sql::find(transaction.session(), id).await?;
         let member = member.ok_or(StoreError::Corrupt("a registration without its member"))?;
         return match (earlier.salt, earlier.content_hash) {
             (Some(salt), Some(hash)) if hash != registration.content_hash(&salt) => {
@@ -209,9 +307,15 @@ async fn register(
     };
     let id = MemberId::new(now);
     let free = match refuse_taken_phone(&mut transaction, &contact, id).await {
-        Ok(()) => cards_to_add(&mut transaction, &registration.cards, id, "card_tokens")
-            .await
-            .map(drop),
+        Ok(()) => cards_to_add(
+            &mut transaction,
+            keys,
+            &registration.cards,
+            id,
+            "card_tokens",
+        )
+        .await
+        .map(drop),
         taken => taken,
     };
     if let Err(taken) = free {
@@ -229,7 +333,7 @@ async fn register(
     let hash = registration.content_hash(&salt);
     sql::insert_member(transaction.session(), id, &contact, registration.tier, now).await?;
     for card in &registration.cards {
-        sql::insert_card(transaction.session(), card, id).await?;
+        cards::insert(transaction.session(), &keys.hashes(*card), id).await?;
     }
     sql::insert_registration(
         transaction.session(),
@@ -249,11 +353,12 @@ async fn register(
 
 async fn update(
     session: Session<'_>,
+    keys: &CardKeys,
     change: &Change,
     now: Timestamp,
 ) -> Result<Member, StoreError> {
     let mut transaction = Transaction::begin(session).await?;
-    let member = sql::find(transaction.session(), &Key::Id(change.id))
+    let member = sql::find(transaction.session(), change.id)
         .await?
         .ok_or_else(|| unknown(change.id))?;
     let Some(contact) = &member.contact else {
@@ -287,6 +392,7 @@ async fn update(
     let tier = change.tier.unwrap_or(member.tier);
     let new_cards = cards_to_add(
         &mut transaction,
+        keys,
         &change.add_cards,
         change.id,
         "add_card_tokens",
@@ -309,7 +415,7 @@ async fn update(
     {
         return Err(StoreError::Conflict);
     }
-    let cards = usize::try_from(sql::card_count(transaction.session(), change.id).await?)
+    let cards = usize::try_from(cards::count(transaction.session(), change.id).await?)
         .unwrap_or(usize::MAX);
     if cards.saturating_add(new_cards.len()) > CARDS_PER_MEMBER {
         let message =
@@ -317,7 +423,7 @@ async fn update(
         return Err(Rejection::field(Reason::InvalidArgument, "add_card_tokens", message).into());
     }
     for card in &new_cards {
-        sql::insert_card(transaction.session(), card, change.id).await?;
+        cards::insert(transaction.session(), &keys.hashes(*card), change.id).await?;
     }
     let member = reread(&mut transaction, change.id).await?;
     transaction.commit().await?;
@@ -331,7 +437,7 @@ async fn withdraw(
 ) -> Result<Member, StoreError> {
     let mut transaction = Transaction::begin(session).await?;
     sql::erase_member(transaction.session(), id, now).await?;
-    let member = sql::find(transaction.session(), &Key::Id(id))
+    let member = sql::find(transaction.session(), id)
         .await?
         .ok_or_else(|| unknown(id))?;
     transaction.commit().await?;
@@ -340,7 +446,7 @@ async fn withdraw(
 
 /// As the database keeps it, with its times rounded to microseconds.
 async fn reread(transaction: &mut Transaction<'_>, id: MemberId) -> Result<Member, StoreError> {
-    sql::find(transaction.session(), &Key::Id(id))
+    sql::find(transaction.session(), id)
         .await?
         .ok_or(StoreError::Corrupt("no member where one was just written"))
 }
@@ -350,11 +456,7 @@ async fn refuse_taken_phone(
     contact: &Contact,
     member: MemberId,
 ) -> Result<(), StoreError> {
-    let owner = sql::find(
-        transaction.session(),
-        &Key::Phone(contact.phone_number.clone()),
-    )
-    .await?;
+    let owner = sql::find_by_phone(transaction.session(), &contact.phone_number).await?;
     if owner.is_some_and(|owner| owner.id != member) {
         return Err(Rejection::field(
             Reason::PhoneInUse,
@@ -369,15 +471,16 @@ async fn refuse_taken_phone(
 /// Those of `cards` that the member does not have yet. Refused when one is another's.
 async fn cards_to_add(
     transaction: &mut Transaction<'_>,
-    cards: &[CardHash],
+    keys: &CardKeys,
+    cards: &[CardDigest],
     member: MemberId,
     field: &str,
-) -> Result<Vec<CardHash>, StoreError> {
+) -> Result<Vec<CardDigest>, StoreError> {
     let mut new = Vec::new();
     for (index, card) in cards.iter().enumerate() {
-        match sql::card_owner(transaction.session(), card).await? {
+        match cards::owner(transaction.session(), &keys.hashes(*card)).await? {
             None => new.push(*card),
-            Some(owner) if owner == member => {}
+            Some((owner, _)) if owner.member_id == member.uuid() => {}
             Some(_) => {
                 return Err(Rejection::field(
                     Reason::CardInUse,

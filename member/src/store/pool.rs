@@ -221,6 +221,16 @@ pub(super) enum Session<'a> {
     Postgres(&'a mut PgConnection),
 }
 
+impl Session<'_> {
+    /// The same connection for one more statement.
+    pub fn again(&mut self) -> Session<'_> {
+        match self {
+            Self::Sqlite(connection) => Session::Sqlite(connection),
+            Self::Postgres(connection) => Session::Postgres(connection),
+        }
+    }
+}
+
 /// The same statement for either database: both take `$1` for the first parameter.
 macro_rules! on_either {
     ($session:expr, $connection:ident => $statement:expr) => {

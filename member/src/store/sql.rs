@@ -7,31 +7,25 @@ use uuid::Uuid;
 use super::ServerFacts;
 use super::error::StoreError;
 use super::pool::{Session, on_either};
-use crate::value::{CardHash, Contact, DisplayName, Key, Member, MemberId, PhoneNumber, Tier};
+use crate::value::{Contact, DisplayName, Member, MemberId, PhoneNumber, Tier};
 
 const MEMBER_BY_ID: &str = "SELECT member_id, display_name, phone_number, tier, register_time_us, update_time_us, version \
      FROM members WHERE member_id = $1";
 const MEMBER_BY_PHONE: &str = "SELECT member_id, display_name, phone_number, tier, register_time_us, update_time_us, version \
      FROM members WHERE phone_number = $1";
-const MEMBER_BY_CARD: &str = "SELECT m.member_id, display_name, phone_number, tier, register_time_us, update_time_us, version \
-     FROM cards c JOIN members m ON m.member_id = c.member_id WHERE c.token_sha256 = $1";
 const REGISTRATION: &str =
     "SELECT member_id, salt, content_hash FROM registrations WHERE request_id = $1";
 const INSERT_MEMBER: &str = "INSERT INTO members \
      (member_id, display_name, phone_number, tier, state, register_time_us, update_time_us, version) \
      VALUES ($1, $2, $3, $4, 'active', $5, $5, 1)";
-const INSERT_CARD: &str = "INSERT INTO cards (token_sha256, member_id) VALUES ($1, $2)";
 const INSERT_REGISTRATION: &str =
     "INSERT INTO registrations (request_id, member_id, salt, content_hash) VALUES ($1, $2, $3, $4)";
 const UPDATE_MEMBER: &str = "UPDATE members SET display_name = $3, phone_number = $4, tier = $5, update_time_us = $6, version = version + 1 \
      WHERE member_id = $1 AND version = $2 AND state = 'active'";
 const ERASE_MEMBER: &str = "UPDATE members SET display_name = NULL, phone_number = NULL, state = 'withdrawn', update_time_us = $2, \
      version = version + 1 WHERE member_id = $1 AND state = 'active'";
-const ERASE_CARDS: &str = "DELETE FROM cards WHERE member_id = $1";
 const ERASE_REGISTRATIONS: &str =
     "UPDATE registrations SET salt = NULL, content_hash = NULL WHERE member_id = $1";
-const CARD_OWNER: &str = "SELECT member_id FROM cards WHERE token_sha256 = $1";
-const CARD_COUNT: &str = "SELECT COUNT(*) FROM cards WHERE member_id = $1";
 
 #[derive(FromRow)]
 struct MemberRow {
@@ -79,14 +73,20 @@ pub(super) struct RegistrationRow {
     pub content_hash: Option<Vec<u8>>,
 }
 
-pub(super) async fn find(
-    mut session: Session<'_>,
-    key: &Key,
+/// The member with this id; a withdrawn one too.
+pub(super) async fn find(session: Session<'_>, id: MemberId) -> Result<Option<Member>, StoreError> {
+    let row: Option<MemberRow> = on_either!(session, connection => {
+        sqlx::query_as(MEMBER_BY_ID).bind(id.uuid()).fetch_optional(&mut *connection).await?
+    });
+    row.map(MemberRow::into_member).transpose()
+}
+
+pub(super) async fn find_by_phone(
+    session: Session<'_>,
+    phone: &PhoneNumber,
 ) -> Result<Option<Member>, StoreError> {
-    let row: Option<MemberRow> = on_either!(&mut session, connection => match key {
-        Key::Id(id) => sqlx::query_as(MEMBER_BY_ID).bind(id.uuid()).fetch_optional(&mut **connection).await?,
-        Key::Phone(phone) => sqlx::query_as(MEMBER_BY_PHONE).bind(phone.as_str()).fetch_optional(&mut **connection).await?,
-        Key::Card(card) => sqlx::query_as(MEMBER_BY_CARD).bind(card.as_bytes()).fetch_optional(&mut **connection).await?,
+    let row: Option<MemberRow> = on_either!(session, connection => {
+        sqlx::query_as(MEMBER_BY_PHONE).bind(phone.as_str()).fetch_optional(&mut *connection).await?
     });
     row.map(MemberRow::into_member).transpose()
 }
@@ -97,20 +97,6 @@ pub(super) async fn registration(
 ) -> Result<Option<RegistrationRow>, StoreError> {
     Ok(
         on_either!(session, connection => sqlx::query_as(REGISTRATION).bind(request).fetch_optional(&mut *connection).await?),
-    )
-}
-
-pub(super) async fn card_owner(
-    session: Session<'_>,
-    card: &CardHash,
-) -> Result<Option<MemberId>, StoreError> {
-    let owner: Option<Uuid> = on_either!(session, connection => sqlx::query_scalar(CARD_OWNER).bind(card.as_bytes()).fetch_optional(&mut *connection).await?);
-    Ok(owner.map(MemberId::from_uuid))
-}
-
-pub(super) async fn card_count(session: Session<'_>, member: MemberId) -> Result<i64, StoreError> {
-    Ok(
-        on_either!(session, connection => sqlx::query_scalar(CARD_COUNT).bind(member.uuid()).fetch_one(&mut *connection).await?),
     )
 }
 
@@ -125,17 +111,6 @@ pub(super) async fn insert_member(
     on_either!(session, connection => {
         let statement = sqlx::query(INSERT_MEMBER).bind(id.uuid()).bind(name).bind(phone).bind(tier.as_str()).bind(now.as_microsecond());
         statement.execute(&mut *connection).await?;
-    });
-    Ok(())
-}
-
-pub(super) async fn insert_card(
-    session: Session<'_>,
-    card: &CardHash,
-    member: MemberId,
-) -> Result<(), StoreError> {
-    on_either!(session, connection => {
-        sqlx::query(INSERT_CARD).bind(card.as_bytes()).bind(member.uuid()).execute(&mut *connection).await?;
     });
     Ok(())
 }
@@ -183,7 +158,7 @@ pub(super) async fn erase_member(
         if erased.rows_affected() == 0 {
             return Ok(false);
         }
-        sqlx::query(ERASE_CARDS).bind(id.uuid()).execute(&mut **connection).await?;
+        sqlx::query(super::cards::ERASE).bind(id.uuid()).execute(&mut **connection).await?;
         sqlx::query(ERASE_REGISTRATIONS).bind(id.uuid()).execute(&mut **connection).await?;
     });
     Ok(true)

@@ -1,3 +1,4 @@
+use contract::card::CardHash;
 use contract::event::{CashMovementKind, Channel, OrderPlaced, Pricing, ServiceMode, TenderKind};
 use contract::{BusinessDate, Money, OrderId, RequestId, Slug, StoreId};
 use jiff::Timestamp;
@@ -176,8 +177,8 @@ pub struct ManualDiscount {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MemberKey {
     MemberId(Uuid),
-    /// SHA-256 of the card's token: the token itself goes to the member service and nowhere else.
-    CardSha256([u8; 32]),
+    /// The card's token hashed with each key in force: the token itself goes to the member service and nowhere else.
+    Card(Vec<CardHash>),
 }
 
 /// What the membership check said.

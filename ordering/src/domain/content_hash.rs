@@ -97,7 +97,7 @@ impl ContentHash {
     }
 }
 
-/// What a quote is bound to: a draft, with the card that it was priced for. Lives as long as a quote and is nowhere recorded.
+/// What a quote is bound to, besides the card that it was priced for. Lives as long as a quote and is nowhere recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DraftHash(pub [u8; 32]);
 
@@ -107,9 +107,6 @@ impl DraftHash {
         let mut canonical = Canonical::of_version(CONTENT_HASH_VERSION);
         canonical.text("draft");
         canonical.draft(draft);
-        if let Some(MemberKey::CardSha256(hash)) = &draft.member {
-            canonical.bytes(hash);
-        }
         Self(canonical.finish())
     }
 }
@@ -270,7 +267,8 @@ impl Canonical {
                 self.number(1);
                 self.bytes(id.as_bytes());
             }
-            MemberKey::CardSha256(_) => self.number(2),
+            // That a card was presented, and not which: keys change, and a repeat has to match for ever.
+            MemberKey::Card(_) => self.number(2),
         }
     }
 

@@ -185,3 +185,8 @@ pub fn place(draft: Draft, tenders: Vec<DraftTender>) -> PlaceOrder {
 pub fn uuid(number: u8) -> Uuid {
     request_id(number).uuid()
 }
+
+/// Keys of card hashes.
+pub fn card_keys() -> contract::card::CardKeys {
+    contract::card::CardKeys::parse("k1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=").unwrap()
+}

@@ -1,9 +1,11 @@
 //! Placing an order: a sale, priced and paid.
 
 use bytes::Bytes;
+use contract::card::CardHash;
 use contract::event::{self as e, Pricing, event::Event};
 use contract::{Money, Reason, Rejection};
 use jiff::{SignedDuration, Timestamp};
+use uuid::Uuid;
 
 use super::Flag;
 use super::business_day::{CLOCK_TOLERANCE, Moment};
@@ -185,13 +187,35 @@ pub fn membership(standing: &MemberStanding) -> e::Membership {
             };
             match key {
                 MemberKey::MemberId(id) => membership.member_id = id.to_string(),
-                MemberKey::CardSha256(hash) => {
-                    membership.card_token_sha256 = Bytes::copy_from_slice(hash);
+                MemberKey::Card(hashes) => {
+                    membership.card_token_hashes = hashes.iter().map(card_token_hash).collect();
                 }
             }
             membership
         }
     }
+}
+
+fn card_token_hash(hash: &CardHash) -> e::CardTokenHash {
+    e::CardTokenHash {
+        key_id: hash.key_id.to_string(),
+        hmac_sha256: Bytes::copy_from_slice(&hash.hmac),
+    }
+}
+
+/// What an order that was accepted without an answer is asked by later.
+#[must_use]
+pub fn member_key(membership: &e::Membership) -> Option<MemberKey> {
+    if membership.card_token_hashes.is_empty() {
+        return Uuid::try_parse(&membership.member_id)
+            .ok()
+            .map(MemberKey::MemberId);
+    }
+    let hashes = membership.card_token_hashes.iter();
+    hashes
+        .map(|hash| CardHash::new(&hash.key_id, &hash.hmac_sha256))
+        .collect::<Option<Vec<_>>>()
+        .map(MemberKey::Card)
 }
 
 #[cfg(test)]

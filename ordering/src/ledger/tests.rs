@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use super::{Answer, CommandIndex, Ledger, Verdict, Work};
 use crate::catalog::{self, Store};
+use crate::domain::place_order::member_key;
 use crate::domain::{
     Actor, CancelOrder, CarryOver, ChangeStatus, CloseBusinessDay, Command, CountDrawer, Draft,
     DraftLine, DraftOption, DraftTender, ManualClose, MemberKey, MemberStanding, NewStatus,
@@ -578,13 +579,13 @@ async fn an_order_without_an_answer_of_the_member_service_waits_to_be_resolved()
         &[],
         vec![tender(TenderKind::Card, 5_000)],
     );
-    unverified.membership = Some(MemberStanding::Unverified(MemberKey::CardSha256([7; 32])));
+    unverified.membership = Some(MemberStanding::Unverified(card_key()));
     shop.one(Command::PlaceOrder(Box::new(unverified)))
         .await
         .unwrap();
     shop.reopen("index.db").await;
     let owed = &shop.ledger.state().unresolved;
-    assert_eq!(owed[&id].card_token_sha256, [7; 32][..]);
+    assert_eq!(member_key(&owed[&id]), Some(card_key()));
     let member_id = Uuid::now_v7();
     let standing = MemberStanding::Member {
         member_id,
@@ -1122,4 +1123,8 @@ async fn a_close_that_leaves_no_room_is_a_record_of_its_own() {
     );
     shop.reopen("fresh.db").await;
     assert_eq!(shop.ledger.state().document_number, 3);
+}
+
+fn card_key() -> MemberKey {
+    MemberKey::Card(vec![contract::card::CardHash::new("k1", &[7; 32]).unwrap()])
 }

@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use contract::card::CardKeys;
 use runtime::config::Settings;
 use tonic::transport::Channel;
 
@@ -24,6 +25,8 @@ pub struct Config {
     pub longest_call: Duration,
     /// Key of quote tokens, the same for all instances; one of its own in the index when absent.
     pub quote_key: Option<String>,
+    /// Keys of card hashes, shared with member. `None` when the setting is absent.
+    pub card_keys: Option<CardKeys>,
     /// Path of the command index.
     pub index: PathBuf,
     /// Path of the catalog; the built-in one when absent.
@@ -61,6 +64,11 @@ impl Config {
                 format!("must have at least {SHORTEST_QUOTE_KEY} characters"),
             );
         }
+        let card_keys = settings.find::<String>("card_keys").and_then(|text| {
+            CardKeys::parse(&text)
+                .map_err(|error| settings.problem("card_keys", error))
+                .ok()
+        });
         Some(Self {
             member: member?,
             member_deadline,
@@ -70,6 +78,7 @@ impl Config {
             idle,
             longest_call: Duration::from_secs(30),
             quote_key,
+            card_keys,
             index: settings.get("ordering.index", PathBuf::from("doppio-ordering-index.db")),
             catalog: settings.find("ordering.catalog"),
         })

@@ -7,7 +7,7 @@ use proptest::sample::Index;
 use prost::Message as _;
 
 use super::parse::{self, Check};
-use crate::domain::fixture::{order_id, shop, uuid};
+use crate::domain::fixture::{card_keys, order_id, shop, uuid};
 use crate::domain::{Command, ContentHash, PlaceOrder};
 
 fn money(minor: i64) -> Option<types::Money> {
@@ -22,7 +22,7 @@ fn content(request: &api::PlaceOrderRequest) -> ContentHash {
     let (draft, store_id) = parse::draft_of(request.draft).unwrap();
     assert_eq!(store_id, StoreId::new("seoul").unwrap());
     let order_id = check.order_id(&request.order_id);
-    let parsed = parse::draft(&mut check, &draft, &store_id);
+    let parsed = parse::draft(&mut check, &draft, &store_id, &card_keys());
     let tenders = parse::tenders(&mut check, &request.tenders);
     let expected = request.expected_total.as_ref();
     let expected_total = parse::expected_total(&mut check, expected);

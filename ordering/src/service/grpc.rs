@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use contract::api::ordering as api;
 use contract::api::ordering::ordering_service_server::OrderingService;
+use contract::card::CardKeys;
 use contract::event::event::Event;
 use contract::{
     ConsistencyToken, Currency, Money, OrderId, Reason, Rejection, RequestId, StoreId, order_view,
@@ -39,6 +40,7 @@ pub struct Ordering {
     catalog: CatalogSource,
     membership: Membership,
     quotes: QuoteKey,
+    card_keys: CardKeys,
     clock: Clock,
 }
 
@@ -65,6 +67,7 @@ impl Ordering {
         catalog: CatalogSource,
         membership: Membership,
         quotes: QuoteKey,
+        card_keys: CardKeys,
         clock: Clock,
     ) -> Self {
         Self {
@@ -73,6 +76,7 @@ impl Ordering {
             catalog,
             membership,
             quotes,
+            card_keys,
             clock,
         }
     }
@@ -154,7 +158,7 @@ impl Ordering {
         let (draft, store_id) = parse::draft_of(request.draft)?;
         let mut check = Check::default();
         let order_id = check.order_id(&request.order_id);
-        let parsed = parse::draft(&mut check, &draft, &store_id);
+        let parsed = parse::draft(&mut check, &draft, &store_id, &self.card_keys);
         let tenders = parse::tenders(&mut check, &request.tenders);
         let expected_total = parse::expected_total(&mut check, request.expected_total.as_ref());
         parse::require_client_time(&mut check, request.client_time.as_ref());
@@ -567,7 +571,7 @@ impl Ordering {
         let (draft, store_id) = parse::draft_of(request.into_inner().draft)?;
         let store = self.store(&store_id)?;
         let mut check = Check::default();
-        let parsed = parse::draft(&mut check, &draft, &store_id);
+        let parsed = parse::draft(&mut check, &draft, &store_id, &self.card_keys);
         if let Some(stated) = check.finish()?
             && stated.currency != store.currency
         {

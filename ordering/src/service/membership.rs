@@ -3,7 +3,8 @@ use std::time::Duration;
 
 use contract::api::member::check_membership_request::Key;
 use contract::api::member::member_service_client::MemberServiceClient;
-use contract::api::member::{CheckMembershipRequest, Tier};
+use contract::api::member::{CardTokenHash, CardTokenHashes, CheckMembershipRequest, Tier};
+use contract::card::CardHash;
 use runtime::TraceContext;
 use tower::util::BoxCloneSyncService;
 use tower::{BoxError, ServiceBuilder, ServiceExt as _};
@@ -36,7 +37,9 @@ impl From<MemberKey> for Presented {
     }
 }
 
-type Check = BoxCloneSyncService<(CheckMembershipRequest, TraceContext), MemberStanding, BoxError>;
+/// `None`: the service answered that it cannot say, which is no outage.
+type Check =
+    BoxCloneSyncService<(CheckMembershipRequest, TraceContext), Option<MemberStanding>, BoxError>;
 
 /// The membership check: bounded, with a deadline and a breaker. It never fails; it says that it does not know.
 #[derive(Clone)]
@@ -99,9 +102,9 @@ impl Membership {
                 let answer = answer.clone();
                 async move {
                     match request.key {
-                        Some(Key::MemberId(id)) => {
-                            answer(Uuid::try_parse(&id)?).ok_or_else(|| BoxError::from("no answer"))
-                        }
+                        Some(Key::MemberId(id)) => answer(Uuid::try_parse(&id)?)
+                            .map(Some)
+                            .ok_or_else(|| BoxError::from("no answer")),
                         _ => Err(BoxError::from("not by member id")),
                     }
                 }
@@ -117,11 +120,14 @@ impl Membership {
         let key = match (&presented.card_token, &presented.key) {
             (Some(token), _) => Key::CardToken(token.clone()),
             (None, MemberKey::MemberId(id)) => Key::MemberId(id.to_string()),
-            (None, MemberKey::CardSha256(hash)) => Key::CardTokenSha256(hash.to_vec()),
+            (None, MemberKey::Card(hashes)) => Key::CardTokenHashes(CardTokenHashes {
+                hashes: hashes.iter().map(card_token_hash).collect(),
+            }),
         };
         let request = CheckMembershipRequest { key: Some(key) };
         match Check::clone(&self.check).oneshot((request, trace)).await {
-            Ok(standing) => standing,
+            Ok(Some(standing)) => standing,
+            Ok(None) => MemberStanding::Unverified(presented.key.clone()),
             Err(error) => {
                 tracing::debug!(%error, "membership check without an answer");
                 MemberStanding::Unverified(presented.key.clone())
@@ -134,15 +140,22 @@ async fn check(
     client: &mut MemberServiceClient<tonic::transport::Channel>,
     request: CheckMembershipRequest,
     trace: TraceContext,
-) -> Result<MemberStanding, BoxError> {
+) -> Result<Option<MemberStanding>, BoxError> {
     let mut request = tonic::Request::new(request);
     trace.child().inject(&mut request);
-    let answer = client.check_membership(request).await?.into_inner();
+    let answer = match client.check_membership(request).await {
+        Ok(answer) => answer.into_inner(),
+        Err(status) if status.code() == tonic::Code::FailedPrecondition => {
+            tracing::warn!(%status, "the member service cannot say whether the bearer is a member");
+            return Ok(None);
+        }
+        Err(status) => return Err(status.into()),
+    };
     if !answer.is_member {
-        return Ok(MemberStanding::NotMember);
+        return Ok(Some(MemberStanding::NotMember));
     }
     let benefits = answer.benefits.unwrap_or_default();
-    Ok(MemberStanding::Member {
+    Ok(Some(MemberStanding::Member {
         member_id: Uuid::try_parse(&answer.member_id)?,
         tier: match answer.tier() {
             Tier::Gold => "gold",
@@ -152,5 +165,12 @@ async fn check(
         .to_owned(),
         points_rate_bp: benefits.points_rate_bp,
         member_prices: benefits.member_prices,
-    })
+    }))
+}
+
+fn card_token_hash(hash: &CardHash) -> CardTokenHash {
+    CardTokenHash {
+        key_id: hash.key_id.to_string(),
+        hmac_sha256: hash.hmac.to_vec(),
+    }
 }

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use contract::api::ordering::ordering_service_server::OrderingServiceServer;
+use contract::card::CARD_KEYS_NEEDED;
 use contract::{DESCRIPTORS, Reason};
 use event_log::EventLog;
 use runtime::{Clock, ConnectionLimits, ServeError, ServeOptions, Shutdown};
@@ -40,6 +41,8 @@ pub enum RunError {
     Serve(#[from] ServeError),
     #[error(transparent)]
     Index(#[from] IndexError),
+    #[error("the setting card_keys {CARD_KEYS_NEEDED}")]
+    NoCardKeys,
 }
 
 /// How long checking the log against the index may hold up the start.
@@ -57,6 +60,7 @@ pub async fn run(
     shutdown: Shutdown,
     clock: Clock,
 ) -> Result<(), RunError> {
+    let card_keys = config.card_keys.clone().ok_or(RunError::NoCardKeys)?;
     let membership = Membership::new(&config);
     let quote_key = match &config.quote_key {
         Some(key) => key.clone().into_bytes(),
@@ -92,6 +96,7 @@ pub async fn run(
         catalog,
         membership,
         quote::QuoteKey::new(quote_key),
+        card_keys,
         clock,
     );
     let options = ServeOptions {

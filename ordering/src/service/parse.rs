@@ -1,6 +1,7 @@
 //! From requests to commands. Everything malformed in a request is reported at once.
 
 use contract::api::{ordering as api, types};
+use contract::card::{CardDigest, CardKeys};
 use contract::event::{CashMovementKind, Channel, Pricing, ServiceMode, TenderKind};
 use contract::text::{first_deceptive, is_card_number};
 use contract::{
@@ -9,7 +10,6 @@ use contract::{
 };
 use jiff::Timestamp;
 use runtime::TraceContext;
-use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::membership::Presented;
@@ -33,7 +33,6 @@ const MAX_REFERENCE_BYTES: usize = 64;
 const MAX_LANGUAGES: usize = 8;
 const MAX_LANGUAGE_BYTES: usize = 35;
 const MAX_NAME_BYTES: usize = 200;
-const CARD_TOKEN_BYTES: std::ops::RangeInclusive<usize> = 8..=128;
 
 /// Gathers what is wrong with a request.
 #[derive(Default)]
@@ -242,6 +241,7 @@ pub fn draft(
     check: &mut Check,
     draft: &api::OrderDraft,
     store_id: &StoreId,
+    keys: &CardKeys,
 ) -> Option<(Draft, Option<Presented>)> {
     let pricing = match draft.pricing() {
         types::Pricing::Till => Pricing::Till,
@@ -311,7 +311,7 @@ pub fn draft(
     let presented = draft
         .member
         .as_ref()
-        .and_then(|member| presented(check, member));
+        .and_then(|member| presented(check, member, keys));
     let parsed = Draft {
         store_id: store_id.clone(),
         terminal_id: terminal_id?,
@@ -348,19 +348,20 @@ fn enumeration<T: PartialEq + Copy>(
         .unwrap_or(default)
 }
 
-fn presented(check: &mut Check, member: &api::order_draft::Member) -> Option<Presented> {
+fn presented(
+    check: &mut Check,
+    member: &api::order_draft::Member,
+    keys: &CardKeys,
+) -> Option<Presented> {
     match member {
         api::order_draft::Member::MemberId(id) => check
             .member_id("draft.member_id", id)
             .map(|id| MemberKey::MemberId(id).into()),
         api::order_draft::Member::CardToken(token) => {
-            if !CARD_TOKEN_BYTES.contains(&token.len())
-                || !token.bytes().all(|byte| byte.is_ascii_graphic())
-            {
-                check.note("draft.card_token", "8 to 128 printable ASCII characters");
-                return None;
-            }
-            let key = MemberKey::CardSha256(Sha256::digest(token.as_bytes()).into());
+            let digest = CardDigest::of_token(token)
+                .map_err(|error| check.note("draft.card_token", error))
+                .ok()?;
+            let key = MemberKey::Card(keys.hashes(digest));
             Some(Presented {
                 key,
                 card_token: Some(token.clone()),
@@ -708,7 +709,12 @@ mod tests {
                 ..api::OrderDraft::default()
             };
             let mut check = Check::default();
-            draft(&mut check, &request, &store.id);
+            draft(
+                &mut check,
+                &request,
+                &store.id,
+                &crate::domain::fixture::card_keys(),
+            );
             let violations = check.finish().err().map(|refusal| refusal.violations);
             let fields = violations.into_iter().flatten();
             fields.map(|violation| violation.field).collect()

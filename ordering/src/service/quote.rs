@@ -3,6 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
+use contract::card::CardHash;
 use contract::event::OrderPlaced;
 use contract::{Reason, Rejection};
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -10,11 +11,11 @@ use jiff::{SignedDuration, Timestamp};
 use prost::Message as _;
 use sha2::Sha256;
 
-use crate::domain::{Draft, DraftHash};
+use crate::domain::{Draft, DraftHash, MemberKey};
 
 /// How long a quote holds.
 pub const VALIDITY: SignedDuration = SignedDuration::from_mins(15);
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const TAG_BYTES: usize = 32;
 /// Longer than any token of an order that fits into a record.
 const MAX_TOKEN_BYTES: usize = 200 * 1024;
@@ -35,12 +36,18 @@ impl QuoteKey {
         Some(mac)
     }
 
-    /// Layout: version (1), expiry in ms since the Unix epoch (8), draft hash (32), OrderPlaced, HMAC-SHA-256 of all before it (32).
+    /// Layout: version (1), expiry in ms since the Unix epoch (8), draft hash (32), count of card hashes (1), card hashes (32 each),
+    /// OrderPlaced, HMAC-SHA-256 of all before it (32).
     #[must_use]
     pub fn seal(&self, draft: &Draft, quoted: &OrderPlaced, expires: Timestamp) -> Option<String> {
         let mut token = vec![VERSION];
         token.extend_from_slice(&expires.as_millisecond().to_be_bytes());
         token.extend_from_slice(&DraftHash::of(draft).0);
+        let cards = card_hashes(draft);
+        token.push(u8::try_from(cards.len()).ok()?);
+        cards
+            .iter()
+            .for_each(|card| token.extend_from_slice(&card.hmac));
         token.extend_from_slice(&quoted.encode_to_vec());
         let tag = self.tag(&token)?.finalize().into_bytes();
         token.extend_from_slice(&tag);
@@ -54,10 +61,19 @@ impl QuoteKey {
         draft: &Draft,
         now: Timestamp,
     ) -> Result<OrderPlaced, Rejection> {
-        let (expires, draft_hash, quoted) = self
+        let Quote {
+            expires,
+            draft_hash,
+            cards,
+            quoted,
+        } = self
             .parse(token)
             .ok_or_else(|| invalid("it was not given out here, or was altered"))?;
-        if draft_hash != DraftHash::of(draft).0 {
+        // The draft's hash says that a card was presented; which one, one of its keyed hashes, whatever keys came and went meanwhile.
+        let own = card_hashes(draft);
+        let same_card =
+            own.is_empty() && cards.is_empty() || own.iter().any(|card| cards.contains(&card.hmac));
+        if draft_hash != DraftHash::of(draft).0 || !same_card {
             return Err(invalid("it was given for another draft"));
         }
         if now.as_millisecond() >= expires {
@@ -70,7 +86,7 @@ impl QuoteKey {
         Ok(quoted)
     }
 
-    fn parse(&self, token: &str) -> Option<(i64, [u8; 32], OrderPlaced)> {
+    fn parse(&self, token: &str) -> Option<Quote> {
         if token.len() > MAX_TOKEN_BYTES {
             return None;
         }
@@ -79,15 +95,39 @@ impl QuoteKey {
         self.tag(body)?.verify_slice(tag).ok()?;
         let (&[version], body) = body.split_first_chunk::<1>()?;
         let (expires, body) = body.split_first_chunk::<8>()?;
-        let (draft_hash, quoted) = body.split_first_chunk::<32>()?;
+        let (draft_hash, body) = body.split_first_chunk::<32>()?;
+        let (&[count], mut quoted) = body.split_first_chunk::<1>()?;
+        let mut cards = Vec::with_capacity(count.into());
+        for _ in 0..count {
+            let (card, rest) = quoted.split_first_chunk::<32>()?;
+            cards.push(*card);
+            quoted = rest;
+        }
         if version != VERSION {
             return None;
         }
-        Some((
-            i64::from_be_bytes(*expires),
-            *draft_hash,
-            OrderPlaced::decode(Bytes::copy_from_slice(quoted)).ok()?,
-        ))
+        Some(Quote {
+            expires: i64::from_be_bytes(*expires),
+            draft_hash: *draft_hash,
+            cards,
+            quoted: OrderPlaced::decode(Bytes::copy_from_slice(quoted)).ok()?,
+        })
+    }
+}
+
+/// What a token holds.
+struct Quote {
+    /// In ms since the Unix epoch.
+    expires: i64,
+    draft_hash: [u8; 32],
+    cards: Vec<[u8; 32]>,
+    quoted: OrderPlaced,
+}
+
+fn card_hashes(draft: &Draft) -> &[CardHash] {
+    match &draft.member {
+        Some(MemberKey::Card(hashes)) => hashes,
+        Some(MemberKey::MemberId(_)) | None => &[],
     }
 }
 

@@ -46,7 +46,15 @@ impl Service {
         );
         let key = QuoteKey::new(quotes.as_bytes().to_vec());
         let clock = self.clock.clone();
-        Ordering::new(self.log.clone(), registry, catalog, membership, key, clock)
+        Ordering::new(
+            self.log.clone(),
+            registry,
+            catalog,
+            membership,
+            key,
+            crate::domain::fixture::card_keys(),
+            clock,
+        )
     }
 
     fn client_time(&self) -> Option<Timestamp> {

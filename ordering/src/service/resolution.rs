@@ -10,10 +10,10 @@ use imbl::OrdMap;
 use imbl::ordmap::DiffItem;
 use runtime::TraceContext;
 use tokio::time::Instant;
-use uuid::Uuid;
 
 use super::membership::{Membership, Presented};
-use crate::domain::{MemberKey, MemberStanding};
+use crate::domain::MemberStanding;
+use crate::domain::place_order::member_key;
 
 /// Answers that are worth a record of their own; fewer when nobody else is due.
 const MOST_ANSWERS: usize = 16;
@@ -143,7 +143,7 @@ impl Resolution {
         order: OrderId,
         membership: Membership,
     ) -> Option<BoxFuture<'static, (OrderId, MemberStanding)>> {
-        let presented = Presented::from(key(self.owed.get(&order)?)?);
+        let presented = Presented::from(member_key(self.owed.get(&order)?)?);
         let asking = async move {
             let standing = membership
                 .check(&presented, TraceContext::new_trace())
@@ -154,21 +154,13 @@ impl Resolution {
     }
 }
 
-/// What a till presented, as it was recorded.
-fn key(membership: &Recorded) -> Option<MemberKey> {
-    match <[u8; 32]>::try_from(membership.card_token_sha256.as_ref()) {
-        Ok(hash) => Some(MemberKey::CardSha256(hash)),
-        Err(_) => Uuid::try_parse(&membership.member_id)
-            .ok()
-            .map(MemberKey::MemberId),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
 
     use contract::event::MembershipOutcome;
+
+    use uuid::Uuid;
 
     use super::*;
 

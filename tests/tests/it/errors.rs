@@ -56,6 +56,7 @@ fn calls(reason: Reason) -> &'static str {
         Reason::NothingLeftToRefund | Reason::CancelInstead => "RefundOrder",
         Reason::ReturnExceedsTender | Reason::ReturnsDoNotSum => "CancelOrder, RefundOrder",
         Reason::QuoteInvalid | Reason::QuoteExpired => "PlaceOrder",
+        Reason::CardKeyUnknown => "CheckMembership",
         Reason::NotFound => "HTTP",
         Reason::DayNotCounted => "CountDrawer",
         Reason::DatabaseUnavailable => "every call of member",

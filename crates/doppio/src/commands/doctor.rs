@@ -6,6 +6,7 @@ use contract::api::admin::GetProjectionStatusRequest;
 use contract::api::member::CheckMembershipRequest;
 use contract::api::member::check_membership_request::Key;
 use contract::api::query::ListStoresRequest;
+use contract::card::{CARD_KEYS_NEEDED, CardKeys};
 use contract::timestamp_from_proto;
 use event_log::LogLocation;
 use event_log::sqlite::SqliteLog;
@@ -87,6 +88,7 @@ impl Doctor {
                 members(
                     &mut findings,
                     &format!("sqlite:{}", data.members().display()),
+                    data.card_keys()?,
                 )
                 .await;
             }
@@ -113,7 +115,14 @@ impl Doctor {
                 read_model(&mut findings, &url).await;
             }
             if let Some(url) = settings.find::<String>("member_db") {
-                members(&mut findings, &url).await;
+                match settings
+                    .find::<String>("card_keys")
+                    .map(|text| CardKeys::parse(&text))
+                {
+                    Some(Ok(keys)) => members(&mut findings, &url, keys).await,
+                    Some(Err(error)) => settings.problem("card_keys", error),
+                    None => settings.problem("card_keys", CARD_KEYS_NEEDED),
+                }
             }
             if let Err(error) = settings.finish() {
                 findings.add("settings", Finding::Bad, error.to_string());
@@ -430,7 +439,7 @@ async fn read_model(findings: &mut Findings, url: &str) {
     }
 }
 
-async fn members(findings: &mut Findings, url: &str) {
+async fn members(findings: &mut Findings, url: &str, keys: CardKeys) {
     let database = match member::Database::parse(url) {
         Ok(database) => database,
         Err(error) => {
@@ -441,7 +450,7 @@ async fn members(findings: &mut Findings, url: &str) {
             );
         }
     };
-    match Members::open(&database).await {
+    match Members::open(&database, keys).await {
         Ok(members) => {
             match members.probe().await {
                 Ok(()) => findings.add(

@@ -3,9 +3,10 @@ use contract::api::member as api;
 use contract::api::member::check_membership_request::Key;
 use uuid::Uuid;
 
-use crate::clients::{Clients, call};
+use crate::clients::{Clients, Target, call};
+use crate::data_dir::new_card_key;
 use crate::exit::{ExitCode, Failure};
-use crate::output::Format;
+use crate::output::{Format, say};
 
 #[derive(Subcommand)]
 pub enum Member {
@@ -19,6 +20,12 @@ pub enum Member {
     Update(Update),
     /// Erase a member's name, phone and cards for good.
     Withdraw { member_id: String },
+    /// Make a key of card hashes for the setting card_keys: put it first, and keep the older ones until every card was presented.
+    NewCardKey {
+        /// What the key is known by: 1 to 32 of a-z, 0-9 and '-'.
+        #[arg(default_value = "k1")]
+        id: String,
+    },
 }
 
 #[derive(Args)]
@@ -95,9 +102,17 @@ fn show(member: Option<&api::Member>) -> String {
 }
 
 impl Member {
-    pub async fn run(self, clients: Clients, format: Format) -> Result<(), Failure> {
+    pub async fn run(self, target: &Target, format: Format) -> Result<(), Failure> {
+        match self {
+            Self::NewCardKey { id } => say(new_card_key(&id)?),
+            call => target.with(|clients| call.call(clients, format)).await,
+        }
+    }
+
+    async fn call(self, clients: Clients, format: Format) -> Result<(), Failure> {
         let mut client = clients.member;
         match self {
+            Self::NewCardKey { .. } => Ok(()),
             Self::Register(register) => {
                 let request = api::RegisterMemberRequest {
                     request_id: register

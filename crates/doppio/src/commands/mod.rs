@@ -93,7 +93,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Demo(demo) => demo.run(&target).await,
         Command::Up(up) => up.run(&target).await,
         Command::Order(order) => target.with(|clients| order.run(clients, format)).await,
-        Command::Member(member) => target.with(|clients| member.run(clients, format)).await,
+        Command::Member(member) => member.run(&target, format).await,
         Command::Sales(sales) => target.with(|clients| sales.run(clients, format)).await,
         Command::Settle(settle) => settle.run(&target, format).await,
         Command::Export(export) => target.with(|clients| export.run(clients, format)).await,
