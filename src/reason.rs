@@ -79,7 +79,7 @@ reasons! {
     DayNotBegun "DAY_NOT_BEGUN" FailedPrecondition "The business day has not begun.";
     TooManyKinds "TOO_MANY_KINDS" FailedPrecondition "The business day has as many different drawers or discount ids as its report has room for. Use one of those it has.";
     OpenOrders "OPEN_ORDERS" FailedPrecondition "Orders are still open. Complete, cancel or carry them over; the metadata names them.";
-    ClockSuspect "CLOCK_SUSPECT" FailedPrecondition "The terminal's clock and the server's differ by more than five minutes, so no business day can be opened or closed. Set the clock, then repeat with the same id.";
+    ClockSuspect "CLOCK_SUSPECT" FailedPrecondition "Two of the terminal's clock, the server's and the log server's differ by more than five minutes, so that no business day can be opened or closed; the metadata says what each shows. Set the clock that is wrong, then repeat with the same id.";
     MemberUnavailable "MEMBER_UNAVAILABLE" Unavailable "The member service does not answer. Try again.";
     OutcomeUnknown "OUTCOME_UNKNOWN" Unavailable "Whether the command was recorded is not known yet. Repeat it with the same id.";
     LogUnavailable "LOG_UNAVAILABLE" Unavailable "The event log does not answer; nothing was recorded. Repeat with the same id.";

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::api::types;
 use crate::event as e;
+use crate::local_hour::in_order as hours_in_order;
 use crate::money::{Currency, Money};
 use crate::order_view::taxes;
 
@@ -85,17 +86,7 @@ pub fn report(body: &e::DayReport, currency: Currency) -> types::DayReport {
                 net: money(own.net),
             })
             .collect(),
-        hours: body
-            .hours
-            .iter()
-            .map(|hour| types::HourSales {
-                hour: hour.hour.clone(),
-                orders: hour.orders,
-                gross: money(hour.gross),
-                discount: money(hour.discount),
-                net: money(hour.net),
-            })
-            .collect(),
+        hours: hours(body, currency),
         discounts: body
             .discounts
             .iter()
@@ -122,6 +113,23 @@ pub fn report(body: &e::DayReport, currency: Currency) -> types::DayReport {
             .and_then(money),
         ..types::DayReport::default()
     }
+}
+
+/// Hours in the order in which they passed.
+fn hours(body: &e::DayReport, currency: Currency) -> Vec<types::HourSales> {
+    let money = |minor| Some(currency.amount(Money::new(minor)));
+    let mut hours: Vec<&e::HourFigures> = body.hours.iter().collect();
+    hours.sort_by(|one, other| hours_in_order(&one.hour, &other.hour));
+    hours
+        .into_iter()
+        .map(|hour| types::HourSales {
+            hour: hour.hour.clone(),
+            orders: hour.orders,
+            gross: money(hour.gross),
+            discount: money(hour.discount),
+            net: money(hour.net),
+        })
+        .collect()
 }
 
 /// The Z report that a close recorded.

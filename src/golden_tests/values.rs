@@ -324,6 +324,10 @@ fn carry_over() -> CarryOver {
         menu_version: "2026-03-01".into(),
         menu_hash: hash(0x3e),
         unresolved_membership_count: 1,
+        closed_dates: vec![ClosedDates {
+            first_business_date: "2026-02-10".into(),
+            last_business_date: "2026-03-02".into(),
+        }],
     }
 }
 
@@ -440,5 +444,10 @@ pub fn record() -> RecordPayload {
             ],
             occurred_at: time(30),
         }],
+        clocks: Some(Clocks {
+            server_time: time(90),
+            second_time: time(91),
+            set_back: true,
+        }),
     }
 }

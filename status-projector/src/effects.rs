@@ -189,8 +189,13 @@ fn touched(
         .filter_map(|event| event.event.as_ref())
     {
         orders.extend(order_of(event));
-        if let Event::DrawerCounted(event) = event {
-            days.extend(BusinessDate::parse(&event.business_date));
+        match event {
+            Event::DrawerCounted(event) => days.extend(BusinessDate::parse(&event.business_date)),
+            // It must not be there yet.
+            Event::BusinessDayOpened(event) => {
+                days.extend(BusinessDate::parse(&event.business_date));
+            }
+            _ => {}
         }
     }
 }

@@ -108,6 +108,7 @@ impl Ledger {
         RecordPayload {
             software_version: "test".into(),
             commands: vec![command],
+            clocks: None,
         }
     }
 

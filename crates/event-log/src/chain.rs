@@ -67,12 +67,6 @@ pub fn check_link(before: Option<&ChainState>, record: &Record) -> Link {
                 header.revision, header.ledger_id, state.ledger_id
             ));
         }
-        if header.recorded_at.as_microsecond() < state.recorded_at_us {
-            return Link::Broken(format!(
-                "revision {} was recorded before the record before it",
-                header.revision
-            ));
-        }
     }
     if header.min_reader > READER_VERSION {
         return Link::UpgradeRequired {

@@ -277,6 +277,10 @@ impl EventLog for JetStreamLog {
             .await
     }
 
+    fn shares_clock(&self) -> bool {
+        false
+    }
+
     async fn ping(&self) -> Result<(), LogError> {
         self.shared.known.standing.sound()?;
         let link = self.shared.writer.link()?;

@@ -175,6 +175,9 @@ pub trait EventLog: Send + Sync + 'static {
     /// The clock of the log's server: a second opinion on what time it is. Embedded, it is this machine's.
     async fn server_time(&self) -> Result<Timestamp, LogError>;
 
+    /// Whether the clock of the log's server is this machine's, because the log is embedded: then it is no second opinion.
+    fn shares_clock(&self) -> bool;
+
     /// Whether the log answers now, is the one that was opened and, where the last append failed for a reason of the log's own, whether
     /// it can be written again.
     async fn ping(&self) -> Result<(), LogError>;

@@ -108,7 +108,7 @@ pub struct Header {
     pub ledger: LedgerName,
     pub revision: Revision,
     pub previous_hash: RecordHash,
-    /// The server's time, in microseconds; never before that of the record before it.
+    /// The server's time, in microseconds. Before that of the record before it only where that one was stamped too late.
     pub recorded_at: Timestamp,
     /// The latest record at or before this one from which a reader may start folding; 0 when it has to start at 1.
     pub fold_from: Revision,

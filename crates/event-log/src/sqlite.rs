@@ -259,6 +259,10 @@ impl EventLog for SqliteLog {
         reader::now(&self.readers).await
     }
 
+    fn shares_clock(&self) -> bool {
+        true
+    }
+
     async fn ping(&self) -> Result<(), LogError> {
         self.standing.sound()?;
         if self.writes.is_closed() {

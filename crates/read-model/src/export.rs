@@ -221,6 +221,7 @@ exported!(ExportedOrder: ORDERS {
     discount: integer = "f.discount",
     net: integer = "f.net",
     vat: integer = "f.vat",
+    hour: text = "f.hour",
 });
 
 exported!(ExportedOrderLine: ORDER_LINES {

@@ -43,6 +43,8 @@ pub struct FactRow {
     pub recorded_at: Timestamp,
     /// Start of its local hour with the offset from UTC, as in `doppio.event.v1.HourFigures`.
     pub hour: String,
+    /// The second of the two hours of one name on the wall that a clock set back makes.
+    pub hour_repeated: bool,
     pub document_number: i64,
     /// Why it was given back; empty for a sale.
     pub reason_code: String,

@@ -31,9 +31,9 @@ async fn write_orders_facts(
     }
     sqlx::query(
         "INSERT INTO facts (generation, store_id, revision, event_index, kind, block, business_date, sale_business_date, order_id, \
-         recorded_at_us, hour, document_number, reason_code, gross, discount, net, vat) \
+         recorded_at_us, hour, document_number, reason_code, gross, discount, net, vat, hour_repeated) \
          SELECT $1, * FROM UNNEST($2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::text[], $8::text[], $9::uuid[], \
-         $10::bigint[], $11::text[], $12::bigint[], $13::text[], $14::bigint[], $15::bigint[], $16::bigint[], $17::bigint[]) \
+         $10::bigint[], $11::text[], $12::bigint[], $13::text[], $14::bigint[], $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[]) \
          ON CONFLICT DO NOTHING",
     )
     .bind(generation.0)
@@ -53,6 +53,7 @@ async fn write_orders_facts(
     .bind(column(rows, |row| row.discount.minor()))
     .bind(column(rows, |row| row.net.minor()))
     .bind(column(rows, |row| row.vat.minor()))
+    .bind(column(rows, |row| i64::from(row.hour_repeated)))
     .execute(&mut **transaction)
     .await?;
     Ok(())

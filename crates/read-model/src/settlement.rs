@@ -46,7 +46,7 @@ pub enum SalesGrouping {
     Store,
     Item,
     Category,
-    /// The local hour of the fact, 00 to 23.
+    /// The local hour of the fact, "00" to "23"; the second of two that a clock set back makes is "01 repeated".
     Hour,
     /// Keys are kinds as `doppio.type.v1.TenderKind` numbers them; their rows have no VAT.
     Tender,
@@ -132,7 +132,12 @@ impl SalesQuery {
                 "f",
             ),
             SalesGrouping::Store => ("f.store_id", "", orders_placed, "f"),
-            SalesGrouping::Hour => ("substr(f.hour, 12, 2)", "", orders_placed, "f"),
+            SalesGrouping::Hour => (
+                "substr(f.hour, 12, 2) || CASE f.hour_repeated WHEN 0 THEN '' ELSE ' repeated' END",
+                "",
+                orders_placed,
+                "f",
+            ),
             SalesGrouping::Item => (
                 "l.sku",
                 JOIN_LINES,
@@ -296,7 +301,7 @@ macro_rules! settlement {
             }
 
             async fn z_reports(&self, page: &ZPage) -> Result<Option<Seen<Vec<DayRow>>>, ReadModelError> {
-                // Numbers grow with dates, which the primary key is in the order of.
+                // In the order of numbers, which is that of dates too, but for days that a clock had opened too early.
                 let rows = sqlx::query(concat!(
                     "SELECT ",
                     store_columns!(),
@@ -305,10 +310,10 @@ macro_rules! settlement {
                     store_and_epoch!(),
                     "LEFT JOIN (SELECT * FROM business_days WHERE generation = ",
                     live!(),
-                    " AND store_id = $1 AND state = 2 AND z_number > $2 AND business_date BETWEEN $3 AND $4 ORDER BY business_date LIMIT $5) d \
+                    " AND store_id = $1 AND state = 2 AND z_number > $2 AND business_date BETWEEN $3 AND $4 ORDER BY z_number LIMIT $5) d \
                      ON d.store_id = s.store_id WHERE s.store_id = $1 AND s.generation = ",
                     live!(),
-                    " ORDER BY d.business_date"
+                    " ORDER BY d.z_number"
                 ))
                 .bind(page.store.as_str())
                 .bind(page.after_number)

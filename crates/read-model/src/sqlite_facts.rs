@@ -49,16 +49,16 @@ async fn write_orders_facts(
                 row.gross.minor(),
                 row.discount.minor(),
                 row.net.minor(),
-                row.vat.minor(),
+                (row.vat.minor(), i64::from(row.hour_repeated)),
             )
         })
         .collect();
     sqlx::query(
         "INSERT OR REPLACE INTO facts (generation, store_id, revision, event_index, kind, block, business_date, sale_business_date, \
-         order_id, recorded_at_us, hour, document_number, reason_code, gross, discount, net, vat) \
+         order_id, recorded_at_us, hour, document_number, reason_code, gross, discount, net, vat, hour_repeated) \
          SELECT $1, value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, \
          substr($3, value ->> 7, 16), value ->> 8, value ->> 9, value ->> 10, value ->> 11, value ->> 12, value ->> 13, value ->> 14, \
-         value ->> 15 FROM json_each($2)",
+         value ->> '$[15][0]', value ->> '$[15][1]' FROM json_each($2)",
     )
     .bind(generation.0)
     .bind(json(&values)?)

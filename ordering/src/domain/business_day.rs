@@ -2,18 +2,18 @@
 
 use bytes::Bytes;
 use contract::event::{self as e, event::Event};
-use contract::{BusinessDate, Reason, Rejection, timestamp_to_proto};
-use jiff::{SignedDuration, Timestamp};
+use contract::{BusinessDate, DayRule, Reason, Rejection, timestamp_to_proto};
+use jiff::Timestamp;
 use prost::Message as _;
 use uuid::Uuid;
 
+use super::closed_dates::ClosedDates;
 use super::command::{CarryOver, CloseBusinessDay};
 use super::figures::DayFigures;
+use super::stamp::{self, Reading, Stamp};
 use super::state::{Floats, OpenDay, OpenOrder, Settings, StoreState};
 use crate::catalog::Store;
 
-/// How far the server's and the command's clocks may differ when a day is opened, or closed by itself.
-pub const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_mins(5);
 /// Open orders that a close names; more are only counted.
 const CARRIED_ORDERS: usize = 2_000;
 /// Bytes of a close; a record holds 128 KiB, and what opens the next day stands beside it.
@@ -26,6 +26,10 @@ const REPORT_VERSION: u32 = 1;
 pub struct Moment {
     /// `recorded_at` of the record in the making.
     pub at: Timestamp,
+    /// The latest that it may be by now: `at`, unless the clocks disagree.
+    pub latest: Timestamp,
+    /// What the server's clock and the second one say, if they disagree.
+    pub doubt: Option<Reading>,
     /// The ledger's last record.
     pub last_revision: u64,
     pub last_hash: [u8; 32],
@@ -33,6 +37,27 @@ pub struct Moment {
     pub new_ledger_id: Uuid,
     /// The command's own clock.
     pub client_time: Option<Timestamp>,
+}
+
+impl Moment {
+    /// `last`: the ledger's last record, its revision and hash.
+    #[must_use]
+    pub fn new(
+        stamp: &Stamp,
+        last: (u64, [u8; 32]),
+        new_ledger_id: Uuid,
+        client_time: Option<Timestamp>,
+    ) -> Self {
+        Self {
+            at: stamp.at,
+            latest: stamp.latest,
+            doubt: stamp.doubt,
+            last_revision: last.0,
+            last_hash: last.1,
+            new_ledger_id,
+            client_time,
+        }
+    }
 }
 
 fn impossible(error: impl std::fmt::Display) -> Rejection {
@@ -58,7 +83,11 @@ pub fn prepare(
         );
         return Err(Rejection::new(Reason::WrongCurrency, message));
     }
-    if state.day.as_ref().is_some_and(|day| moment.at < day.end) {
+    // A day that may be over by one of two clocks is neither sold in nor closed.
+    if let Some(day) = &state.day
+        && moment.latest < day.end
+        && !runs_ahead(state, day, moment)
+    {
         return Ok(Vec::new());
     }
     check_clocks(moment)?;
@@ -75,10 +104,10 @@ pub fn prepare(
             store_name: store.name.clone(),
         }));
     }
-    let mut last_closed = state.last_closed;
+    let mut closed = ClosedDates::clone(&state.closed);
     let mut floats = state.floats.clone();
     if let Some(day) = &state.day {
-        last_closed = Some(day.date);
+        closed.insert(day.date);
         floats = day
             .figures
             .closing_floats()
@@ -89,8 +118,36 @@ pub fn prepare(
     if state.settings.as_deref() != Some(&settings) {
         events.push(Event::StoreConfigured(settings.0));
     }
-    events.push(open(store, last_closed, &floats, moment)?);
+    events.push(open(state, store, &closed, &floats, moment)?);
     Ok(events)
+}
+
+/// Whether a day was opened too early, by clocks that ran ahead or by receipts of another time: opened now it would have an earlier
+/// date. It is closed as it stands, and the right one opened.
+#[must_use]
+pub fn runs_ahead(state: &StoreState, day: &OpenDay, moment: &Moment) -> bool {
+    let due = |now| next_date(&state.closed, &day.rule, &day.rule, now);
+    // While the clocks disagree, or of a time that nobody vouches for, nothing is said against the ledger.
+    moment.doubt.is_none()
+        && moment.at < day.start
+        && due(moment.at).is_some_and(|due| day.date > due)
+}
+
+/// The date of a day that is opened now: today's, or the first after it that is free. A date that is closed although it has not come
+/// yet does not count: it was closed too early. `before`: the rule of the last day, by which today may have been closed already.
+fn next_date(
+    closed: &ClosedDates,
+    rule: &DayRule,
+    before: &DayRule,
+    now: Timestamp,
+) -> Option<BusinessDate> {
+    let today = rule.date_of(now).ok()?;
+    let reached = before.date_of(now).ok()?.max(today);
+    let date = match closed.last_up_to(reached) {
+        Some(last) => last.next().ok()?.max(today),
+        None => today,
+    };
+    closed.first_free(date)
 }
 
 /// Closes a day: by hand at any time once it has begun, otherwise past its cutoff and uncounted.
@@ -102,6 +159,9 @@ pub fn decide_close(
     match &state.day {
         Some(day) if day.date == command.business_date => {
             let Some(manual) = &command.manual else {
+                if moment.at < day.end && moment.latest >= day.end {
+                    return Err(clocks_disagree(moment));
+                }
                 if moment.at < day.end {
                     return Err(Rejection::new(
                         Reason::DayNotBegun,
@@ -110,8 +170,9 @@ pub fn decide_close(
                 }
                 return Ok(vec![close(state, day, &day.figures, moment, true)?]);
             };
-            // A day that was opened early, after the one before was closed by hand, cannot be closed before its time.
-            if moment.at < day.start {
+            // A day that was opened early, after the one before was closed by hand, cannot be closed before its time. One that a wrong
+            // clock opened can.
+            if moment.at < day.start && !runs_ahead(state, day, moment) {
                 return Err(Rejection::new(
                     Reason::DayNotBegun,
                     format!("business day {} begins at {}", day.date, day.start),
@@ -124,15 +185,10 @@ pub fn decide_close(
             }
             Ok(vec![close(state, day, &figures, moment, false)?])
         }
-        _ if state
-            .last_closed
-            .is_some_and(|last| command.business_date <= last) =>
-        {
-            Err(Rejection::new(
-                Reason::DayClosed,
-                format!("business day {} is closed", command.business_date),
-            ))
-        }
+        _ if state.is_over(command.business_date) => Err(Rejection::new(
+            Reason::DayClosed,
+            format!("business day {} is closed", command.business_date),
+        )),
         _ => Err(Rejection::new(
             Reason::DayNotBegun,
             format!("business day {} is not open", command.business_date),
@@ -168,22 +224,29 @@ fn check_open_orders(state: &StoreState, carry_over: &CarryOver) -> Result<(), R
 fn check_clocks(moment: &Moment) -> Result<(), Rejection> {
     let agree = moment
         .client_time
-        .is_some_and(|client| client.duration_since(moment.at).abs() <= CLOCK_TOLERANCE);
-    if agree {
+        .is_some_and(|client| stamp::agree(client, moment.at));
+    if agree && moment.doubt.is_none() {
         return Ok(());
     }
+    Err(clocks_disagree(moment))
+}
+
+fn clocks_disagree(moment: &Moment) -> Rejection {
     let client = moment
         .client_time
         .map_or_else(|| "none".to_owned(), |client| client.to_string());
-    Err(Rejection::new(
+    let (server, second) = moment
+        .doubt
+        .map_or((moment.at, moment.at), |doubt| (doubt.server, doubt.second));
+    Rejection::new(
         Reason::ClockSuspect,
         format!(
-            "the server's clock says {}, the terminal's {client}",
-            moment.at
+            "the server's clock says {server}, the second one, of the log, {second}, the terminal's {client}"
         ),
     )
-    .with("server_time", moment.at)
-    .with("client_time", client))
+    .with("server_time", server)
+    .with("log_server_time", second)
+    .with("client_time", client)
 }
 
 fn settings_of(store: &Store) -> Settings {
@@ -208,18 +271,18 @@ fn drawer_floats(floats: &Floats) -> Vec<e::DrawerFloat> {
 }
 
 fn open(
+    state: &StoreState,
     store: &Store,
-    last_closed: Option<BusinessDate>,
+    closed: &ClosedDates,
     floats: &Floats,
     moment: &Moment,
 ) -> Result<Event, Rejection> {
     let rule = store
         .day_rule()
         .ok_or_else(|| impossible("the store's cutoff is not legal"))?;
-    let mut date = rule.date_of(moment.at).map_err(impossible)?;
-    if let Some(last) = last_closed {
-        date = date.max(last.next().map_err(impossible)?);
-    }
+    let before = state.settings.as_deref().and_then(Settings::day_rule);
+    let date = next_date(closed, &rule, before.as_ref().unwrap_or(&rule), moment.at)
+        .ok_or_else(|| impossible("its date is out of range"))?;
     let bounds = rule.bounds(date).map_err(impossible)?;
     Ok(Event::BusinessDayOpened(e::BusinessDayOpened {
         business_date: date.to_string(),
@@ -253,7 +316,10 @@ fn close(
         order_id: order_id.to_bytes(),
         placed_revision: i64::try_from(revision).unwrap_or(i64::MAX),
     };
+    let mut closed = ClosedDates::clone(&state.closed);
+    closed.insert(day.date);
     let carry_over = e::CarryOver {
+        closed_dates: closed.to_event(),
         open_orders: state
             .open_orders
             .iter()

@@ -3,6 +3,8 @@
 pub enum Flag {
     /// The till's clock differs from the server's by more than the tolerance.
     ClientClockOdd,
+    /// The server's clock and the log server's differ by more than the tolerance.
+    ServerClockOdd,
     /// The time in the order's id is far from the server's.
     OrderIdTimeOdd,
     /// A price of the till differs from the menu's.
@@ -27,6 +29,7 @@ impl Flag {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::ClientClockOdd => "CLIENT_CLOCK_ODD",
+            Self::ServerClockOdd => "SERVER_CLOCK_ODD",
             Self::OrderIdTimeOdd => "ORDER_ID_TIME_ODD",
             Self::TillPriceDiffers => "TILL_PRICE_DIFFERS",
             Self::TillTaxDiffers => "TILL_TAX_DIFFERS",

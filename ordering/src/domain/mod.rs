@@ -6,6 +6,7 @@ pub mod attach_member;
 pub mod business_day;
 pub mod cancel_order;
 pub mod change_status;
+mod closed_dates;
 mod command;
 mod content_hash;
 pub mod count_drawer;
@@ -19,6 +20,7 @@ pub mod pricing;
 pub mod record_cash_movement;
 pub mod refund_order;
 pub mod resolve_membership;
+pub mod stamp;
 mod state;
 mod tax;
 mod tenders;
@@ -30,6 +32,7 @@ pub const MAX_AMOUNT_MINOR: i64 = 10_000_000_000_000;
 pub const MAX_DRAWERS_PER_DAY: usize = 50;
 pub const MAX_DISCOUNTS_PER_DAY: usize = 300;
 
+pub use closed_dates::ClosedDates;
 pub use command::{
     Actor, AttachMember, CancelOrder, CarryOver, ChangeStatus, CloseBusinessDay, Command,
     CommandId, CountDrawer, Draft, DraftLine, DraftOption, DraftTender, ManualClose,

@@ -8,9 +8,10 @@ use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
 use super::Flag;
-use super::business_day::{CLOCK_TOLERANCE, Moment};
+use super::business_day::Moment;
 use super::command::{Draft, MemberKey, MemberStanding, PlaceOrder};
 use super::pricing;
+use super::stamp;
 use super::state::StoreState;
 use super::tenders;
 use crate::catalog::{PRICING_RULE, Store, TAX_RULE};
@@ -133,13 +134,14 @@ pub fn decide(
 fn odd_times(command: &PlaceOrder, moment: &Moment) -> impl Iterator<Item = Flag> {
     let clock = moment
         .client_time
-        .is_some_and(|client| client.duration_since(moment.at).abs() > CLOCK_TOLERANCE);
+        .is_some_and(|client| !stamp::agree(client, moment.at));
     let id = command
         .order_id
         .time_hint()
         .is_none_or(|made| made.duration_since(moment.at).abs() > ID_TIME_TOLERANCE);
     [
         clock.then_some(Flag::ClientClockOdd),
+        moment.doubt.map(|_| Flag::ServerClockOdd),
         id.then_some(Flag::OrderIdTimeOdd),
     ]
     .into_iter()
@@ -233,6 +235,8 @@ mod tests {
         let at = morning() + SignedDuration::from_mins(minute);
         Moment {
             at,
+            latest: at,
+            doubt: None,
             last_revision: 0,
             last_hash: [0; 32],
             new_ledger_id: Uuid::nil(),

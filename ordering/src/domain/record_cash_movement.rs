@@ -21,7 +21,7 @@ pub fn decide(state: &StoreState, command: &RecordCashMovement) -> Result<Vec<Ev
                 ));
             }
         }
-        _ if state.last_closed.is_some_and(|last| date <= last) => {
+        _ if state.is_over(date) => {
             return Err(Rejection::new(
                 Reason::DayClosed,
                 format!("business day {date} is closed"),

@@ -3,12 +3,13 @@ use std::sync::Arc;
 
 use contract::event::{self as e, DayReport, event::Event};
 use contract::order_view::order_of;
-use contract::{BusinessDate, Currency, DayRule, OrderId, timestamp_from_proto};
+use contract::{BusinessDate, Currency, DayRule, LocalHour, OrderId, timestamp_from_proto};
 use imbl::OrdMap;
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use jiff::{Timestamp, Unit};
 use uuid::Uuid;
 
+use super::closed_dates::ClosedDates;
 use super::figures::{DayFigures, Overflow};
 use super::order::OrderState;
 
@@ -45,6 +46,15 @@ pub struct Identity {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Settings(pub e::StoreConfigured);
 
+impl Settings {
+    /// The rule of business days that these settings state.
+    #[must_use]
+    pub fn day_rule(&self) -> Option<DayRule> {
+        let zone = TimeZone::get(&self.0.time_zone).ok()?;
+        DayRule::new(zone, self.0.cutoff_minutes).ok()
+    }
+}
+
 #[derive(Debug, Clone)]
 pub struct OpenDay {
     pub date: BusinessDate,
@@ -74,7 +84,9 @@ pub struct StoreState {
     pub identity: Option<Identity>,
     pub settings: Option<Arc<Settings>>,
     pub day: Option<OpenDay>,
+    /// The date of the last close.
     pub last_closed: Option<BusinessDate>,
+    pub closed: Arc<ClosedDates>,
     pub z_number: i64,
     /// Hash of the record with the last Z.
     pub previous_z_hash: Option<[u8; 32]>,
@@ -111,6 +123,16 @@ impl StoreState {
             index: meta.index,
             detail,
         })
+    }
+
+    /// Whether nothing can be recorded any more in a business date, because it is closed or days after it have been.
+    #[must_use]
+    pub fn is_over(&self, date: BusinessDate) -> bool {
+        let before = match &self.day {
+            Some(day) => date < day.date,
+            None => self.last_closed.is_some_and(|last| date <= last),
+        };
+        before || self.closed.contains(date)
     }
 
     /// To be called after the last event of a record, with the hash of the record's bytes.
@@ -217,7 +239,7 @@ impl StoreState {
             return Err("a business day is opened while another is open".into());
         }
         let date = BusinessDate::parse(&opened.business_date).map_err(|error| error.to_string())?;
-        if self.last_closed.is_some_and(|last| date <= last) {
+        if self.closed.contains(date) {
             return Err(format!("business day {date} is opened after it was closed"));
         }
         let zone = TimeZone::get(&opened.time_zone).map_err(|error| error.to_string())?;
@@ -259,8 +281,10 @@ impl StoreState {
                 day.figures.last_ticket()
             ));
         }
-        let hour = local_hour(&day.rule, meta.recorded_at);
-        day.figures.placed(placed, hour).map_err(overflow)?;
+        let hour = LocalHour::of(day.rule.zone(), meta.recorded_at);
+        day.figures
+            .placed(placed, hour.name().to_owned())
+            .map_err(overflow)?;
         self.next_document(placed.document_number)?;
         let order = OrderState::place(event, meta).ok_or("not a placing")?;
         let id = OrderId::from_slice(&placed.order_id).map_err(|error| error.to_string())?;
@@ -367,6 +391,13 @@ impl StoreState {
         }
         self.day = None;
         self.last_closed = Some(date);
+        // The close's own word, which a fold that begins here has alone; an older close says nothing.
+        if !carry_over.closed_dates.is_empty() {
+            self.closed = ClosedDates::from_event(&carry_over.closed_dates)
+                .map(Arc::new)
+                .ok_or("a close carries over dates that are no ranges")?;
+        }
+        Arc::make_mut(&mut self.closed).insert(date);
         self.z_number = closed.z_number;
         self.grand_total_sales = report.grand_total_sales;
         self.grand_total_returns = report.grand_total_returns;
@@ -396,19 +427,6 @@ fn identity(ledger_id: &[u8], currency: &str) -> Result<Identity, Detail> {
 
 fn overflow(_: Overflow) -> Detail {
     "the day's figures do not fit into 64 bits".to_owned()
-}
-
-/// Start of the local hour with its offset from UTC: "2016-10-30T01:00+01:00".
-fn local_hour(rule: &DayRule, instant: Timestamp) -> String {
-    let local = instant.to_zoned(rule.zone().clone());
-    let hour = local
-        .round(
-            jiff::ZonedRound::new()
-                .smallest(Unit::Hour)
-                .mode(jiff::RoundMode::Floor),
-        )
-        .unwrap_or(local);
-    hour.strftime("%Y-%m-%dT%H:%M%:z").to_string()
 }
 
 #[cfg(test)]

@@ -147,7 +147,16 @@ impl Ledger {
         {
             return Ok(Round::Done);
         }
-        let mut batch = Batch::begin(self.state.clone(), self.tip, &self.name, clock.now());
+        let terminals = works.iter().filter_map(|work| work.actor.client_time);
+        let reading = match self.second_clock.read(clock, terminals).await {
+            Ok(reading) => reading,
+            Err(error) => {
+                // Nothing is recorded by one clock alone; the ledger is as good as before.
+                settle(progress, &LedgerError::from(error).rejection());
+                return Ok(Round::Done);
+            }
+        };
+        let mut batch = Batch::begin(self.state.clone(), self.tip, &self.name, reading);
         // While a day is overdue, a money command has to come first: its record begins with the close.
         let overdue = batch.is_overdue();
         let mut order: Vec<usize> = (0..works.len())

@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::{MAX_COMMANDS_PER_RECORD, Work};
 use crate::domain::business_day::{self, Moment};
+use crate::domain::stamp::{Reading, Stamp};
 use crate::domain::{
     Actor, CONTENT_HASH_VERSION, CloseBusinessDay, Command, ContentHash, EventMeta, StoreState,
     attach_member, cancel_order, change_status, count_drawer, place_order, record_cash_movement,
@@ -28,7 +29,7 @@ pub(super) struct Batch<'a> {
     pub state: StoreState,
     pub tip: Option<Tip>,
     name: &'a LedgerName,
-    at: Timestamp,
+    stamp: Stamp,
     new_ledger_id: Uuid,
     payload: RecordPayload,
     payload_bytes: usize,
@@ -53,24 +54,25 @@ pub(super) enum Decided {
 }
 
 impl<'a> Batch<'a> {
-    /// `at`: the server's time; never before that of the ledger's last record.
+    /// `reading`: what two clocks say.
     pub fn begin(
         state: StoreState,
         tip: Option<Tip>,
         name: &'a LedgerName,
-        now: Timestamp,
+        reading: Reading,
     ) -> Self {
         let last = tip.and_then(|tip| Timestamp::from_microsecond(tip.chain.recorded_at_us).ok());
-        let now = Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now);
+        let stamp = Stamp::after(last, reading);
         Self {
             state,
             tip,
             name,
-            at: last.map_or(now, |last| last.max(now)),
+            stamp,
             new_ledger_id: Uuid::new_v4(),
             payload: RecordPayload {
                 software_version: env!("CARGO_PKG_VERSION").to_owned(),
                 commands: Vec::new(),
+                clocks: stamp.to_event(),
             },
             payload_bytes: PAYLOAD_OVERHEAD_BYTES,
             events: 0,
@@ -79,12 +81,12 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// Whether the open day is past its end, so that the next money command closes it first.
+    /// Whether the next money command closes the open day first: it is past its end, or was opened too early.
     pub fn is_overdue(&self) -> bool {
-        self.state
-            .day
-            .as_ref()
-            .is_some_and(|day| self.at >= day.end)
+        let moment = self.moment(&Actor::default());
+        self.state.day.as_ref().is_some_and(|day| {
+            moment.at >= day.end || business_day::runs_ahead(&self.state, day, &moment)
+        })
     }
 
     pub fn decide(&mut self, work: &Work) -> Decided {
@@ -116,13 +118,10 @@ impl<'a> Batch<'a> {
     }
 
     fn moment(&self, actor: &Actor) -> Moment {
-        Moment {
-            at: self.at,
-            last_revision: self.tip.map_or(0, |tip| tip.chain.revision.0),
-            last_hash: self.tip.map_or([0; 32], |tip| tip.chain.hash.0),
-            new_ledger_id: self.new_ledger_id,
-            client_time: actor.client_time,
-        }
+        let last = self
+            .tip
+            .map_or((0, [0; 32]), |tip| (tip.chain.revision.0, tip.chain.hash.0));
+        Moment::new(&self.stamp, last, self.new_ledger_id, actor.client_time)
     }
 
     fn events_of(&self, work: &Work) -> Result<Vec<Fact>, Rejection> {
@@ -238,7 +237,7 @@ impl<'a> Batch<'a> {
             ledger: self.name.clone(),
             revision,
             previous_hash: self.tip.map_or(RecordHash::NONE, |tip| tip.chain.hash),
-            recorded_at: self.at,
+            recorded_at: self.stamp.at,
             fold_from: if self.closes_day {
                 revision
             } else {

@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use contract::event::event::Event;
 use contract::{OrderId, StoreId};
 use event_log::{ChainState, EventLog, LedgerName, LogError, Record, Revision, Tip};
 
@@ -7,13 +8,22 @@ use super::behind::Behind;
 use super::notes::Notes;
 use super::recents::Recents;
 use super::witness::{Witness, confirm};
-use super::{CommandIndex, Ledger, LedgerError, fold};
+use super::{CommandIndex, Ledger, LedgerError, SecondClock, fold};
 use crate::domain::{OrderState, StoreState};
 
 /// Records read at once.
 const PAGE: usize = 512;
 /// Commands gathered before they are written to the index.
 const INDEX_BATCH: usize = 20_000;
+
+/// A ledger as seen from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Resting {
+    /// The last one; 0 without any.
+    pub revision: u64,
+    /// Whether it is sure that no business day is open.
+    pub nothing_open: bool,
+}
 
 impl Ledger {
     /// Loads a store's ledger: folds from its last close, and brings the index up to there.
@@ -35,6 +45,7 @@ impl Ledger {
             behind: Behind::default(),
             has_history: false,
             is_behind: false,
+            second_clock: SecondClock::none(),
         };
         // What was seen in the ledger must be in it still: the index is a witness like any other.
         let indexed = ledger.index.stamp(&ledger.store_id).await?;
@@ -75,6 +86,34 @@ impl Ledger {
         }
         ledger.refresh_tip().await?;
         Ok(ledger)
+    }
+
+    /// What can be told of a store's ledger without loading it, by one look at its end or two.
+    pub async fn resting(log: &dyn EventLog, store_id: &StoreId) -> Result<Resting, LedgerError> {
+        let name = LedgerName::new(store_id.as_str())
+            .map_err(|error| LogError::Unusable(error.to_string()))?;
+        let Some(tip) = log.tip(&name).await? else {
+            return Ok(Resting {
+                revision: 0,
+                nothing_open: true,
+            });
+        };
+        let revision = tip.chain.revision;
+        // Nothing is open if a close was the last that happened.
+        let nothing_open = tip.fold_from == revision
+            && match log.read_one(&name, revision).await? {
+                Some(record) => fold::decode(&record)?
+                    .commands
+                    .iter()
+                    .flat_map(|command| &command.events)
+                    .filter_map(|event| event.event.as_ref())
+                    .all(|event| !matches!(event, Event::BusinessDayOpened(_))),
+                None => false,
+            };
+        Ok(Resting {
+            revision: revision.0,
+            nothing_open,
+        })
     }
 
     /// Reads what other instances have appended. One that fails half-way has taken in whole records and is continued before anything

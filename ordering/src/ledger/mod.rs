@@ -8,6 +8,7 @@ mod index;
 mod load;
 mod notes;
 mod recents;
+mod second_clock;
 #[cfg(test)]
 mod tests;
 mod witness;
@@ -23,6 +24,7 @@ use event_log::{EventLog, LedgerName, LogError, Revision, Tip};
 use self::behind::Behind;
 pub use self::index::{CommandIndex, IndexError};
 use self::recents::Recents;
+pub use self::second_clock::SecondClock;
 pub use self::witness::{acquaint, examine};
 
 use crate::catalog::Store;
@@ -173,6 +175,7 @@ pub struct Ledger {
     has_history: bool,
     /// A catch-up was begun and not completed.
     is_behind: bool,
+    second_clock: SecondClock,
 }
 
 /// Whether a command is recorded.
@@ -190,6 +193,11 @@ fn other_content(id: CommandId) -> Rejection {
 }
 
 impl Ledger {
+    /// Gives the ledger a second opinion on what time it is. Without one the caller's clock is taken for right, as of an import.
+    pub fn set_second_clock(&mut self, second_clock: SecondClock) {
+        self.second_clock = second_clock;
+    }
+
     #[must_use]
     pub fn state(&self) -> &StoreState {
         &self.state

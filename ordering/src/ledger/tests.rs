@@ -1,5 +1,6 @@
 //! Ledgers on the embedded log: what is recorded, what is answered again, what a close carries over.
 
+mod clocks;
 mod closes;
 mod content;
 

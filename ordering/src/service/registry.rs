@@ -2,19 +2,19 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use contract::{BusinessDate, Reason, Rejection, StoreId};
+use contract::{Reason, Rejection, StoreId};
 use event_log::{EventLog, LedgerName};
+use jiff::{SignedDuration, Timestamp};
 use runtime::{Clock, Shutdown};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::config::Config;
 use super::membership::Membership;
-use super::store_task::{Call, Request, SWEEP_DELAY, StoreTask, Waiting};
+use super::store_task::{Call, Look, Presence, Request, StoreTask, Waiting};
 use crate::catalog::CatalogSource;
-use crate::domain::business_day::CLOCK_TOLERANCE;
 use crate::domain::{CommandId, ContentHash};
-use crate::ledger::{CommandIndex, LedgerError, Verdict};
+use crate::ledger::{CommandIndex, Ledger, LedgerError, SecondClock, Verdict};
 
 /// When a refused caller may come back.
 const OVERLOAD_DELAY: Duration = Duration::from_millis(200);
@@ -23,23 +23,48 @@ const ANSWER_MARGIN: Duration = Duration::from_millis(30);
 /// Times that a store is called up anew because it was just leaving memory.
 const CALL_UPS: u32 = 3;
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
+/// How long the sweep believes what it saw of a store: a day that is opened meanwhile lasts longer than this.
+const LOOK_AGAIN: SignedDuration = SignedDuration::from_hours(1);
+/// How long a call waits for an idle store to make room in memory.
+const ROOM_PATIENCE: Duration = Duration::from_secs(1);
+const ROOM_LOOK: Duration = Duration::from_millis(20);
 /// Stores loaded at start are at most this share of those that fit in memory.
 const WARM_SHARE: usize = 2;
 
 /// What became of a command id: its verdict if it is recorded, and the revision up to which that is known.
 pub type Outcome = (Option<Verdict>, u64);
 
-type Tasks = Arc<Mutex<HashMap<StoreId, mpsc::Sender<Request>>>>;
+type Tasks = Arc<Mutex<HashMap<StoreId, Seat>>>;
+
+/// A store in memory.
+struct Seat {
+    sender: mpsc::Sender<Request>,
+    presence: Arc<Presence>,
+    /// When somebody last called.
+    used: Instant,
+}
+
+/// Whether there is a place for a store in memory.
+enum Admission {
+    In(mpsc::Sender<Request>),
+    /// An idle store has been asked to leave.
+    Soon,
+    /// All stores in memory are at work.
+    Full,
+}
 
 /// The stores that are in memory: a task each, started by the first call and ended when idle.
 #[derive(Clone)]
 pub struct Registry {
     tasks: Tasks,
+    /// Told whenever a store has left memory.
+    left: Arc<Notify>,
     config: Config,
     log: Arc<dyn EventLog>,
     index: CommandIndex,
     catalog: CatalogSource,
     clock: Clock,
+    second_clock: SecondClock,
     membership: Membership,
     shutdown: Shutdown,
 }
@@ -56,7 +81,9 @@ impl Registry {
     ) -> Self {
         Self {
             tasks: Tasks::default(),
+            left: Arc::default(),
             config,
+            second_clock: SecondClock::of(log.clone(), &clock),
             log,
             index,
             catalog,
@@ -81,7 +108,9 @@ impl Registry {
                 deadline,
                 reply,
             }),
-        )?;
+            deadline,
+        )
+        .await?;
         self.wait(answer, deadline).await?
     }
 
@@ -117,7 +146,9 @@ impl Registry {
                 now,
                 reply,
             },
-        )?;
+            deadline,
+        )
+        .await?;
         self.wait(answer, deadline).await?
     }
 
@@ -138,13 +169,30 @@ impl Registry {
         }
     }
 
-    fn send(&self, store: &StoreId, mut request: Request) -> Result<(), Rejection> {
+    async fn send(
+        &self,
+        store: &StoreId,
+        mut request: Request,
+        deadline: Instant,
+    ) -> Result<(), Rejection> {
         let overloaded =
             |what: &str| Rejection::new(Reason::Overloaded, what).retry_after(OVERLOAD_DELAY);
-        for _ in 0..CALL_UPS {
-            let sender = self
-                .sender(store)
-                .ok_or_else(|| overloaded("too many stores are in memory"))?;
+        let patience = (Instant::now() + ROOM_PATIENCE).min(deadline);
+        let counts = !matches!(request, Request::Sweep { .. });
+        let mut calls = 0;
+        while calls < CALL_UPS {
+            let sender = match self.admit(store, counts) {
+                Admission::In(sender) => sender,
+                Admission::Soon if Instant::now() < patience => {
+                    // Woken by whoever leaves; looking now and then finds what others took or left.
+                    let _ = tokio::time::timeout(ROOM_LOOK, self.left.notified()).await;
+                    continue;
+                }
+                Admission::Soon | Admission::Full => {
+                    return Err(overloaded("too many stores are in memory, all at work"));
+                }
+            };
+            calls += 1;
             match sender.try_send(request) {
                 Ok(()) => return Ok(()),
                 Err(mpsc::error::TrySendError::Full(_)) => {
@@ -152,27 +200,59 @@ impl Registry {
                 }
                 Err(mpsc::error::TrySendError::Closed(returned)) => request = returned,
             }
-            self.lock().retain(|_, sender| !sender.is_closed());
+            self.lock().retain(|_, seat| !seat.sender.is_closed());
         }
         Err(overloaded("the store is leaving memory"))
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<StoreId, mpsc::Sender<Request>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<StoreId, Seat>> {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn sender(&self, store: &StoreId) -> Option<mpsc::Sender<Request>> {
+    #[cfg(test)]
+    pub fn in_memory(&self) -> Vec<String> {
+        let mut stores: Vec<String> = self.lock().keys().map(ToString::to_string).collect();
+        stores.sort();
+        stores
+    }
+
+    /// The way to a store's task, which is started if there is room. Without room the store that was called least recently, of those
+    /// that are idle, is asked to leave. `counts`: as a call, which the sweep's look is not.
+    fn admit(&self, store: &StoreId, counts: bool) -> Admission {
         let mut tasks = self.lock();
-        if let Some(sender) = tasks.get(store) {
-            return Some(sender.clone());
+        if let Some(seat) = tasks.get_mut(store) {
+            if counts {
+                seat.used = Instant::now();
+            }
+            return Admission::In(seat.sender.clone());
         }
         if tasks.len() >= self.config.max_stores {
-            return None;
+            let idle = tasks
+                .values()
+                .filter(|seat| !seat.presence.is_busy())
+                // One that waits for answers about members goes only when no other can.
+                .min_by_key(|seat| (seat.presence.is_resolving(), seat.used));
+            return match idle {
+                Some(seat) => {
+                    seat.presence.ask_to_leave();
+                    Admission::Soon
+                }
+                None => Admission::Full,
+            };
         }
         let (sender, receiver) = mpsc::channel(self.config.queue);
-        tasks.insert(store.clone(), sender.clone());
+        let presence = Arc::new(Presence::default());
+        tasks.insert(
+            store.clone(),
+            Seat {
+                sender: sender.clone(),
+                presence: presence.clone(),
+                used: Instant::now(),
+            },
+        );
         let leave = {
             let (tasks, store) = (Arc::downgrade(&self.tasks), store.clone());
+            let left = self.left.clone();
             // Leaving is decided under the lock that calls for stores take: nobody is sent to a task that has gone.
             move |receiver: &mut mpsc::Receiver<Request>| {
                 let Some(tasks) = tasks.upgrade() else {
@@ -183,6 +263,7 @@ impl Registry {
                 if idle {
                     receiver.close();
                     tasks.remove(&store);
+                    left.notify_one();
                 }
                 idle
             }
@@ -193,8 +274,10 @@ impl Registry {
             self.index.clone(),
             self.catalog.clone(),
             self.clock.clone(),
+            self.second_clock.clone(),
             self.membership.clone(),
             self.config.idle,
+            presence,
         );
         let index = self.index.clone();
         self.shutdown.spawn(async move {
@@ -203,7 +286,7 @@ impl Registry {
                 tracing::warn!(%error, "the last records seen are not written");
             }
         });
-        Some(sender)
+        Admission::In(sender)
     }
 
     /// Closes days that nobody closed, an hour after their cutoff, for ever.
@@ -225,51 +308,62 @@ impl Registry {
         });
     }
 
-    /// Has each store look once for every business date, an hour after it began, whether the one before is still open. Takes two clocks
-    /// that agree: this machine's and the log server's.
-    pub async fn sweep_once(&self, swept: &mut BTreeMap<StoreId, BusinessDate>) {
-        let now = self.clock.now();
-        let due: Vec<(StoreId, BusinessDate)> = self
-            .catalog
-            .current()
-            .stores
-            .values()
-            .filter_map(|store| {
-                let rule = store.day_rule()?;
-                let date = rule.date_of(now).ok()?;
-                let since = rule.start(date).ok()?.saturating_add(SWEEP_DELAY).ok()?;
-                (now >= since && swept.get(&store.id) != Some(&date))
-                    .then(|| (store.id.clone(), date))
-            })
-            .collect();
-        if due.is_empty() {
-            return;
-        }
-        match self.log.server_time().await {
-            Ok(time) if time.duration_since(now).abs() <= CLOCK_TOLERANCE => {}
-            Ok(time) => {
-                return tracing::error!(log_server = %time, here = %now, "overdue days are not closed: the clocks differ");
+    /// Closes every open day that has been over for an hour by its own end, whatever the catalog says by now. `seen` remembers what was
+    /// found of each store, so that one that has nothing to close is neither asked nor loaded.
+    pub async fn sweep_once(&self, seen: &mut BTreeMap<StoreId, Look>) {
+        let stores: Vec<StoreId> = self.catalog.current().stores.keys().cloned().collect();
+        for store in stores {
+            let now = self.clock.now();
+            if seen
+                .get(&store)
+                .is_some_and(|look| now < look.again && look.again <= again(now, look.due))
+            {
+                continue;
             }
-            Err(error) => {
-                return tracing::warn!(%error, "overdue days are not closed: the log server does not tell its time");
-            }
-        }
-        for (store, date) in due {
-            let (reply, answer) = oneshot::channel();
-            let answered = match self.send(&store, Request::Sweep { reply }) {
-                Ok(()) => {
-                    self.wait(answer, Instant::now() + self.config.longest_call)
-                        .await
-                }
-                Err(rejection) => Err(rejection),
-            };
-            match answered {
-                Ok(()) => {
-                    swept.insert(store, date);
+            match self.look(&store, now, seen.get(&store)).await {
+                Ok(look) => {
+                    seen.insert(store, look);
                 }
                 Err(rejection) => tracing::warn!(%store, %rejection, "swept again later"),
             }
         }
+    }
+
+    /// What there is to close in a store, after closing what is due. Loads it only if that cannot be told otherwise.
+    async fn look(
+        &self,
+        store: &StoreId,
+        now: Timestamp,
+        before: Option<&Look>,
+    ) -> Result<Look, Rejection> {
+        let deadline = Instant::now() + self.config.longest_call;
+        if !self.lock().contains_key(store) {
+            let resting = Ledger::resting(&*self.log, store)
+                .await
+                .map_err(|error: LedgerError| error.rejection())?;
+            let due = match before {
+                _ if resting.nothing_open => Some(None),
+                // Nothing was recorded since.
+                Some(look) if look.revision == resting.revision => Some(look.due),
+                _ => None,
+            };
+            if let Some(due) = due.filter(|due| due.is_none_or(|due| now < due)) {
+                let (revision, again) = (resting.revision, again(now, due));
+                return Ok(Look {
+                    revision,
+                    due,
+                    again,
+                });
+            }
+        }
+        let (reply, answer) = oneshot::channel();
+        self.send(store, Request::Sweep { reply }, deadline).await?;
+        let (revision, due) = self.wait(answer, deadline).await?;
+        Ok(Look {
+            revision,
+            due,
+            again: again(now, due),
+        })
     }
 
     /// Loads the configured stores one after another, so that their first order does not wait and memberships left unresolved by an
@@ -301,4 +395,10 @@ impl Registry {
             }
         });
     }
+}
+
+/// When to look at a store again: once its open day is due, and now and then in any case.
+fn again(now: Timestamp, due: Option<Timestamp>) -> Timestamp {
+    let latest = now.saturating_add(LOOK_AGAIN).unwrap_or(now);
+    due.map_or(latest, |due| due.min(latest))
 }

@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use contract::{OrderId, Reason, Rejection, StoreId};
@@ -6,9 +7,9 @@ use event_log::EventLog;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use runtime::{Clock, TraceContext};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::membership::{Membership, Presented};
@@ -19,7 +20,7 @@ use crate::domain::{
     Actor, CloseBusinessDay, Command, CommandId, ContentHash, MemberStanding, ResolveMembership,
 };
 use crate::ledger::{
-    CommandIndex, Ledger, LedgerError, MAX_COMMANDS_PER_RECORD, Stated, Verdict, Work,
+    CommandIndex, Ledger, LedgerError, MAX_COMMANDS_PER_RECORD, SecondClock, Stated, Verdict, Work,
 };
 
 /// Calls of one store that wait for the member service at once, and when one more may come back.
@@ -78,9 +79,9 @@ type Answered = BoxFuture<'static, (Waiting, MemberStanding)>;
 
 pub enum Request {
     Execute(Waiting),
-    /// Closes the open day if it has been over for an hour.
+    /// Closes the open day if it has been over for an hour; answers with the last revision, and when the day that is open then is due.
     Sweep {
-        reply: oneshot::Sender<()>,
+        reply: oneshot::Sender<(u64, Option<Timestamp>)>,
     },
     /// `now`: other instances' records included.
     Outcome {
@@ -91,6 +92,42 @@ pub enum Request {
     },
 }
 
+/// What the sweep found of a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Look {
+    /// The ledger's last revision then.
+    pub revision: u64,
+    /// When the open day has been over for an hour; `None`: no day is open.
+    pub due: Option<Timestamp>,
+    /// When to look again.
+    pub again: Timestamp,
+}
+
+/// What the registry sees of a store's task, and says to it.
+#[derive(Default)]
+pub struct Presence {
+    busy: AtomicBool,
+    resolving: AtomicBool,
+    leave: Notify,
+}
+
+impl Presence {
+    /// Whether commands are being carried out.
+    pub fn is_busy(&self) -> bool {
+        self.busy.load(Ordering::Acquire)
+    }
+
+    /// Whether answers about members are awaited.
+    pub fn is_resolving(&self) -> bool {
+        self.resolving.load(Ordering::Acquire)
+    }
+
+    /// The task leaves memory as soon as nothing is queued.
+    pub fn ask_to_leave(&self) {
+        self.leave.notify_one();
+    }
+}
+
 /// Owns one store's ledger: takes all commands that have queued up, carries them out as one record, answers. While one append is in
 /// flight the next batch gathers.
 pub struct StoreTask {
@@ -98,6 +135,7 @@ pub struct StoreTask {
     log: Arc<dyn EventLog>,
     index: CommandIndex,
     clock: Clock,
+    second_clock: SecondClock,
     membership: Membership,
     idle: Duration,
     ledger: Option<Ledger>,
@@ -107,6 +145,7 @@ pub struct StoreTask {
     resolution: Resolution,
     /// Calls that wait for the member service.
     asking: FuturesUnordered<Answered>,
+    presence: Arc<Presence>,
 }
 
 impl StoreTask {
@@ -116,14 +155,17 @@ impl StoreTask {
         index: CommandIndex,
         catalog: CatalogSource,
         clock: Clock,
+        second_clock: SecondClock,
         membership: Membership,
         idle: Duration,
+        presence: Arc<Presence>,
     ) -> Self {
         Self {
             store_id,
             log,
             index,
             clock,
+            second_clock,
             membership,
             idle,
             ledger: None,
@@ -131,26 +173,48 @@ impl StoreTask {
             catalog,
             resolution: Resolution::default(),
             asking: FuturesUnordered::new(),
+            presence,
         }
     }
 
-    /// Runs until nobody can call any more, or until `leave` agrees after an idle while.
+    /// Runs until nobody can call any more, or until `leave` agrees: after an idle while, or when asked to make room.
     pub async fn run(
         mut self,
         mut requests: mpsc::Receiver<Request>,
         leave: impl Fn(&mut mpsc::Receiver<Request>) -> bool,
     ) {
         let mut batch = Vec::with_capacity(MAX_COMMANDS_PER_RECORD);
+        let presence = self.presence.clone();
         loop {
+            presence
+                .resolving
+                .store(!self.resolution.is_idle(), Ordering::Release);
+            // Whoever waits for the member service is being served.
+            presence
+                .busy
+                .store(!self.asking.is_empty(), Ordering::Release);
             tokio::select! {
                 biased;
-                Some(answered) = self.asking.next(), if !self.asking.is_empty() => self.carry_on(answered).await,
-                standings = self.resolution.next(&self.membership) => self.resolve(standings).await,
+                Some(answered) = self.asking.next(), if !self.asking.is_empty() => {
+                    presence.busy.store(true, Ordering::Release);
+                    self.carry_on(answered).await;
+                }
+                standings = self.resolution.next(&self.membership) => {
+                    presence.busy.store(true, Ordering::Release);
+                    self.resolve(standings).await;
+                }
                 received = tokio::time::timeout(self.idle, requests.recv_many(&mut batch, MAX_COMMANDS_PER_RECORD)) => match received {
                     Ok(0) => return,
-                    Ok(_) => self.carry_out(batch.drain(..)).await,
+                    Ok(_) => {
+                        presence.busy.store(true, Ordering::Release);
+                        self.carry_out(batch.drain(..)).await;
+                    }
                     Err(_) if self.resolution.is_idle() && self.asking.is_empty() && leave(&mut requests) => return,
                     Err(_) => {}
+                },
+                // Memberships that are owed an answer are asked for again by whoever loads the store next.
+                () = presence.leave.notified() => if self.asking.is_empty() && leave(&mut requests) {
+                    return;
                 },
             }
             // Only a live ledger asks: nothing is asked while replaying.
@@ -201,19 +265,18 @@ impl StoreTask {
                     .pop()
                     .unwrap_or_else(|| Err(Rejection::new(Reason::Internal, "nothing was decided")))
                     .map(|_| ()),
-                // Over, but not for an hour: asked again in a minute.
-                None if self.is_overdue() => {
-                    sweeps.clear();
-                    Ok(())
-                }
                 None => Ok(()),
             };
-            match swept {
-                Ok(()) => sweeps.into_iter().for_each(|reply| {
-                    let _ = reply.send(());
-                }),
+            match (swept, &self.ledger) {
+                (Ok(()), Some(ledger)) => {
+                    let seen = (ledger.revision(), self.due());
+                    sweeps.into_iter().for_each(|reply| {
+                        let _ = reply.send(seen);
+                    });
+                }
                 // Without an answer it is tried again.
-                Err(rejection) => {
+                (Ok(()), None) => {}
+                (Err(rejection), _) => {
                     tracing::error!(store = %self.store_id, %rejection, "an overdue day could not be closed");
                 }
             }
@@ -358,18 +421,16 @@ impl StoreTask {
         }
     }
 
-    fn is_overdue(&self) -> bool {
-        let day = self
-            .ledger
-            .as_ref()
-            .and_then(|ledger| ledger.state().day.as_ref());
-        day.is_some_and(|day| self.clock.now() >= day.end)
+    /// When the open day has been over for an hour.
+    fn due(&self) -> Option<Timestamp> {
+        let day = self.ledger.as_ref()?.state().day.as_ref()?;
+        Some(day.end.saturating_add(SWEEP_DELAY).unwrap_or(day.end))
     }
 
     /// The command that closes the open day, if nobody has closed it by hand for too long.
     fn overdue_close(&self) -> Option<Work> {
+        let due = self.due()?;
         let day = self.ledger.as_ref()?.state().day.as_ref()?;
-        let due = day.end.saturating_add(SWEEP_DELAY).ok()?;
         let store = self.catalog.current().stores.get(&self.store_id)?.clone();
         let command = Command::CloseBusinessDay(CloseBusinessDay {
             business_date: day.date,
@@ -407,7 +468,8 @@ impl StoreTask {
                 return Err(rejection.clone());
             }
             match Ledger::open(self.log.clone(), self.index.clone(), self.store_id.clone()).await {
-                Ok(ledger) => {
+                Ok(mut ledger) => {
+                    ledger.set_second_clock(self.second_clock.clone());
                     self.failed = None;
                     self.ledger = Some(ledger);
                 }

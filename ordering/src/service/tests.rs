@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use contract::event::{Channel, Pricing, ServiceMode, TenderKind};
-use contract::{Money, OrderId, Reason, Slug, StoreId};
+use contract::{Money, OrderId, Reason, Rejection, Slug, StoreId};
 use event_log::sqlite::SqliteLog;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use runtime::config::Settings;
 use runtime::{Clock, Shutdown};
 use sqlx::Connection as _;
@@ -28,11 +28,11 @@ use crate::ledger::{Answer, CommandIndex, Verdict, Work};
 
 struct Service {
     directory: tempfile::TempDir,
+    log: Arc<SqliteLog>,
     registry: Registry,
     catalog: CatalogSource,
     clock: Clock,
     config: Config,
-    log: Arc<SqliteLog>,
     _shutdown: Shutdown,
 }
 
@@ -43,6 +43,23 @@ impl Service {
 
     async fn with_catalog(catalog: Catalog, flags: &[(&str, &str)], clock: Clock) -> Self {
         let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log.db");
+        let log = Arc::new(SqliteLog::create(&path).await.unwrap());
+        Self::on(directory, log, catalog, flags, clock).await
+    }
+
+    /// The same directory and log, as after a restart.
+    async fn restarted(self, catalog: Catalog, flags: &[(&str, &str)]) -> Self {
+        Self::on(self.directory, self.log, catalog, flags, self.clock).await
+    }
+
+    async fn on(
+        directory: tempfile::TempDir,
+        log: Arc<SqliteLog>,
+        catalog: Catalog,
+        flags: &[(&str, &str)],
+        clock: Clock,
+    ) -> Self {
         let flags: Vec<(&str, Option<String>)> = flags
             .iter()
             .map(|(key, value)| (*key, Some((*value).to_owned())))
@@ -50,11 +67,6 @@ impl Service {
         let mut settings = Settings::load(None, &flags);
         let config = Config::from(&mut settings).unwrap();
         settings.finish().unwrap();
-        let log = Arc::new(
-            SqliteLog::create(&directory.path().join("log.db"))
-                .await
-                .unwrap(),
-        );
         let index = CommandIndex::open(&directory.path().join("index.db"))
             .await
             .unwrap();
@@ -71,11 +83,11 @@ impl Service {
         );
         Self {
             directory,
+            log,
             registry,
             catalog,
             clock,
             config,
-            log,
             _shutdown: shutdown,
         }
     }
@@ -145,6 +157,14 @@ impl Service {
             .await
     }
 
+    /// Asks another store than the one that sells, which brings it into memory.
+    async fn ask(&self, store: &str) -> Result<u64, Rejection> {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        let (store, id) = (StoreId::new(store).unwrap(), CommandId(Uuid::nil()));
+        let asked = self.registry.outcome(&store, id, None, true, deadline);
+        asked.await.map(|(_, revision)| revision)
+    }
+
     async fn revision(&self) -> u64 {
         let asked = self
             .registry
@@ -158,6 +178,11 @@ impl Service {
             .await;
         asked.unwrap().1
     }
+}
+
+fn ticket(verdict: &Verdict) -> i64 {
+    let answer: &Answer = verdict.as_ref().unwrap();
+    answer.view(&Service::store()).unwrap().ticket_number
 }
 
 fn now() -> Clock {
@@ -209,79 +234,145 @@ async fn a_stuck_log_fills_the_queue_and_then_refuses_at_once() {
 
 #[tokio::test]
 async fn an_idle_store_leaves_memory_and_comes_back() {
-    let service = Service::start(
-        &[("ordering.idle_ms", "20"), ("ordering.max_stores", "1")],
-        now(),
-    )
-    .await;
-    let ticket = |answer: &Answer| answer.view(&Service::store()).unwrap().ticket_number;
-    let first = service.place(Duration::from_secs(5)).await.unwrap();
-    assert_eq!(ticket(&first), 1);
-    let other = StoreId::new("hongdae").unwrap();
-    let ask = || {
-        service.registry.outcome(
-            &other,
-            CommandId(Uuid::nil()),
-            None,
-            true,
-            Instant::now() + Duration::from_secs(5),
-        )
-    };
+    let service = Service::start(&[("ordering.idle_ms", "20")], now()).await;
+    let place = || service.place(Duration::from_secs(5));
+    assert_eq!(ticket(&place().await), 1);
     let deadline = Instant::now() + Duration::from_secs(10);
-    // There is room for one: the other store gets in once the first has left.
-    while let Err(rejection) = ask().await {
-        assert_eq!(rejection.reason, Reason::Overloaded);
+    while !service.registry.in_memory().is_empty() {
         assert!(
             Instant::now() < deadline,
             "the idle store never left memory"
         );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    loop {
-        match service.place(Duration::from_secs(5)).await {
-            Ok(answer) => break assert_eq!(ticket(&answer), 2),
-            Err(rejection) => assert_eq!(rejection.reason, Reason::Overloaded),
-        }
-        assert!(
-            Instant::now() < deadline,
-            "the idle store never left memory"
-        );
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    assert_eq!(ticket(&place().await), 2);
+}
+
+#[tokio::test]
+async fn at_the_limit_the_least_recently_used_idle_store_leaves() {
+    let service = Service::start(&[("ordering.max_stores", "2")], now()).await;
+    let place = || service.place(Duration::from_secs(5));
+    place().await.unwrap();
+    service.ask("hongdae").await.unwrap();
+    place().await.unwrap();
+    // Nobody is shut out: the third store gets in at once, in the place of the one that was called least recently.
+    service.ask("haeundae").await.unwrap();
+    assert_eq!(service.registry.in_memory(), ["gangnam", "haeundae"]);
+    service.ask("hongdae").await.unwrap();
+    assert_eq!(service.registry.in_memory(), ["haeundae", "hongdae"]);
+    assert_eq!(ticket(&place().await), 3);
+}
+
+#[tokio::test]
+async fn a_store_at_work_does_not_leave_for_another() {
+    let service = Service::start(&[("ordering.max_stores", "1")], now()).await;
+    service.place(Duration::from_secs(5)).await.unwrap();
+    let options = SqliteConnectOptions::new().filename(service.directory.path().join("log.db"));
+    let mut holder = sqlx::SqliteConnection::connect_with(&options)
+        .await
+        .unwrap();
+    sqlx::query("BEGIN IMMEDIATE")
+        .execute(&mut holder)
+        .await
+        .unwrap();
+    let (registry, work) = (service.registry.clone(), service.order());
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let working =
+        tokio::spawn(async move { registry.execute(&Service::store(), work, deadline).await });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(
+        service.ask("hongdae").await.unwrap_err().reason,
+        Reason::Overloaded
+    );
+    sqlx::query("ROLLBACK").execute(&mut holder).await.unwrap();
+    assert_eq!(ticket(&working.await.unwrap()), 2);
+    service.ask("hongdae").await.unwrap();
+}
+
+/// The catalog with one store's cutoff moved to some minutes after midnight.
+fn with_cutoff(minutes: u32) -> Catalog {
+    let mut catalog = catalog::default_catalog().unwrap();
+    let store = catalog.stores.get_mut(&Service::store());
+    Arc::make_mut(store.unwrap()).cutoff_minutes = minutes;
+    catalog
+}
+
+fn at_seoul(local: &str) -> Timestamp {
+    format!("{local}+09:00").parse().unwrap()
 }
 
 #[tokio::test]
 async fn the_sweep_closes_a_day_an_hour_after_its_cutoff_if_the_clocks_agree() {
-    // The embedded log's own clock is this machine's. The store's day began three hours ago, whatever the time is now.
-    let real = Clock::system().now();
-    let mut catalog = catalog::default_catalog().unwrap();
-    let store = catalog
-        .stores
-        .get_mut(&Service::store())
-        .map(Arc::make_mut)
-        .unwrap();
-    let local = store.zone.to_datetime(real);
-    let minutes =
-        u32::from(local.hour().unsigned_abs()) * 60 + u32::from(local.minute().unsigned_abs());
-    store.cutoff_minutes = (minutes + 21 * 60) % (24 * 60);
-    let clock = Clock::manual(real - SignedDuration::from_hours(24 * 7));
-    let service = Service::with_catalog(catalog, &[], clock.clone()).await;
+    let clock = Clock::manual(at_seoul("2026-03-02T10:00"));
+    let service = Service::with_catalog(with_cutoff(240), &[], clock.clone()).await;
     service.place(Duration::from_secs(5)).await.unwrap();
-    let mut swept = BTreeMap::new();
-    // Five days behind the log's clock nothing is closed, although the day has been over for one.
-    clock.advance(SignedDuration::from_hours(48));
-    service.registry.sweep_once(&mut swept).await;
+    let mut seen = BTreeMap::new();
+    service.registry.sweep_once(&mut seen).await;
     assert_eq!(service.revision().await, 1);
-    clock.set(real);
-    service.registry.sweep_once(&mut swept).await;
-    assert_eq!(service.revision().await, 2);
-    service.registry.sweep_once(&mut swept).await;
-    assert_eq!(service.revision().await, 2);
+    // A clock that jumps ahead closes nothing; nor does what the sweep saw by it keep it from looking later.
+    clock.jump(SignedDuration::from_hours(48));
+    service.registry.sweep_once(&mut seen).await;
+    assert_eq!(service.revision().await, 1);
+    clock.jump(SignedDuration::from_hours(-48));
     // Half an hour into a new day the one before is left for a close by hand.
+    clock.set(at_seoul("2026-03-03T04:30"));
+    service.registry.sweep_once(&mut seen).await;
+    assert_eq!(service.revision().await, 1);
+    clock.set(at_seoul("2026-03-03T05:00"));
+    service.registry.sweep_once(&mut seen).await;
+    assert_eq!(service.revision().await, 2);
+    service.registry.sweep_once(&mut seen).await;
+    assert_eq!(service.revision().await, 2);
+}
+
+#[tokio::test]
+async fn the_sweep_goes_by_the_open_days_own_end() {
+    let clock = Clock::manual(at_seoul("2026-03-02T10:00"));
+    let service = Service::with_catalog(with_cutoff(240), &[], clock.clone()).await;
     service.place(Duration::from_secs(5)).await.unwrap();
-    clock.advance(SignedDuration::from_hours(24) - SignedDuration::from_mins(150));
+    // The cutoff moves to two in the morning; the day that is open still lasts until four.
+    let service = service.restarted(with_cutoff(120), &[]).await;
+    let mut seen = BTreeMap::new();
+    for (local, revision) in [
+        ("2026-03-02T11:00", 1),
+        ("2026-03-03T03:10", 1),
+        ("2026-03-03T04:59", 1),
+        ("2026-03-03T05:01", 2),
+    ] {
+        clock.set(at_seoul(local));
+        service.registry.sweep_once(&mut seen).await;
+        assert_eq!(service.revision().await, revision, "{local}");
+    }
+    // And the other way round: a cutoff that moved to noon does not keep a day open that ended at two.
+    service.place(Duration::from_secs(5)).await.unwrap();
+    let service = service.restarted(with_cutoff(720), &[]).await;
+    clock.set(at_seoul("2026-03-04T03:01"));
     service.registry.sweep_once(&mut BTreeMap::new()).await;
-    assert_eq!(service.revision().await, 3);
+    assert_eq!(service.revision().await, 4);
+}
+
+#[tokio::test]
+async fn a_sweep_loads_no_store_that_has_nothing_to_close() {
+    let clock = Clock::manual(at_seoul("2026-03-02T10:00"));
+    let flags = [("ordering.max_stores", "1")];
+    let service = Service::with_catalog(with_cutoff(240), &flags, clock.clone()).await;
+    service.place(Duration::from_secs(5)).await.unwrap();
+    let mut seen = BTreeMap::new();
+    service.registry.sweep_once(&mut seen).await;
+    // All other stores have no ledger.
+    assert_eq!(service.registry.in_memory(), ["gangnam"]);
+    service.ask("hongdae").await.unwrap();
+    clock.advance(SignedDuration::from_hours(2));
+    service.registry.sweep_once(&mut seen).await;
+    assert_eq!(service.registry.in_memory(), ["hongdae"]);
+    // The day that is open is closed when it is due, although its store has left memory and the limit is reached.
+    clock.set(at_seoul("2026-03-03T05:00"));
+    service.registry.sweep_once(&mut seen).await;
+    assert_eq!(service.revision().await, 2);
+    service.ask("hongdae").await.unwrap();
+    // A ledger that ends with a close has nothing open, whoever looks at it.
+    service.registry.sweep_once(&mut BTreeMap::new()).await;
+    assert_eq!(service.registry.in_memory(), ["hongdae"]);
 }
 
 #[tokio::test]

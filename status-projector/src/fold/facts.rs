@@ -4,7 +4,7 @@ use contract::api::ordering as api;
 use contract::event::{
     OrderCancelled, OrderPlaced, OrderRefunded, ReturnedLine, ReturnedTender, TaxAmount, TenderKind,
 };
-use contract::{BusinessDate, Money, OrderId, StoreId};
+use contract::{BusinessDate, LocalHour, Money, OrderId, StoreId};
 use jiff::Timestamp;
 use read_model::{
     DiscountRow, EventPlace, FactBlock, FactKind, FactRow, Facts, LineRow, TenderRow,
@@ -19,7 +19,7 @@ pub(crate) struct Place {
     pub place: EventPlace,
     pub recorded_at: Timestamp,
     /// Its local hour.
-    pub hour: String,
+    pub hour: LocalHour,
 }
 
 /// What a cancellation or refund says of itself.
@@ -144,7 +144,8 @@ pub(crate) fn sale(
         sale_business_date: date,
         order_id,
         recorded_at: place.recorded_at,
-        hour: place.hour.clone(),
+        hour: place.hour.name().to_owned(),
+        hour_repeated: place.hour.is_repeated(),
         document_number: placed.document_number,
         reason_code: String::new(),
         gross: Money::new(placed.gross),
@@ -226,7 +227,8 @@ pub(crate) fn given_back(
         sale_business_date: sale_date,
         order_id,
         recorded_at: place.recorded_at,
-        hour: place.hour.clone(),
+        hour: place.hour.name().to_owned(),
+        hour_repeated: place.hour.is_repeated(),
         document_number: given.document_number,
         reason_code: given.reason_code.to_owned(),
         gross,

@@ -8,7 +8,9 @@ use contract::event::{
     LedgerOpened, OrderPlaced, RecordPayload, event::Event,
 };
 use contract::order_view::{self, EventContext, order_of};
-use contract::{BusinessDate, Currency, Money, OrderId, RequestId, timestamp_from_proto};
+use contract::{
+    BusinessDate, Currency, DayRule, LocalHour, Money, OrderId, RequestId, timestamp_from_proto,
+};
 use event_log::{Record, RecordHash, Revision};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -43,8 +45,8 @@ struct DayFold {
     figures: Figures,
     changed: bool,
     zone: Option<TimeZone>,
-    /// The hour of the last sale: (seconds since the epoch of its start and end, text).
-    hour: (i64, i64, String),
+    /// The hour of the last fact, and the minute since the epoch for which it was looked up.
+    hour: Option<(i64, LocalHour)>,
 }
 
 /// Where an event stands.
@@ -88,7 +90,7 @@ impl StoreFold {
                     figures,
                     changed: false,
                     zone: None,
-                    hour: (0, 0, String::new()),
+                    hour: None,
                 },
             );
         }
@@ -288,15 +290,22 @@ impl StoreFold {
 
     fn open_day(&mut self, place: &Place<'_>, opened: &BusinessDayOpened) -> Result<(), Poison> {
         let date = business_date(&opened.business_date)?;
-        if self.row.day_open || self.row.latest_date.is_some_and(|latest| latest >= date) {
-            let latest = self
-                .row
-                .latest_date
-                .map(|date| date.to_string())
-                .unwrap_or_default();
-            return Err(Poison::Illegal(format!(
-                "business day {date} is opened, but {latest} is open or not before it"
-            )));
+        let illegal = |what: &str| {
+            Err(Poison::Illegal(format!(
+                "business day {date} is opened, but {what}"
+            )))
+        };
+        if self.row.day_open {
+            return illegal("another is open");
+        }
+        if self.days.contains_key(&date) {
+            return illegal("it was opened before");
+        }
+        // A day that had not begun when this one was opened had been opened too early; any other comes before it.
+        if let Some(latest) = self.row.latest_date.filter(|latest| *latest > date)
+            && self.begin_of(latest)? <= place.record.header().recorded_at
+        {
+            return illegal(&format!("{latest} is not before it"));
         }
         // Carried in is what was carried out of the day before, so orders completed in between are both carried in and completed.
         let completed = std::mem::take(&mut self.row.completed_between);
@@ -349,12 +358,25 @@ impl StoreFold {
                 figures,
                 changed: true,
                 zone: None,
-                hour: (0, 0, String::new()),
+                hour: None,
             },
         );
         self.row.latest_date = Some(date);
         self.row.day_open = true;
         Ok(())
+    }
+
+    /// When a business day begins by the settings that are in force.
+    fn begin_of(&self, date: BusinessDate) -> Result<Timestamp, Poison> {
+        let zone = TimeZone::get(&self.row.time_zone).map_err(|_| {
+            Poison::Illegal(format!(
+                "time zone {:?} is not known to this machine",
+                self.row.time_zone
+            ))
+        })?;
+        DayRule::new(zone, self.row.cutoff_minutes)
+            .and_then(|rule| rule.start(date))
+            .map_err(|error| Poison::Illegal(format!("business day {date}: {error}")))
     }
 
     fn place(
@@ -381,9 +403,8 @@ impl StoreFold {
                 day.figures.sales_count() + 1
             )));
         }
-        day.set_hour(recorded_at)?;
-        day.figures.sale(placed, &day.hour.2)?;
-        let hour = day.hour.2.clone();
+        let hour = day.hour(recorded_at)?;
+        day.figures.sale(placed, hour.name())?;
         let store = self.row.store.clone();
         self.facts.append(facts::sale(
             &facts::Place {
@@ -429,8 +450,7 @@ impl StoreFold {
         let recorded_at = place.record.header().recorded_at;
         let id = order_id(given.order_id)?;
         let day = self.day(place, given.business_date)?;
-        day.set_hour(recorded_at)?;
-        let (date, hour) = (day.row.date, day.hour.2.clone());
+        let (date, hour) = (day.row.date, day.hour(recorded_at)?);
         let order = self
             .orders
             .get(&id)
@@ -700,11 +720,14 @@ fn context<'a>(
 }
 
 impl DayFold {
-    /// Finds the local hour of a sale, with its offset: an hour repeated by a clock change is two.
-    fn set_hour(&mut self, at: Timestamp) -> Result<(), Poison> {
-        let seconds = at.as_second();
-        if self.hour.0 <= seconds && seconds < self.hour.1 {
-            return Ok(());
+    /// The local hour of a fact, with its offset: an hour repeated by a clock change is two.
+    fn hour(&mut self, at: Timestamp) -> Result<LocalHour, Poison> {
+        // Only the rest of the minute is sure to have the same offset and hour: all offsets are whole minutes since 1972.
+        let minute = at.as_second().div_euclid(60);
+        if let Some((looked_up, hour)) = &self.hour
+            && *looked_up == minute
+        {
+            return Ok(hour.clone());
         }
         let zone = match &self.zone {
             Some(zone) => zone.clone(),
@@ -718,21 +741,9 @@ impl DayFold {
                 self.zone.insert(zone).clone()
             }
         };
-        let offset = zone.to_offset(at);
-        let local = offset.to_datetime(at);
-        let minutes = offset.seconds() / 60;
-        let sign = if minutes < 0 { '-' } else { '+' };
-        let text = format!(
-            "{}T{:02}:00{sign}{:02}:{:02}",
-            local.date(),
-            local.hour(),
-            minutes.unsigned_abs() / 60,
-            minutes.unsigned_abs() % 60
-        );
-        // Only the rest of the minute is sure to have the same offset and hour.
-        let minute = seconds - i64::from(local.second());
-        self.hour = (minute, minute + 60, text);
-        Ok(())
+        let hour = LocalHour::of(&zone, at);
+        self.hour = Some((minute, hour.clone()));
+        Ok(hour)
     }
 }
 

@@ -606,3 +606,57 @@ fn an_hour_repeated_by_a_clock_change_is_two() -> Result<(), Failure> {
     );
     Ok(())
 }
+
+/// Clocks were wrong when the first day was opened; today's comes after it all the same, and no date comes twice.
+#[test]
+fn a_day_that_was_opened_too_early_is_followed_by_the_right_one() -> Result<(), Failure> {
+    let mut ledger = Ledger::new("gangnam")?;
+    ledger.now = "2099-01-01T10:00:00+09:00".parse()?;
+    let mut records = vec![ledger.open_day("2099-01-01", &[])?];
+    let sold = ledger.americano()?;
+    records.push(ledger.place(sold)?);
+    let report = project_all(&ledger, &records)?.report(0)?;
+    ledger.now = "2026-03-02T10:00:00+09:00".parse()?;
+    let closed = ledger.closed(report, 1);
+    records.push(ledger.close(closed)?);
+    records.push(ledger.open_day("2026-03-02", &[])?);
+    let sold = ledger.americano()?;
+    records.push(ledger.place(sold)?);
+    let rows = project_all(&ledger, &records)?;
+    assert_eq!(rows.store.quarantine, None);
+    assert_eq!(
+        rows.store.latest_date.map(|date| date.to_string()),
+        Some("2026-03-02".into())
+    );
+    let days: Vec<_> = rows
+        .days
+        .iter()
+        .map(|day| (day.date.to_string(), day.state, day.differences.len()))
+        .collect();
+    assert_eq!(
+        days,
+        [
+            ("2026-03-02".to_owned(), DayState::Open, 0),
+            ("2099-01-01".to_owned(), DayState::Closed, 0)
+        ]
+    );
+    assert_eq!(rows.report(0)?.sales.map(|block| block.count), Some(1));
+    // By clocks that are right nothing goes back, and a date that is there is not opened again.
+    for (now, date) in [
+        ("2099-06-01T10:00:00+09:00", "2026-03-05"),
+        ("2026-03-03T10:00:00+09:00", "2099-01-01"),
+    ] {
+        let mut ledger = Ledger::new("gangnam")?;
+        ledger.now = "2099-01-01T10:00:00+09:00".parse()?;
+        let mut records = vec![ledger.open_day("2099-01-01", &[])?];
+        let report = project_all(&ledger, &records)?.report(0)?;
+        let closed = ledger.closed(report, 0);
+        records.push(ledger.close(closed)?);
+        ledger.now = now.parse()?;
+        records.push(ledger.open_day(date, &[])?);
+        let mut rows = Rows::empty(&ledger)?;
+        rows.project(&records);
+        assert!(rows.store.quarantine.is_some(), "{date} at {now}");
+    }
+    Ok(())
+}

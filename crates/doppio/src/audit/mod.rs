@@ -1,5 +1,6 @@
 //! Recomputes a ledger's days from the log alone, with code of its own, and compares them with what the read model serves.
 
+mod clocks;
 mod settlement;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -54,6 +55,7 @@ pub async fn ledger(log: &Arc<dyn EventLog>, store: &StoreId) -> Result<LedgerAu
     let mut chain: Option<ChainState> = None;
     let (mut document, mut tickets) = (0_i64, BTreeMap::<String, i64>::new());
     let mut settlement = Settlement::default();
+    let mut time = clocks::Time::default();
     loop {
         let records = match log.read(&name, chain.as_ref(), PAGE).await {
             Err(broken @ LogError::Broken { .. }) => {
@@ -73,6 +75,11 @@ pub async fn ledger(log: &Arc<dyn EventLog>, store: &StoreId) -> Result<LedgerAu
                     return Ok(audit);
                 }
             };
+            if let Err(problem) = time.take(record.header().recorded_at, payload.clocks.as_ref()) {
+                audit
+                    .problems
+                    .push(format!("revision {}: {problem}", record.revision()));
+            }
             let events = payload
                 .commands
                 .iter()
@@ -165,7 +172,13 @@ impl LedgerAudit {
             }
             Event::OrderRefunded(refunded) => number(refunded.document_number, &mut self.problems),
             Event::BusinessDayOpened(opened) => {
-                self.days.entry(opened.business_date.clone()).or_default();
+                let date = opened.business_date.clone();
+                if self.days.insert(date, DayAudit::default()).is_some() {
+                    self.problems.push(format!(
+                        "revision {revision}: business day {} is opened twice",
+                        opened.business_date
+                    ));
+                }
             }
             Event::BusinessDayClosed(closed) => {
                 self.days

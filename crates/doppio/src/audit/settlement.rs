@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use contract::OrderId;
 use contract::event::event::Event;
 use contract::event::{
     Block, BusinessDayClosed, CashMovementKind, CategoryFigures, DayReport, DiscountFigures,
@@ -11,6 +10,7 @@ use contract::event::{
     ReturnedLine, ReturnedTender, TaxAmount, TenderFigures, TenderKind,
 };
 use contract::json;
+use contract::{LocalHour, OrderId};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
@@ -185,12 +185,7 @@ impl Settlement {
             ));
         }
         let zone = self.day.zone.clone().unwrap_or(TimeZone::UTC);
-        let local = place.recorded_at.to_zoned(zone);
-        let hour = format!(
-            "{}{}",
-            local.strftime("%Y-%m-%dT%H:00"),
-            local.strftime("%:z")
-        );
+        let hour = LocalHour::of(&zone, place.recorded_at).name().to_owned();
         self.day.documents.push(placed.document_number);
         self.day.placed.push((hour, placed.clone()));
         self.open_orders += 1;

@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
 use ordering::catalog::{Category, Item, Menu, Store, TaxClass, Text};
+use ordering::domain::stamp::CLOCK_TOLERANCE;
 use ordering::domain::{
     Actor, ChangeStatus, CloseBusinessDay, Command, Draft, DraftLine, DraftTender, NewStatus,
     PlaceOrder,
@@ -139,6 +140,7 @@ async fn import(
     receipts: &[Receipt],
     progress: &ProgressBar,
 ) -> Result<(Imported, u64), Failure> {
+    refuse_future(&*log, receipts).await?;
     let mut ledger = Ledger::open(log, index, store.id.clone()).await?;
     let last_before = ledger.recorded_at();
     let mut done = Imported {
@@ -205,6 +207,28 @@ async fn import(
     done.last_date = dates.last().map(ToString::to_string);
     let revision = ledger.revision();
     Ok((done, revision))
+}
+
+/// What has been sold lies behind two clocks, this machine's and the log server's: a receipt that does not has a wrong date, and would take
+/// the store there with it.
+async fn refuse_future(log: &dyn EventLog, receipts: &[Receipt]) -> Result<(), Failure> {
+    let (here, there) = (Clock::system().now(), log.server_time().await?);
+    let future: Vec<&Receipt> = receipts
+        .iter()
+        .filter(|receipt| receipt.sold_at.duration_since(here.min(there)) > CLOCK_TOLERANCE)
+        .collect();
+    let Some(first) = future.first() else {
+        return Ok(());
+    };
+    let message = format!(
+        "receipt {} was sold at {}, and it is {here} here and {there} at the log's server; {} of {} receipts lie in the future, and \
+         nothing was imported. Correct their dates, or the clock",
+        first.number,
+        first.sold_at,
+        future.len(),
+        receipts.len()
+    );
+    Err(Failure::new(ExitCode::Refused, message))
 }
 
 fn gross(receipt: &Receipt, store: &Store) -> i64 {

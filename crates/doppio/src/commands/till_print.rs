@@ -115,8 +115,15 @@ pub fn print(report: &DayReport, differences: &[FigureDifference]) -> String {
         );
     }
     for hour in &report.hours {
-        // The local hour; its date is the day's or the next.
-        let clock = hour.hour.get(11..16).unwrap_or(&hour.hour);
+        // The local hour; its date is the day's or the next. Where a clock change makes two of one hour, the offset tells them.
+        let twice = report
+            .hours
+            .iter()
+            .filter(|other| other.hour.get(..16) == hour.hour.get(..16))
+            .count()
+            > 1;
+        let end = if twice { 22 } else { 16 };
+        let clock = hour.hour.get(11..end).unwrap_or(&hour.hour);
         text += &line(
             &format!("{clock} x{}", hour.orders),
             money(hour.net.as_ref()),
@@ -269,5 +276,25 @@ mod tests {
             projected: 2,
         }];
         insta::assert_snapshot!(print(&report, &differences));
+    }
+    #[test]
+    fn an_hour_that_a_clock_change_repeats_is_printed_as_two() {
+        let hour = |hour: &str, orders| HourSales {
+            hour: hour.into(),
+            orders,
+            ..HourSales::default()
+        };
+        let report = DayReport {
+            hours: vec![
+                hour("2016-10-30T01:00+01:00", 3),
+                hour("2016-10-30T01:00+00:00", 2),
+                hour("2016-10-30T02:00+00:00", 1),
+            ],
+            ..DayReport::default()
+        };
+        let print = print(&report, &[]);
+        for line in ["01:00+01:00 x3 ", "01:00+00:00 x2 ", "02:00 x1 "] {
+            assert_eq!(print.matches(line).count(), 1, "{line:?} in\n{print}");
+        }
     }
 }

@@ -269,6 +269,9 @@ impl EventLog for Flaky {
         self.log.server_time().await
     }
 
+    fn shares_clock(&self) -> bool {
+        self.log.shares_clock()
+    }
     async fn ping(&self) -> Result<(), LogError> {
         self.log.ping().await
     }
