@@ -87,10 +87,12 @@ reasons! {
     DatabaseUnavailable "DATABASE_UNAVAILABLE" Unavailable "The service's database does not answer. Try again.";
     Overloaded "OVERLOADED" ResourceExhausted "Too many requests are waiting; nothing was recorded. Repeat with the same id after the given delay.";
     TooManyConflicts "TOO_MANY_CONFLICTS" Aborted "Other instances kept writing to this store's ledger; nothing was recorded. Repeat with the same id.";
+    NothingProjected "NOTHING_PROJECTED" Unavailable "The read model is empty: nothing has been projected into it yet. Read again in a moment.";
+    ReadTooLong "READ_TOO_LONG" DeadlineExceeded "The read took longer than the server allows, and was ended. Name fewer days or stores.";
     TooStale "TOO_STALE" DeadlineExceeded "The read model did not reach the consistency token in time. Read again, or with a longer deadline.";
     LedgerBroken "LEDGER_BROKEN" DataLoss "The store's ledger has a gap or altered bytes. Nothing is recorded for this store until it is repaired.";
     LogChanged "LOG_CHANGED" FailedPrecondition "The event log is not the one that the token, or this server's data, belongs to, or it has lost records since. An operator has to bring back the right log, or take this one up with `doppio log adopt`.";
-    ProjectionQuarantined "PROJECTION_QUARANTINED" FailedPrecondition "The store's projection stands still because of a record that cannot be applied. See GetProjectionStatus.";
+    ProjectionQuarantined "PROJECTION_QUARANTINED" FailedPrecondition "The store's projection stands still because of a record that cannot be applied, before what the token names. See GetProjectionStatus; without the token the answer is what was applied, and says so.";
     UpgradeRequired "UPGRADE_REQUIRED" FailedPrecondition "The store's ledger was written by a newer version. Upgrade this server.";
     Internal "INTERNAL" Internal "Something went wrong inside the server; its log has the details.";
 }

@@ -50,7 +50,7 @@ pub async fn run(
     let routes = |health: HealthReporter| {
         let soft = shutdown.soft();
         let watched = members.clone();
-        shutdown.spawn(async move {
+        shutdown.spawn_for_good("the watch over the members' database", async move {
             tokio::select! {
                 () = watch(watched, health.clone()) => {}
                 () = soft.cancelled() => health.set_service_status(SERVICE_NAME, ServingStatus::NotServing).await,

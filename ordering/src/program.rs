@@ -81,7 +81,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         .with_context(|| format!("cannot listen on {listen}"))?;
     let shutdown = Shutdown::new();
     shutdown.listen_for_signals()?;
-    tokio::spawn(following);
+    shutdown.spawn_until_stop(following);
     tracing::info!(listen = %listener.local_addr()?, log = %location, stores = catalog.current().stores.len(), "taking orders");
     let serving = crate::run(
         config,

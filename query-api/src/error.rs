@@ -23,6 +23,8 @@ pub(crate) enum QueryError {
     },
     #[error("the read model's database did not answer in time")]
     Slow,
+    #[error("a sum does not fit into 64 bits")]
+    Overflow,
     #[error(transparent)]
     Encode(#[from] EncodeError),
     #[error("the export was cut off: {0}")]
@@ -30,6 +32,9 @@ pub(crate) enum QueryError {
     /// Said by the one task that looks for all who wait.
     #[error("the read model's database is not available: {0}")]
     Away(String),
+    /// Said by it too: waiting does not help.
+    #[error("the read model cannot be read: {0}")]
+    Failed(String),
 }
 
 impl From<QueryError> for Status {
@@ -64,7 +69,18 @@ impl From<QueryError> for Status {
                     .retry_after(DATABASE_RETRY)
                     .to_status()
             }
-            QueryError::ReadModel(_) | QueryError::Stored { .. } | QueryError::Encode(_) => {
+            QueryError::ReadModel(ReadModelError::OutOfRange(_)) | QueryError::Overflow => {
+                let message = "A sum does not fit into 64 bits. Name fewer days or stores.";
+                Rejection::new(Reason::AmountOutOfRange, message).to_status()
+            }
+            QueryError::ReadModel(error @ ReadModelError::TooLong(_)) => {
+                tracing::warn!(error = error as &dyn std::error::Error, "a read was ended");
+                Rejection::new(Reason::ReadTooLong, Reason::ReadTooLong.meaning()).to_status()
+            }
+            QueryError::ReadModel(_)
+            | QueryError::Failed(_)
+            | QueryError::Stored { .. }
+            | QueryError::Encode(_) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "a query failed");
                 Rejection::new(Reason::Internal, Reason::Internal.meaning()).to_status()
             }

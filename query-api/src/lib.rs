@@ -21,10 +21,10 @@ mod wait;
 use std::sync::Arc;
 use std::time::Duration;
 
-use contract::Reason;
 use contract::api::admin::admin_service_server::AdminServiceServer;
 use contract::api::query::query_service_server::QueryServiceServer;
 use contract::api::query::settlement_service_server::SettlementServiceServer;
+use contract::{Reason, StoreId};
 use read_model::ReadModelReader;
 use runtime::{Clock, ConnectionLimits, ServeError, ServeOptions, Shutdown};
 use tokio::net::TcpListener;
@@ -64,7 +64,7 @@ fn start(
     let (hint, hinted) = watch::channel(0);
     let soft = shutdown.soft();
     let listening = (reader.clone(), soft.clone());
-    shutdown.spawn(async move {
+    shutdown.spawn_for_good("listening for news of the read model", async move {
         let (reader, soft) = listening;
         tokio::select! {
             () = reader.listen(&hint) => {}
@@ -72,12 +72,16 @@ fn start(
         }
     });
     let watching = (reader.clone(), waiters.clone(), soft.clone());
-    shutdown.spawn(async move {
+    shutdown.spawn_for_good("the watch for those who wait", async move {
         let (reader, waiters, soft) = watching;
-        waiters.watch(reader, hinted, soft).await;
+        let look = |stores: Vec<StoreId>| {
+            let reader = reader.clone();
+            async move { reader.progress(&stores).await }
+        };
+        waiters.watch(look, hinted, soft).await;
     });
     let watching_log = (reader.clone(), waiters.clone(), soft.clone());
-    shutdown.spawn(async move {
+    shutdown.spawn_for_good("the watch over the log's identity", async move {
         let (reader, waiters, soft) = watching_log;
         tokio::select! {
             () = waiters.watch_log(reader) => {}
@@ -142,7 +146,7 @@ pub async fn run(
     let served = |reporter: HealthReporter| {
         let waiters = Waiters::default();
         let log_changed = waiters.log_changed();
-        shutdown.spawn(async move {
+        shutdown.spawn_for_good("the health report", async move {
             tokio::select! {
                 () = keep_reporting(&reporter, log_changed) => {}
                 () = soft.cancelled() => {}

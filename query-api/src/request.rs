@@ -1,15 +1,17 @@
 //! What all calls have in common: fields, tokens, deadlines, and what every answer says of its freshness.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::time::Duration;
 
-use contract::api::types::{Freshness, OrderStatus};
+use contract::api::types::{Freshness, OrderStatus, StoreQuarantine};
 use contract::{
     BusinessDate, ConsistencyToken, Currency, Reason, Rejection, StoreId, Violation,
     timestamp_to_proto,
 };
-use event_log::LogEpoch;
-use read_model::{SalesStore, StoreRow};
+use event_log::{LogEpoch, Revision, StreamIndex};
+use jiff::Timestamp;
+use read_model::{Quarantine, ReadModelReader, SalesStore, StoreRow};
 use runtime::{DeadlineLimits, deadline_of};
 use tokio::time::{Instant, timeout_at};
 use tonic::metadata::MetadataMap;
@@ -26,6 +28,11 @@ pub(crate) const DEADLINES: DeadlineLimits = DeadlineLimits {
 const SHORTEST_MARGIN: Duration = Duration::from_millis(10);
 const LONGEST_MARGIN: Duration = Duration::from_millis(200);
 const MAX_TOKENS: usize = 64;
+/// Stores named in an answer's freshness.
+const MAX_QUARANTINED: usize = 100;
+/// When to read again from a model that has only just been begun.
+const EMPTY_RETRY: Duration = Duration::from_millis(500);
+
 /// Gathers what is wrong with a request's fields, so that all of it is said at once.
 #[derive(Default)]
 pub(crate) struct Fields {
@@ -144,18 +151,33 @@ pub(crate) fn known(store: &StoreRow) -> Result<Currency, QueryError> {
         .ok_or_else(|| quarantined(&store.store).into())
 }
 
-pub(crate) fn unknown_store(store: &StoreId) -> Rejection {
-    Rejection::new(
-        Reason::UnknownStore,
-        format!("There is no store {store}, or it has not sold anything yet."),
-    )
-    .with("store_id", store)
+/// Why there is nothing to read of a store: of an empty model nothing can be said.
+pub(crate) async fn unknown_store(
+    reader: &dyn ReadModelReader,
+    store: &StoreId,
+    deadline: Instant,
+) -> QueryError {
+    match by(deadline, reader.stores_after(None, 1)).await {
+        Ok(found) if found.is_empty() => {
+            Rejection::new(Reason::NothingProjected, Reason::NothingProjected.meaning())
+                .retry_after(EMPTY_RETRY)
+                .into()
+        }
+        Ok(_) => Rejection::new(
+            Reason::UnknownStore,
+            format!("There is no store {store}, or it has not sold anything yet."),
+        )
+        .with("store_id", store)
+        .into(),
+        Err(error) => error,
+    }
 }
 
 pub(crate) fn no_such_day(store: &StoreId) -> Rejection {
     Rejection::new(Reason::NoSuchDay, Reason::NoSuchDay.meaning()).with("store_id", store)
 }
 
+/// Of one store.
 pub(crate) fn freshness(store: &StoreRow, epoch: Option<LogEpoch>) -> Option<Freshness> {
     let epoch = epoch?;
     let token = ConsistencyToken {
@@ -164,19 +186,21 @@ pub(crate) fn freshness(store: &StoreRow, epoch: Option<LogEpoch>) -> Option<Fre
         store: store.store.clone(),
         revision: store.revision().0,
     };
+    let quarantined: Vec<_> = store
+        .quarantine
+        .iter()
+        .map(|quarantine| stands_still(&store.store, store.revision(), quarantine))
+        .collect();
     Some(Freshness {
         consistency_token: token.to_string(),
         as_of: store.recorded_at().map(timestamp_to_proto),
+        quarantined_count: count(quarantined.len()),
+        quarantined,
     })
 }
 
-/// Of several stores: no token, and the instant of the one furthest behind.
+/// Of several stores, which has no token.
 pub(crate) fn freshness_of_all(stores: &[SalesStore]) -> Option<Freshness> {
-    let as_of = stores
-        .iter()
-        .filter_map(|row| row.recorded_at)
-        .min()
-        .map(timestamp_to_proto);
     let consistency_token = match stores {
         [row] => row.epoch.map_or_else(String::new, |epoch| {
             ConsistencyToken {
@@ -189,8 +213,131 @@ pub(crate) fn freshness_of_all(stores: &[SalesStore]) -> Option<Freshness> {
         }),
         _ => String::new(),
     };
+    let still: Vec<_> = stores
+        .iter()
+        .filter_map(|row| Some((row, row.quarantine.as_ref()?)))
+        .collect();
+    let quarantined = still
+        .iter()
+        .take(MAX_QUARANTINED)
+        .map(|(row, quarantine)| stands_still(&row.store, row.revision, quarantine))
+        .collect();
     (!stores.is_empty()).then_some(Freshness {
         consistency_token,
-        as_of,
+        as_of: as_of(stores).map(timestamp_to_proto),
+        quarantined_count: count(still.len()),
+        quarantined,
     })
+}
+
+/// The instant before which nothing is missing. A stream hands over the facts of its stores in order: where one is behind, its newest fact
+/// counts; streams that are not have nothing to hand over, however long ago their stores sold anything.
+fn as_of(stores: &[SalesStore]) -> Option<Timestamp> {
+    let going: Vec<_> = stores
+        .iter()
+        .filter(|row| row.quarantine.is_none())
+        .collect();
+    if going.is_empty() {
+        return stores.iter().filter_map(|row| row.recorded_at).max();
+    }
+    let mut behind: BTreeMap<StreamIndex, Timestamp> = BTreeMap::new();
+    for row in going.iter().filter(|row| row.behind) {
+        if let Some(at) = row.recorded_at {
+            let newest = behind.entry(row.stream).or_insert(at);
+            *newest = at.max(*newest);
+        }
+    }
+    let newest = going.iter().filter_map(|row| row.recorded_at).max();
+    behind.into_values().min().or(newest)
+}
+
+fn stands_still(store: &StoreId, revision: Revision, quarantine: &Quarantine) -> StoreQuarantine {
+    StoreQuarantine {
+        store_id: store.to_string(),
+        revision: i64::try_from(revision.0).unwrap_or(i64::MAX),
+        reason: quarantine.reason.clone(),
+        quarantine_time: Some(timestamp_to_proto(quarantine.at)),
+        skipped_records: i64::try_from(quarantine.skipped).unwrap_or(i64::MAX),
+    }
+}
+
+fn count(stores: usize) -> i32 {
+    i32::try_from(stores).unwrap_or(i32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn store(name: &str, stream: u16, minute: i64, behind: bool) -> SalesStore {
+        SalesStore {
+            store: StoreId::new(name).unwrap(),
+            stream: StreamIndex(stream),
+            revision: Revision(7),
+            recorded_at: Some(Timestamp::from_second(minute * 60).unwrap()),
+            epoch: None,
+            quarantine: None,
+            behind,
+        }
+    }
+
+    fn still(row: SalesStore) -> SalesStore {
+        let quarantine = Quarantine {
+            reason: "revision 8: broken".into(),
+            revision: Revision(8),
+            at: Timestamp::UNIX_EPOCH,
+            skipped: 2,
+        };
+        SalesStore {
+            quarantine: Some(quarantine),
+            ..row
+        }
+    }
+
+    fn minutes(stores: &[SalesStore]) -> Option<i64> {
+        as_of(stores).map(|at| at.as_second() / 60)
+    }
+
+    #[test]
+    fn an_idle_store_does_not_make_a_chain_older() {
+        let (idle, busy) = (store("a", 0, 1, false), store("b", 1, 500, false));
+        assert_eq!(minutes(&[idle.clone(), busy.clone()]), Some(500));
+        // In one stream with a busy one, of which more is to come.
+        assert_eq!(
+            minutes(&[store("a", 0, 1, true), store("b", 0, 500, true)]),
+            Some(500)
+        );
+        // A stream that is behind is what is missing.
+        assert_eq!(minutes(&[idle, busy, store("c", 2, 300, true)]), Some(300));
+    }
+
+    #[test]
+    fn a_store_that_stands_still_is_named_and_holds_up_nobody() {
+        let (stuck, busy) = (still(store("a", 0, 3, true)), store("b", 1, 500, false));
+        assert_eq!(minutes(&[stuck.clone(), busy.clone()]), Some(500));
+        assert_eq!(minutes(std::slice::from_ref(&stuck)), Some(3));
+        let freshness = freshness_of_all(&[stuck, busy]).unwrap();
+        assert_eq!(freshness.quarantined_count, 1);
+        let named = &freshness.quarantined[0];
+        assert_eq!(
+            (
+                named.store_id.as_str(),
+                named.revision,
+                named.skipped_records
+            ),
+            ("a", 7, 2)
+        );
+    }
+
+    #[test]
+    fn many_that_stand_still_are_counted() {
+        let stores: Vec<_> = (0..250)
+            .map(|number| still(store(&format!("s{number}"), 0, 1, false)))
+            .collect();
+        let freshness = freshness_of_all(&stores).unwrap();
+        assert_eq!(
+            (freshness.quarantined.len(), freshness.quarantined_count),
+            (MAX_QUARANTINED, 250)
+        );
+    }
 }

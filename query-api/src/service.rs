@@ -9,7 +9,7 @@ use contract::api::query::{
 use contract::{BusinessDate, DayRule, OrderId, Reason, Rejection, StoreId, timestamp_to_proto};
 use jiff::tz::TimeZone;
 use prost::Message as _;
-use read_model::{OrderPage, ReadModelReader, StoreRow};
+use read_model::{OrderPage, ReadModelReader, Seen, StoreRow};
 use runtime::{Clock, Shutdown};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -89,9 +89,8 @@ impl Queries {
         self.waiters
             .reflect(tokens(&request.at_least)?, deadline)
             .await?;
-        let seen = by(deadline, self.reader.order(&store, order))
-            .await?
-            .ok_or_else(|| unknown_store(&store))?;
+        let seen = by(deadline, self.reader.order(&store, order)).await?;
+        let seen = self.seen(seen, &store, deadline).await?;
         known(&seen.store)?;
         let body = seen.found.ok_or_else(|| {
             Rejection::new(
@@ -155,9 +154,8 @@ impl Queries {
             after_ticket,
             limit: size + 1,
         };
-        let seen = by(deadline, self.reader.orders_page(&page))
-            .await?
-            .ok_or_else(|| unknown_store(&store))?;
+        let seen = by(deadline, self.reader.orders_page(&page)).await?;
+        let seen = self.seen(seen, &store, deadline).await?;
         known(&seen.store)?;
         let date = date
             .or(seen.store.latest_date)
@@ -198,9 +196,8 @@ impl Queries {
         self.waiters
             .reflect(tokens(&request.at_least)?, deadline)
             .await?;
-        let seen = by(deadline, self.reader.day(&store, date))
-            .await?
-            .ok_or_else(|| unknown_store(&store))?;
+        let seen = by(deadline, self.reader.day(&store, date)).await?;
+        let seen = self.seen(seen, &store, deadline).await?;
         let currency = known(&seen.store)?;
         let date = date
             .or(seen.store.latest_date)
@@ -261,6 +258,19 @@ impl Queries {
 }
 
 impl Queries {
+    /// What was read of a store; refuses when there is no such store, or nothing at all.
+    pub async fn seen<T>(
+        &self,
+        found: Option<Seen<T>>,
+        store: &StoreId,
+        deadline: Instant,
+    ) -> Result<Seen<T>, QueryError> {
+        match found {
+            Some(seen) => Ok(seen),
+            None => Err(unknown_store(&*self.reader, store, deadline).await),
+        }
+    }
+
     /// Refuses a date whose business day has not begun by the store's clock and cutoff.
     pub fn not_begun(&self, store: &StoreRow, date: BusinessDate) -> Option<Rejection> {
         let zone = TimeZone::get(&store.time_zone).unwrap_or(TimeZone::UTC);

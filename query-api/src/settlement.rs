@@ -21,7 +21,7 @@ use crate::error::QueryError;
 use crate::export::Rows;
 use crate::figure;
 use crate::page;
-use crate::request::{Fields, answer_by, by, freshness, known, no_such_day, tokens, unknown_store};
+use crate::request::{Fields, answer_by, by, freshness, known, no_such_day, tokens};
 use crate::sales::{differences, state};
 use crate::service::Queries;
 
@@ -109,9 +109,8 @@ impl Queries {
         self.waiters
             .reflect(tokens(&request.at_least)?, deadline)
             .await?;
-        let seen = by(deadline, self.reader.day(&store, None))
-            .await?
-            .ok_or_else(|| unknown_store(&store))?;
+        let seen = by(deadline, self.reader.day(&store, None)).await?;
+        let seen = self.seen(seen, &store, deadline).await?;
         let currency = known(&seen.store)?;
         let day = seen.found.ok_or_else(|| no_such_day(&store))?;
         if day.state == DayState::Closed {
@@ -176,7 +175,7 @@ impl Queries {
             Ok(number) => by(deadline, self.reader.z_report(&store, number)).await?,
             Err(date) => by(deadline, self.reader.day(&store, Some(date))).await?,
         };
-        let seen = seen.ok_or_else(|| unknown_store(&store))?;
+        let seen = self.seen(seen, &store, deadline).await?;
         let currency = known(&seen.store)?;
         let day = match (seen.found, key) {
             (Some(day), _) if day.state == DayState::Closed => day,
@@ -249,9 +248,8 @@ impl Queries {
             after_number,
             limit: size + 1,
         };
-        let seen = by(deadline, self.reader.z_reports(&page))
-            .await?
-            .ok_or_else(|| unknown_store(&store))?;
+        let seen = by(deadline, self.reader.z_reports(&page)).await?;
+        let seen = self.seen(seen, &store, deadline).await?;
         let currency = known(&seen.store)?;
         let (mut reports, mut bytes, mut after, mut more) = (Vec::new(), 0, after_number, false);
         let mut differing_days = Vec::new();
@@ -324,9 +322,8 @@ impl Queries {
             after,
             limit: size + 1,
         };
-        let seen = by(deadline, self.reader.explain(&query))
-            .await?
-            .ok_or_else(|| unknown_store(&store))?;
+        let seen = by(deadline, self.reader.explain(&query)).await?;
+        let seen = self.seen(seen, &store, deadline).await?;
         known(&seen.store)?;
         let day = seen
             .found

@@ -33,7 +33,7 @@ impl Queries {
             .iter()
             .find(|store| !sales.stores.iter().any(|row| row.store == **store))
         {
-            return Err(unknown_store(unknown).into());
+            return Err(unknown_store(&*self.reader, unknown, deadline).await);
         }
         if sales.rows.len() > MAX_SALES_ROWS {
             let message = format!(
@@ -65,8 +65,8 @@ impl Queries {
                 total.count = rows
                     .iter()
                     .filter(|row| row.currency_code == total.currency_code)
-                    .map(|row| row.count)
-                    .sum();
+                    .try_fold(0_i64, |sum, row| sum.checked_add(row.count))
+                    .ok_or(QueryError::Overflow)?;
             }
         }
         let differing_days = sales.differing.iter().map(differing_day).collect();
@@ -134,16 +134,10 @@ fn sales_query(request: &GetSalesRequest) -> Result<SalesQuery, QueryError> {
 }
 
 fn sales_row(sum: &SalesSum, key: String) -> Result<SalesRow, QueryError> {
-    let overflow = |_| {
-        Rejection::new(
-            Reason::AmountOutOfRange,
-            "A sum does not fit into 64 bits. Name fewer days.",
-        )
-    };
     let money = |minor| Some(sum.currency.amount(Money::new(minor)));
     let turnover = Money::new(sum.sales_net)
         .minus(Money::new(sum.returns_net))
-        .map_err(overflow)?;
+        .map_err(|_| QueryError::Overflow)?;
     Ok(SalesRow {
         key,
         currency_code: sum.currency.to_string(),

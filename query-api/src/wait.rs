@@ -1,6 +1,7 @@
 //! Reads that must reflect what a token stands for wait here. One task looks at the read model for all of them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -35,6 +36,8 @@ enum Verdict {
     Beyond(ConsistencyToken),
     Quarantined(StoreId),
     Away(String),
+    /// The read model cannot be read, and will not be by waiting.
+    Failed(String),
 }
 
 struct Waiting {
@@ -107,6 +110,7 @@ impl Waiters {
             .into()),
             Ok(Ok(Verdict::Quarantined(store))) => Err(quarantined(&store).into()),
             Ok(Ok(Verdict::Away(reason))) => Err(QueryError::Away(reason)),
+            Ok(Ok(Verdict::Failed(reason))) => Err(QueryError::Failed(reason)),
             Ok(Err(_)) => Err(QueryError::Away("the server is stopping".into())),
             Err(_) => Err(Rejection::new(Reason::TooStale, Reason::TooStale.meaning())
                 .retry_after(STALE_RETRY)
@@ -114,13 +118,17 @@ impl Waiters {
         }
     }
 
-    /// Looks at the read model while anybody waits; until the soft stop, and then for those who wait still.
-    pub async fn watch(
+    /// Looks at the read model while anybody waits; until the soft stop, and then for those who wait still. `look` reads its progress.
+    pub async fn watch<L>(
         &self,
-        reader: Arc<dyn ReadModelReader>,
+        look: impl Fn(Vec<StoreId>) -> L,
         mut hint: watch::Receiver<u64>,
         stop: CancellationToken,
-    ) {
+    ) where
+        L: Future<Output = Result<Progress, ReadModelError>>,
+    {
+        // Whoever listens for news stops listening at the soft stop; a channel that is closed would be news for ever.
+        let mut listening = true;
         loop {
             let stores = self.stores();
             if stores.is_empty() {
@@ -131,7 +139,7 @@ impl Waiters {
             }
             // Seen before looking: what changes meanwhile is looked at again.
             hint.mark_unchanged();
-            match reader.progress(&stores).await {
+            match look(stores).await {
                 Ok(progress) => {
                     self.say(progress.log_changed.clone());
                     self.settle(|one| {
@@ -141,11 +149,14 @@ impl Waiters {
                 }
                 // A projector that is only starting has not made the tables yet: nothing is projected.
                 Err(ReadModelError::Schema(_)) => {}
-                Err(error) => self.settle(|_| Judged::Said(Verdict::Away(error.to_string()))),
+                Err(error @ (ReadModelError::Unavailable(_) | ReadModelError::TooLong(_))) => {
+                    self.settle(|_| Judged::Said(Verdict::Away(error.to_string())));
+                }
+                Err(error) => self.settle(|_| Judged::Said(Verdict::Failed(error.to_string()))),
             }
             tokio::select! {
                 () = self.arrived.notified() => {}
-                _ = hint.changed() => {}
+                news = hint.changed(), if listening => listening = news.is_ok(),
                 () = tokio::time::sleep(LOOK) => {}
             }
         }
@@ -282,6 +293,8 @@ fn judge(progress: &Progress, one: &Waiting, token: &ConsistencyToken) -> Option
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
     use super::*;
     use event_log::Revision;
     use read_model::StoreProgress;
@@ -342,5 +355,70 @@ mod tests {
         assert!(matches!(beyond, Some(Verdict::Beyond(_))), "{beyond:?}");
         let reached = verdict(&one, &progress(4, true, 9));
         assert!(matches!(reached, Some(Verdict::Reached)), "{reached:?}");
+    }
+
+    fn token() -> ConsistencyToken {
+        ConsistencyToken {
+            log_id: uuid::Uuid::nil(),
+            epoch: 1,
+            store: StoreId::new("gangnam").unwrap(),
+            revision: 7,
+        }
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_at_a_stop_is_looked_for_at_leisure() {
+        let waiters = Waiters::default();
+        let looks = Arc::new(AtomicU32::new(0));
+        let (hint, hinted) = watch::channel(0);
+        let stop = CancellationToken::new();
+        let watching = {
+            let (waiters, looks, stop) = (waiters.clone(), looks.clone(), stop.clone());
+            let look = move |_| {
+                looks.fetch_add(1, Ordering::Relaxed);
+                async { Ok(Progress::default()) }
+            };
+            tokio::spawn(async move { waiters.watch(look, hinted, stop).await })
+        };
+        // The stop: nobody listens for news any more, and one read waits.
+        stop.cancel();
+        drop(hint);
+        let deadline = Instant::now() + Duration::from_millis(500);
+        let waited = waiters.reflect(vec![token()], deadline).await;
+        assert!(
+            matches!(&waited, Err(QueryError::Refused(rejection)) if rejection.reason == Reason::TooStale),
+            "{waited:?}"
+        );
+        tokio::time::timeout(Duration::from_secs(1), watching)
+            .await
+            .unwrap()
+            .unwrap();
+        assert!(
+            (2..=20).contains(&looks.load(Ordering::Relaxed)),
+            "{looks:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_for_a_model_that_cannot_be_read_is_not_told_to_try_again() {
+        let waiters = Waiters::default();
+        let (_hint, hinted) = watch::channel(0);
+        let stop = CancellationToken::new();
+        let watching = {
+            let (waiters, stop) = (waiters.clone(), stop.clone());
+            let look =
+                |_| async { Err(ReadModelError::Corrupt("hash has 3 bytes, not 32".into())) };
+            tokio::spawn(async move { waiters.watch(look, hinted, stop).await })
+        };
+        let deadline = Instant::now() + Duration::from_secs(5);
+        let status = tonic::Status::from(
+            waiters
+                .reflect(vec![token()], deadline)
+                .await
+                .expect_err("nothing to read"),
+        );
+        assert_eq!(status.code(), tonic::Code::Internal);
+        stop.cancel();
+        watching.await.unwrap();
     }
 }

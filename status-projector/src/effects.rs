@@ -1,6 +1,7 @@
 //! From a run of records to the rows that they change: reads the rows touched in one query each, folds in memory.
 
 use std::collections::{BTreeSet, HashMap};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::Bytes;
 use contract::event::{RecordPayload, event::Event};
@@ -10,10 +11,26 @@ use event_log::{Delivered, StreamIndex};
 use jiff::Timestamp;
 use read_model::{DayRow, Facts, Generation, OrderRow, ReadModelError, ReadModelWriter, StoreRow};
 
-use crate::fold::{Entry, StoreInput, StoreOutput, project};
+use crate::fold::{Entry, StoreInput, StoreOutput};
 
 /// From so many records on the fold leaves the thread that serves others.
 const OFFLOAD_FROM: usize = 32;
+
+/// Folds a run of one store's records into its rows.
+pub(crate) type Fold = fn(&StoreInput, &[Entry], Timestamp) -> StoreOutput;
+
+#[derive(Debug)]
+pub(crate) enum EffectsError {
+    ReadModel(ReadModelError),
+    /// Some record of the run makes the fold panic.
+    Panicked(String),
+}
+
+impl From<ReadModelError> for EffectsError {
+    fn from(error: ReadModelError) -> Self {
+        Self::ReadModel(error)
+    }
+}
 
 /// The effects of a run of records of one stream.
 #[derive(Debug, Default)]
@@ -40,11 +57,11 @@ struct Decoded {
 
 pub(crate) async fn effects(
     model: &dyn ReadModelWriter,
-    generation: Generation,
-    stream: StreamIndex,
+    (stream, generation): (StreamIndex, Generation),
+    project: Fold,
     delivered: Vec<Delivered>,
     at: Timestamp,
-) -> Result<Effects, ReadModelError> {
+) -> Result<Effects, EffectsError> {
     let records = delivered.len();
     let runs = by_store(delivered);
     let ids: Vec<StoreId> = runs.iter().map(|run| run.store.clone()).collect();
@@ -200,15 +217,21 @@ fn touched(
     }
 }
 
-/// Runs `work` where it does not hold up others, if there is enough of it.
+/// Runs `work` where it does not hold up others, if there is enough of it. It is pure: after a panic nothing is half done.
 async fn offload<T: Send + 'static>(
     records: usize,
     work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, ReadModelError> {
+) -> Result<T, EffectsError> {
+    let work = move || {
+        catch_unwind(AssertUnwindSafe(work))
+            .map_err(|panic| EffectsError::Panicked(runtime::said(&*panic)))
+    };
     if records < OFFLOAD_FROM {
-        return Ok(work());
+        return work();
     }
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| ReadModelError::Corrupt(format!("the fold did not end: {error}")))
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        // The process is ending.
+        Err(_) => std::future::pending().await,
+    }
 }

@@ -4,6 +4,7 @@
 //! memory ([`fold`], pure) and written in bulk, rows and checkpoint in one transaction: whatever is killed whenever, every record's
 //! effects are in the read model once.
 
+mod batch;
 mod effects;
 #[cfg(any(test, feature = "fixtures"))]
 pub mod fixture;
@@ -11,6 +12,8 @@ pub mod fold;
 mod health;
 pub mod program;
 mod stream;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +27,7 @@ use tokio::net::TcpListener;
 use tonic::service::Routes;
 
 pub use health::{Health, Trouble};
-use stream::{Held, StreamTask};
+use stream::{FIRST_BATCH, Held, STUCK, StreamTask};
 
 /// Records per transaction, unless configured.
 pub const DEFAULT_BATCH: usize = 5_000;
@@ -97,13 +100,18 @@ pub fn start(
             model: model.clone(),
             clock: clock.clone(),
             health: health.clone(),
+            fold: fold::project,
             held: Held::Never,
+            size: config.batch.clamp(1, FIRST_BATCH),
+            patience: STUCK,
         };
         let (model, health, soft) = (model.clone(), health.clone(), shutdown.soft());
-        shutdown.spawn(async move {
+        shutdown.spawn_for_good("the projection of a stream", async move {
             while let Err(error) = model.migrate().await {
                 let trouble = match &error {
-                    ReadModelError::Unavailable(_) => Trouble::Waiting(error.to_string()),
+                    ReadModelError::Unavailable(_) | ReadModelError::TooLong(_) => {
+                        Trouble::Waiting(error.to_string())
+                    }
                     _ => Trouble::Stopped(error.to_string()),
                 };
                 health.troubled(stream, trouble).await;

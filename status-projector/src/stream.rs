@@ -3,36 +3,48 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use event_log::{Delivered, EventLog, LogError, Position, StreamIndex, Subscription};
-use read_model::{Batch, Fence, Generation, Heartbeat, ReadModelError, ReadModelWriter, StreamRow};
+use event_log::{EventLog, LogError, Position, StreamIndex, Subscription};
+use read_model::{Fence, Generation, Heartbeat, ReadModelError, ReadModelWriter, StreamRow};
 use runtime::Clock;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::Config;
-use crate::effects::effects;
+use crate::effects::Fold;
 use crate::health::{Health, Trouble};
 
 /// How often the owner gives a sign of life.
-const HEARTBEAT: Duration = Duration::from_millis(500);
+pub(crate) const HEARTBEAT: Duration = Duration::from_millis(500);
 /// How often a standby looks.
 const WATCH: Duration = Duration::from_millis(250);
-/// How long the owner may give no sign of life, or make no progress while there is work, before a standby takes over.
+/// How long the owner may give no sign of life before a standby takes over.
 const TAKEOVER: Duration = Duration::from_secs(2);
-/// A batch that takes longer is followed by a smaller one, so that a slow database never looks like a dead owner.
-const SLOW_BATCH: Duration = Duration::from_millis(500);
-const SMALLEST_BATCH: usize = 64;
+/// How long an owner that lives may make no progress while there is work, before a standby takes over. Doubled for an instance each time
+/// that it loses the stream without having made any itself, so that two instances never take it from each other for ever.
+pub(crate) const STUCK: Duration = Duration::from_secs(10);
+const LONGEST_STUCK: Duration = Duration::from_secs(600);
+/// Signs of life come late from a database that answers late: this many of its answers' times are granted on top.
+const LATE_ANSWERS: u32 = 4;
+/// A batch that takes longer is followed by a smaller one: a kill loses as much work as a batch is.
+const SLOW_BATCH: Duration = Duration::from_secs(2);
+/// One that is no larger takes long because every answer is late, and a smaller one would take as long.
+const SMALL_BATCH: usize = 512;
+/// The first batch of an instance that has just taken a stream over: whoever had it may have failed over too large a one.
+pub(crate) const FIRST_BATCH: usize = 64;
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LONGEST_RETRY: Duration = Duration::from_secs(2);
 /// Between tries when only an operator can help.
 const STOPPED_RETRY: Duration = Duration::from_secs(5);
 
 #[derive(Debug, thiserror::Error)]
-enum StreamError {
+pub(crate) enum StreamError {
     #[error(transparent)]
     ReadModel(#[from] ReadModelError),
     #[error(transparent)]
     Log(#[from] LogError),
+    /// A record can be neither projected nor laid at a store's door.
+    #[error("{0}")]
+    Stuck(String),
 }
 
 pub(crate) struct StreamTask {
@@ -42,7 +54,12 @@ pub(crate) struct StreamTask {
     pub model: Arc<dyn ReadModelWriter>,
     pub clock: Clock,
     pub health: Health,
+    pub fold: Fold,
     pub held: Held,
+    /// Records of the next batch: what worked, kept from session to session.
+    pub size: usize,
+    /// How long this instance lets another be without progress.
+    pub patience: Duration,
 }
 
 /// What an instance had of its stream.
@@ -54,14 +71,13 @@ pub(crate) enum Held {
 }
 
 /// What a stream's owner holds in its hands.
-struct Ownership {
-    row: StreamRow,
-    head: Position,
-    size: usize,
+pub(crate) struct Ownership {
+    pub row: StreamRow,
+    pub head: Position,
     /// When the rows last said how far they are.
     told: Instant,
     /// When the stream was last known to be projected to its end.
-    level: Instant,
+    pub level: Instant,
 }
 
 impl StreamTask {
@@ -79,9 +95,12 @@ impl StreamTask {
                         "another instance projects the stream now; standing by"
                     );
                     self.held = Held::Lost;
+                    self.patience = (self.patience * 2).min(LONGEST_STUCK);
                     continue;
                 }
-                StreamError::ReadModel(ReadModelError::Unavailable(_))
+                StreamError::ReadModel(
+                    ReadModelError::Unavailable(_) | ReadModelError::TooLong(_),
+                )
                 | StreamError::Log(LogError::Unavailable(_)) => Trouble::Waiting(chain(&error)),
                 StreamError::Log(LogError::Changed(_)) => Trouble::Stopped(format!(
                     "{error}. The read model belongs to another log, or to another life of this one: rebuild it from this log, or connect \
@@ -147,6 +166,9 @@ impl StreamTask {
         let Some(row) = self.stand_by(generation, soft).await? else {
             return Ok(());
         };
+        if !matches!(self.held, Held::InTerm(_)) {
+            self.size = self.size.min(FIRST_BATCH);
+        }
         self.held = Held::InTerm(row.term);
         let subscription = self
             .log
@@ -179,8 +201,10 @@ impl StreamTask {
             Held::Lost => false,
         };
         let (mut alive_at, mut progress_at) = (Instant::now(), Instant::now());
+        let mut late = Duration::ZERO;
         loop {
-            let gone = alive_at.elapsed() >= TAKEOVER || progress_at.elapsed() >= TAKEOVER;
+            let gone = alive_at.elapsed() >= TAKEOVER + late
+                || progress_at.elapsed() >= self.patience + late;
             if (free || gone || seen.owner.is_empty())
                 && let Some(row) = self
                     .model
@@ -194,7 +218,10 @@ impl StreamTask {
                 () = sleep(WATCH) => {}
                 () = soft.cancelled() => return Ok(None),
             }
+            let asked = Instant::now();
             let now = self.model.stream(generation, self.stream, epoch).await?;
+            // What was seen is as old as the answer is late.
+            late = (asked.elapsed() * LATE_ANSWERS).max(late / 2);
             if now.beat != seen.beat {
                 alive_at = Instant::now();
             }
@@ -213,7 +240,7 @@ impl StreamTask {
     }
 
     async fn own(
-        &self,
+        &mut self,
         row: StreamRow,
         mut subscription: Box<dyn Subscription>,
         soft: &CancellationToken,
@@ -222,14 +249,13 @@ impl StreamTask {
         let mut own = Ownership {
             head: row.head,
             row,
-            size: self.config.batch.max(1),
             told: now,
             level: now,
         };
         self.beat(&mut own).await?;
         loop {
             let next = tokio::select! {
-                next = subscription.next(own.size, HEARTBEAT) => next,
+                next = subscription.next(self.size, HEARTBEAT) => next,
                 () = soft.cancelled() => {
                     self.model.release(&own.fence()).await?;
                     return Ok(());
@@ -237,7 +263,12 @@ impl StreamTask {
             };
             match next {
                 Ok(records) if records.is_empty() => {}
-                Ok(records) => self.project(&mut own, records).await?,
+                Ok(records) => {
+                    let (begun, count) = (Instant::now(), records.len());
+                    let projected = self.project(&mut own, records).await;
+                    self.learn(count, begun.elapsed(), projected.is_ok());
+                    projected?;
+                }
                 Err(LogError::Unavailable(reason)) => {
                     // The subscription mends itself; the stream stays ours.
                     self.health
@@ -261,78 +292,19 @@ impl StreamTask {
         }
     }
 
-    async fn project(
-        &self,
-        own: &mut Ownership,
-        records: Vec<Delivered>,
-    ) -> Result<(), StreamError> {
-        let Some(last) = records.last() else {
-            return Ok(());
-        };
-        let (begun, at, count) = (Instant::now(), self.clock.now(), records.len());
-        let checkpoint = event_log::Checkpoint {
-            epoch: own.row.epoch,
-            position: last.position,
-            hash: last.hash,
-        };
-        let oldest = records
-            .iter()
-            .find_map(|record| record.record.as_ref().ok())
-            .map(|record| record.header().recorded_at);
-        let effects = effects(&*self.model, own.row.generation, self.stream, records, at).await?;
-        for row in &effects.stores {
-            if let Some(quarantine) = row
-                .quarantine
-                .as_ref()
-                .filter(|quarantine| quarantine.at == at)
-            {
-                tracing::error!(store = %row.store, reason = quarantine.reason, "the store's projection is quarantined");
-            }
+    /// Sizes the next batch by how the last one went.
+    fn learn(&mut self, count: usize, took: Duration, projected: bool) {
+        let most = self.config.batch.max(1);
+        if !projected {
+            self.size = (self.size / 2).max(1);
+            return;
         }
-        let events = effects.events;
-        own.head = own.head.max(checkpoint.position);
-        let age = oldest.map_or(0, |oldest| {
-            at.as_microsecond()
-                .saturating_sub(oldest.as_microsecond())
-                .max(0)
-        });
-        let batch = Batch {
-            fence: own.fence(),
-            checkpoint,
-            head: own.head,
-            lag_us: if own.head > checkpoint.position {
-                age
-            } else {
-                0
-            },
-            orphans: effects.orphans,
-            at,
-            stores: effects.stores,
-            orders: effects.orders,
-            facts: effects.facts,
-            days: effects.days,
-        };
-        self.model.commit(&batch).await?;
-        own.row.position = checkpoint.position;
-        own.row.hash = checkpoint.hash;
-        own.row.lag_us = batch.lag_us;
-        if own.head == checkpoint.position {
-            own.level = Instant::now();
+        self.patience = STUCK;
+        if took > SLOW_BATCH && self.size > SMALL_BATCH {
+            self.size = (self.size / 2).max(SMALL_BATCH);
+        } else if count >= self.size {
+            self.size = (self.size * 2).min(most);
         }
-        let took = begun.elapsed();
-        if took > SLOW_BATCH {
-            own.size = (own.size / 2).max(SMALLEST_BATCH.min(self.config.batch.max(1)));
-        } else if count == own.size {
-            own.size = (own.size * 2).min(self.config.batch.max(1));
-        }
-        tracing::debug!(
-            stream = self.stream.0,
-            records = count,
-            events,
-            took_ms = took.as_millis(),
-            "projected"
-        );
-        Ok(())
     }
 
     /// Looks where the log ends and says how far behind the rows are.
@@ -360,7 +332,7 @@ impl StreamTask {
 }
 
 impl Ownership {
-    fn fence(&self) -> Fence {
+    pub(crate) fn fence(&self) -> Fence {
         Fence {
             generation: self.row.generation,
             stream: self.row.stream,
@@ -370,7 +342,7 @@ impl Ownership {
     }
 
     /// Of a log that was found to be the right one when the stream was taken up.
-    fn heartbeat(&self, at: jiff::Timestamp, looked: bool) -> Heartbeat {
+    pub(crate) fn heartbeat(&self, at: jiff::Timestamp, looked: bool) -> Heartbeat {
         Heartbeat {
             fence: self.fence(),
             head: self.head,

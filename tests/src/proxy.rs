@@ -1,6 +1,7 @@
-//! A TCP proxy that holds bytes back, lets them go, or cuts connections.
+//! A TCP proxy that holds bytes back, lets them go, delays them, or cuts connections.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Result;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -32,6 +33,8 @@ pub struct TcpProxy {
 struct Gates {
     to_server: watch::Sender<bool>,
     to_client: watch::Sender<bool>,
+    /// How long each piece takes on its way to the server.
+    delay: watch::Sender<Duration>,
     /// Counts cuts: a connection ends when the number is no longer the one that it began with.
     cuts: watch::Sender<u64>,
 }
@@ -44,6 +47,7 @@ impl TcpProxy {
         let gates = Arc::new(Gates {
             to_server: watch::Sender::new(true),
             to_client: watch::Sender::new(true),
+            delay: watch::Sender::new(Duration::ZERO),
             cuts: watch::Sender::new(0),
         });
         let accepting = tokio::spawn(accept(listener, server, gates.clone()));
@@ -68,6 +72,11 @@ impl TcpProxy {
 
     pub fn release(&self, direction: Direction) {
         self.gate(direction).send_replace(true);
+    }
+
+    /// Lets each piece on its way to the server take so long from now on.
+    pub fn delay(&self, delay: Duration) {
+        self.gates.delay.send_replace(delay);
     }
 
     /// Ends all connections and drops what is held.
@@ -104,12 +113,14 @@ async fn accept(listener: TcpListener, server: String, gates: Arc<Gates>) {
             from_client,
             to_server,
             gates.to_server.subscribe(),
+            Some(gates.delay.subscribe()),
             cuts.clone(),
         ));
         tokio::spawn(pass(
             from_server,
             to_client,
             gates.to_client.subscribe(),
+            None,
             cuts,
         ));
     }
@@ -119,13 +130,14 @@ async fn pass(
     from: OwnedReadHalf,
     to: OwnedWriteHalf,
     gate: watch::Receiver<bool>,
+    delay: Option<watch::Receiver<Duration>>,
     mut cuts: watch::Receiver<u64>,
 ) {
     cuts.borrow_and_update();
     let (pieces, held) = mpsc::channel(MAX_HELD);
     tokio::select! {
         _ = cuts.changed() => {}
-        ((), ()) = async { tokio::join!(read(from, pieces), write(held, to, gate)) } => {}
+        ((), ()) = async { tokio::join!(read(from, pieces), write(held, to, gate, delay)) } => {}
     }
 }
 
@@ -146,8 +158,13 @@ async fn write(
     mut held: mpsc::Receiver<Vec<u8>>,
     mut to: OwnedWriteHalf,
     mut gate: watch::Receiver<bool>,
+    delay: Option<watch::Receiver<Duration>>,
 ) {
     while let Some(piece) = held.recv().await {
+        let late = delay
+            .as_ref()
+            .map_or(Duration::ZERO, |delay| *delay.borrow());
+        tokio::time::sleep(late).await;
         if gate.wait_for(|open| *open).await.is_err() || to.write_all(&piece).await.is_err() {
             return;
         }

@@ -9,7 +9,7 @@ use contract::text::escaped;
 use contract::{Currency, json};
 use prost::{Message, Name};
 
-use crate::exit::Failure;
+use crate::exit::{ExitCode, Failure};
 
 /// How results are shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,17 +19,49 @@ pub enum Format {
 }
 
 impl Format {
-    /// One JSON document, or what `show` makes of the message.
+    /// One JSON document, or what `show` makes of the message. An answer of a store whose projection stands still is shown, and is a
+    /// failure all the same: what it says ends early.
     pub fn print<M: Message + Name>(
         self,
         message: &M,
         show: impl FnOnce(&M) -> String,
     ) -> Result<(), Failure> {
         match self {
-            Self::Json => say(json::to_json(message)?),
-            Self::People => say(show(message)),
+            Self::Json => say(json::to_json(message)?)?,
+            Self::People => say(show(message))?,
         }
+        whole(&json::to_json(message)?)
     }
+}
+
+/// Fails if the answer, which is whole canonical JSON, is of stores whose projection stands still. Of whatever kind it is, they are in its
+/// `freshness`.
+fn whole(answer: &str) -> Result<(), Failure> {
+    let answer: serde_json::Value = serde_json::from_str(answer)?;
+    match answer.pointer("/freshness/quarantined") {
+        Some(serde_json::Value::Array(stores)) if !stores.is_empty() => {
+            let named = stores.iter().map(|store| {
+                let text = |name: &str| store.get(name).and_then(|value| value.as_str());
+                stands_still(
+                    text("store_id").unwrap_or_default(),
+                    text("revision").unwrap_or("0"),
+                    text("reason").unwrap_or_default(),
+                )
+            });
+            Err(Failure::new(
+                ExitCode::CheckFailed,
+                named.collect::<Vec<_>>().join("\n"),
+            ))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What is said of a store whose projection stands still.
+pub fn stands_still(store: &str, revision: impl std::fmt::Display, reason: &str) -> String {
+    format!(
+        "the projection of store {store} stands still: what is shown of it ends with revision {revision} ({reason})"
+    )
 }
 
 /// A line on standard output. Whoever stopped reading has seen enough: that is no failure.

@@ -192,9 +192,9 @@ impl System {
             Ok(member::run(member_config, members, member_listener, soft, member_clock).await?)
         });
         let (soft, log_handle, ordering_clock) = (shutdown.clone(), log.clone(), clock.clone());
-        let following = tokio::spawn(following);
+        shutdown.spawn_until_stop(following);
         services.spawn(async move {
-            let served = ordering::run(
+            Ok(ordering::run(
                 config,
                 log_handle,
                 index,
@@ -203,9 +203,7 @@ impl System {
                 soft,
                 ordering_clock,
             )
-            .await;
-            following.abort();
-            Ok(served?)
+            .await?)
         });
         let (soft, log_handle, writer, projector_clock) = (
             shutdown.clone(),
@@ -238,9 +236,13 @@ impl System {
         })
     }
 
-    /// Waits until one of the services ends by itself, which none should before a stop.
+    /// Waits until one of the services ends by itself, which none should before a stop, or is stopped by a task that died.
     pub async fn failed(&mut self) -> anyhow::Error {
-        match self.services.join_next().await {
+        let ended = self.services.join_next().await;
+        if let Some(failure) = self.shutdown.failure() {
+            return anyhow::anyhow!("{failure}");
+        }
+        match ended {
             Some(Ok(Err(error))) => error,
             Some(Ok(Ok(()))) | None => anyhow::anyhow!("a service has ended"),
             Some(Err(error)) => error.into(),

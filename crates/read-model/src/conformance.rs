@@ -14,10 +14,11 @@ use uuid::Uuid;
 
 use crate::{
     Batch, BlockAmount, CashKind, CashRow, CompletionRow, DayRow, DayState, DiscountAmount,
-    DiscountRow, DrawerFlow, EventPlace, FactBlock, FactKind, FactRow, Facts, Fence, Figure,
-    FigureDifference, FigureQuery, Generation, Heartbeat, LineAmount, LineRow, OrderPage, OrderRow,
-    Quarantine, ReadModel, ReadModelError, ReadModelWriter, SalesBasis, SalesGrouping, SalesQuery,
-    SalesSum, StoreFigure, StoreRow, StreamRow, TaxPart, TenderFlow, TenderRow, ZPage,
+    DiscountRow, DrawerFlow, EventPlace, ExportQuery, ExportTable, FactBlock, FactKind, FactRow,
+    Facts, Fence, Figure, FigureDifference, FigureQuery, Generation, Heartbeat, LineAmount,
+    LineRow, OrderPage, OrderRow, Quarantine, ReadModel, ReadModelError, ReadModelWriter,
+    SalesBasis, SalesGrouping, SalesQuery, SalesSum, StoreFigure, StoreRow, StreamRow, TaxPart,
+    TenderFlow, TenderRow, ZPage,
 };
 
 /// Why a test could not be carried out or failed.
@@ -54,6 +55,11 @@ macro_rules! each_law {
             z_reports_are_found_by_number_and_paged,
             sales_are_summed_by_either_basis,
             a_figure_is_explained_by_its_facts,
+            a_beat_goes_on_while_its_batch_moves_the_position,
+            a_fact_written_twice_is_refused,
+            a_sum_that_does_not_fit_is_told_from_an_outage,
+            exports_leave_room_for_orders,
+            stores_asked_of_tell_quarantine_and_lag,
         );
     };
     ($backend:ident, $fixture:expr; $($law:ident,)*) => {
@@ -1375,5 +1381,218 @@ pub async fn a_figure_is_explained_by_its_facts(
             .await?
             .is_none()
     );
+    Ok(())
+}
+
+pub async fn a_beat_goes_on_while_its_batch_moves_the_position(
+    one: &ReadModel,
+    other: &ReadModel,
+) -> Result<(), Failure> {
+    one.writer.migrate().await?;
+    let owned = own(&*one.writer, "one").await?;
+    let before = Heartbeat {
+        fence: fence(&owned),
+        head: Position(3),
+        lag_us: 99,
+        looked: false,
+        log_changed: String::new(),
+        at: instant(3)?,
+    };
+    one.writer.commit(&batch(&owned, 5)?).await?;
+    one.writer.beat(&before).await?;
+    let now = one.writer.stream(LIVE, STREAM, EPOCH).await?;
+    assert_eq!(
+        (now.position, now.head, now.lag_us, now.updated_at),
+        (Position(5), Position(6), 17, instant(3)?),
+        "what the batch said of the head stands"
+    );
+    own(&*other.writer, "other").await?;
+    assert!(is_fenced(&one.writer.beat(&before).await));
+    Ok(())
+}
+
+pub async fn a_fact_written_twice_is_refused(
+    one: &ReadModel,
+    _other: &ReadModel,
+) -> Result<(), Failure> {
+    one.writer.migrate().await?;
+    let mut owned = own(&*one.writer, "one").await?;
+    let all = facts()?;
+    one.writer
+        .commit(&Batch {
+            facts: all.clone(),
+            ..batch(&owned, 5)?
+        })
+        .await?;
+    owned.position = Position(5);
+    let alone = [
+        Facts {
+            facts: all.facts,
+            ..Facts::default()
+        },
+        Facts {
+            lines: all.lines,
+            ..Facts::default()
+        },
+        Facts {
+            discounts: all.discounts,
+            ..Facts::default()
+        },
+        Facts {
+            tenders: all.tenders,
+            ..Facts::default()
+        },
+        Facts {
+            completions: all.completions,
+            ..Facts::default()
+        },
+        Facts {
+            cash: all.cash,
+            ..Facts::default()
+        },
+    ];
+    for facts in alone {
+        let again = Batch {
+            facts,
+            ..batch(&owned, 6)?
+        };
+        let committed = one.writer.commit(&again).await;
+        assert!(
+            matches!(committed, Err(ReadModelError::Refused(_))),
+            "{committed:?} of {:?}",
+            again.facts
+        );
+    }
+    let now = one.writer.stream(LIVE, STREAM, EPOCH).await?;
+    assert_eq!(now.position, Position(5));
+    Ok(())
+}
+
+pub async fn a_sum_that_does_not_fit_is_told_from_an_outage(
+    one: &ReadModel,
+    other: &ReadModel,
+) -> Result<(), Failure> {
+    one.writer.migrate().await?;
+    let owned = own(&*one.writer, "one").await?;
+    let mut facts = facts()?;
+    let mut huge = facts.facts.remove(0);
+    huge.net = Money::new(i64::MAX - 1);
+    facts.facts = vec![
+        huge.clone(),
+        FactRow {
+            place: at(7),
+            ..huge
+        },
+    ];
+    one.writer
+        .commit(&Batch {
+            facts,
+            ..batch(&owned, 5)?
+        })
+        .await?;
+    let (first, last) = (date("2026-03-01")?, date("2026-03-02")?);
+    let query = SalesQuery {
+        stores: vec![],
+        first,
+        last,
+        grouping: SalesGrouping::Day,
+        basis: SalesBasis::AsClosed,
+    };
+    let sales = other.reader.sales(&query).await;
+    assert!(
+        matches!(sales, Err(ReadModelError::OutOfRange(_))),
+        "{sales:?}"
+    );
+    Ok(())
+}
+
+/// More exports than there may be at once: whoever asks for an order is not kept waiting.
+pub async fn exports_leave_room_for_orders(
+    one: &ReadModel,
+    other: &ReadModel,
+) -> Result<(), Failure> {
+    const TRIES: usize = 16;
+    one.writer.migrate().await?;
+    let owned = own(&*one.writer, "one").await?;
+    let order = order_row(1, "2026-03-02", 1)?;
+    one.writer
+        .commit(&Batch {
+            orders: vec![order.clone()],
+            ..batch(&owned, 5)?
+        })
+        .await?;
+    let query = ExportQuery {
+        table: ExportTable::Orders,
+        stores: vec![],
+        first: None,
+        last: None,
+    };
+    let mut under_way = Vec::new();
+    while under_way.len() < TRIES {
+        match other.reader.export(&query).await {
+            Ok(export) => under_way.push(export),
+            Err(ReadModelError::Unavailable(_)) => break,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    assert!((2..TRIES).contains(&under_way.len()), "{}", under_way.len());
+    let store = store()?;
+    let read = other.reader.order(&store, order.order_id);
+    let read = tokio::time::timeout(Duration::from_secs(1), read).await??;
+    assert!(read.is_some_and(|seen| seen.found.is_some()));
+    Ok(())
+}
+
+pub async fn stores_asked_of_tell_quarantine_and_lag(
+    one: &ReadModel,
+    other: &ReadModel,
+) -> Result<(), Failure> {
+    one.writer.migrate().await?;
+    let mut owned = own(&*one.writer, "one").await?;
+    let quarantine = Quarantine {
+        reason: "revision 4: broken".into(),
+        revision: Revision(4),
+        at: instant(9)?,
+        skipped: 3,
+    };
+    let still = StoreRow {
+        store: StoreId::new("busan")?,
+        quarantine: Some(quarantine.clone()),
+        ..store_row(3)?
+    };
+    let (first, last) = (date("2026-03-01")?, date("2026-03-02")?);
+    let query = SalesQuery {
+        stores: vec![],
+        first,
+        last,
+        grouping: SalesGrouping::Day,
+        basis: SalesBasis::AsClosed,
+    };
+    for behind in [true, false] {
+        let position = owned.position.0 + 5;
+        one.writer
+            .commit(&Batch {
+                stores: vec![store_row(5)?, still.clone()],
+                head: Position(position + u64::from(behind)),
+                ..batch(&owned, position)?
+            })
+            .await?;
+        owned.position = Position(position);
+        let told: Vec<_> = other
+            .reader
+            .sales(&query)
+            .await?
+            .stores
+            .into_iter()
+            .map(|row| (row.store.to_string(), row.quarantine, row.behind))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                ("busan".to_owned(), Some(quarantine.clone()), behind),
+                ("gangnam".to_owned(), None, behind)
+            ]
+        );
+    }
     Ok(())
 }

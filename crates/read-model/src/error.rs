@@ -1,4 +1,5 @@
 use event_log::{Position, StreamIndex};
+use runtime::database::{Fault, fault};
 
 /// Why the read model could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -7,9 +8,21 @@ pub enum ReadModelError {
         "{0:?} is not the address of a read model: write postgres://user:password@host/database or sqlite:PATH"
     )]
     Address(String),
-    /// The database could not be reached or did not do what it was asked. Trying again may help.
+    /// The database could not be reached or cannot serve now. Trying again may help.
     #[error("the read model's database is not available: {0}")]
     Unavailable(#[source] sqlx::Error),
+    /// What was asked took longer than it may. Asking for less may help.
+    #[error("the read model's database takes too long: {0}")]
+    TooLong(#[source] sqlx::Error),
+    /// A sum does not fit into 64 bits. Nothing helps but asking for less.
+    #[error("a number does not fit: {0}")]
+    OutOfRange(#[source] sqlx::Error),
+    /// The database will not store what it was given, such as a fact that it has already. It will refuse it again.
+    #[error("the read model's database refuses a row: {0}")]
+    Refused(#[source] sqlx::Error),
+    /// The database cannot do what it was asked: rights, schema, file or statement are wrong. Somebody has to act.
+    #[error("the read model's database cannot be used: {0}")]
+    Unusable(#[source] sqlx::Error),
     /// The database has no schema, or not the one that this build needs. Says what to do.
     #[error("the read model cannot be used: {0}")]
     Schema(String),
@@ -27,14 +40,23 @@ pub enum ReadModelError {
 
 impl From<sqlx::Error> for ReadModelError {
     fn from(error: sqlx::Error) -> Self {
-        match error {
-            sqlx::Error::ColumnDecode { .. }
-            | sqlx::Error::Decode(_)
-            | sqlx::Error::ColumnNotFound(_) => Self::Corrupt(error.to_string()),
-            sqlx::Error::Database(cause) if is_missing_table(&*cause) => Self::Schema(
-                "it has no tables yet: start status-projector, which makes them".into(),
-            ),
-            other => Self::Unavailable(other),
+        match &error {
+            sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => {
+                return Self::Corrupt(error.to_string());
+            }
+            sqlx::Error::Database(cause) if is_missing_table(&**cause) => {
+                return Self::Schema(
+                    "it has no tables yet: start status-projector, which makes them".into(),
+                );
+            }
+            _ => {}
+        }
+        match fault(&error) {
+            Fault::Away => Self::Unavailable(error),
+            Fault::TooLong => Self::TooLong(error),
+            Fault::OutOfRange => Self::OutOfRange(error),
+            Fault::Refused => Self::Refused(error),
+            Fault::Unusable => Self::Unusable(error),
         }
     }
 }

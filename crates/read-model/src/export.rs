@@ -414,6 +414,7 @@ macro_rules! exporting {
 
             /// A page of the store; `None` at its end.
             async fn page(&mut self, store: &str) -> Result<Option<ExportSalesResponse>, ReadModelError> {
+                bound_page(&mut self.snapshot).await?;
                 let [first, last] = self.dates();
                 let Some(sql) = facts_sql(self.query.table) else { return self.reports(store, &first, &last).await };
                 let rows = sqlx::query(AssertSqlSafe(sql))

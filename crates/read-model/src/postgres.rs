@@ -7,7 +7,7 @@ use contract::api::query::ExportSalesResponse;
 use contract::{BusinessDate, Currency, Money, OrderId, StoreId};
 use event_log::{ChainState, LogEpoch, Position, RecordHash, Revision, StreamIndex};
 use jiff::Timestamp;
-use sqlx::migrate::Migrator;
+use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPool, PgPoolOptions, PgRow};
 use sqlx::{AssertSqlSafe, Postgres, Row as _, Transaction};
 use tokio::sync::watch;
@@ -34,7 +34,12 @@ use crate::traits::{ExportReader, ReadModelReader, ReadModelWriter, SettlementRe
 
 const SCHEMA: &str = "doppio_read";
 const CHANNEL: &str = "doppio_progress";
+/// Connections for what tills and screens ask: one row, or one page. Nothing else may take them.
 const READERS: u32 = 8;
+const READ_LIMIT_MS: &str = "5000";
+/// For sums, Z reports and exports, which may take long; an export holds one as long as it lasts.
+const REPORTERS: u32 = 4;
+const REPORT_LIMIT_MS: &str = "15000";
 /// A batch, heartbeats and migrations of each stream's task take turns.
 const WRITERS: u32 = 4;
 /// How long to wait for a connection before saying that the database is away.
@@ -45,6 +50,7 @@ static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 
 pub(crate) struct PostgresModel {
     reads: PgPool,
+    reports: PgPool,
     writes: PgPool,
 }
 
@@ -63,10 +69,12 @@ impl PostgresModel {
             ("idle_in_transaction_session_timeout", "5000"),
             ("statement_timeout", "60000"),
         ]);
-        let reader = options.options([
-            ("statement_timeout", "15000"),
-            ("default_transaction_read_only", "on"),
-        ]);
+        let reader = |limit| {
+            options.clone().options([
+                ("statement_timeout", limit),
+                ("default_transaction_read_only", "on"),
+            ])
+        };
         let pool = |connections, options| {
             PgPoolOptions::new()
                 .max_connections(connections)
@@ -74,7 +82,8 @@ impl PostgresModel {
                 .connect_lazy_with(options)
         };
         Ok(Self {
-            reads: pool(READERS, reader),
+            reads: pool(READERS, reader(READ_LIMIT_MS)),
+            reports: pool(REPORTERS, reader(REPORT_LIMIT_MS)),
             writes: pool(WRITERS, writer),
         })
     }
@@ -97,7 +106,9 @@ impl PostgresModel {
             .run(&self.writes)
             .await
             .map_err(|error| match error {
-                sqlx::migrate::MigrateError::Execute(error) => error.into(),
+                MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => {
+                    error.into()
+                }
                 other => ReadModelError::Schema(other.to_string()),
             })
     }
@@ -132,7 +143,7 @@ impl PostgresModel {
 
     async fn snapshot(&self) -> Result<Transaction<'static, Postgres>, ReadModelError> {
         Ok(self
-            .reads
+            .reports
             .begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             .await?)
     }
@@ -213,6 +224,11 @@ impl PostgresModel {
         transaction.commit().await?;
         Ok(())
     }
+}
+
+/// The server's time limit is of each statement.
+async fn bound_page(_: &mut Transaction<'static, Postgres>) -> Result<(), ReadModelError> {
+    Ok(())
 }
 
 /// One column of all rows.

@@ -1,4 +1,4 @@
-//! Facts, written in bulk to PostgreSQL: one array a column.
+//! Facts, written in bulk to PostgreSQL: one array a column. A fact that is there already is refused: it would be projected twice.
 
 use sqlx::{Postgres, Transaction};
 
@@ -33,8 +33,7 @@ async fn write_orders_facts(
         "INSERT INTO facts (generation, store_id, revision, event_index, kind, block, business_date, sale_business_date, order_id, \
          recorded_at_us, hour, document_number, reason_code, gross, discount, net, vat, hour_repeated) \
          SELECT $1, * FROM UNNEST($2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::text[], $8::text[], $9::uuid[], \
-         $10::bigint[], $11::text[], $12::bigint[], $13::text[], $14::bigint[], $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[]) \
-         ON CONFLICT DO NOTHING",
+         $10::bigint[], $11::text[], $12::bigint[], $13::text[], $14::bigint[], $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[])",
     )
     .bind(generation.0)
     .bind(rows.iter().map(|row| row.store.as_str()).collect::<Vec<_>>())
@@ -71,7 +70,7 @@ async fn write_lines(
         "INSERT INTO fact_lines (generation, store_id, revision, event_index, position, line_index, sku, category, quantity, gross, \
          discount, net, vat, tax_class, tax_rate_bp) \
          SELECT $1, * FROM UNNEST($2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::text[], $8::text[], $9::bigint[], \
-         $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::text[], $15::bigint[]) ON CONFLICT DO NOTHING",
+         $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::text[], $15::bigint[])",
     )
     .bind(generation.0)
     .bind(rows.iter().map(|row| row.store.as_str()).collect::<Vec<_>>())
@@ -105,7 +104,7 @@ async fn write_tenders(
         "INSERT INTO fact_tenders (generation, store_id, revision, event_index, position, tender_id, kind, drawer_id, tendered, change, \
          taken, returned) \
          SELECT $1, * FROM UNNEST($2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[], $7::bigint[], $8::text[], $9::bigint[], \
-         $10::bigint[], $11::bigint[], $12::bigint[]) ON CONFLICT DO NOTHING",
+         $10::bigint[], $11::bigint[], $12::bigint[])",
     )
     .bind(generation.0)
     .bind(rows.iter().map(|row| row.store.as_str()).collect::<Vec<_>>())
@@ -134,8 +133,7 @@ async fn write_discounts(
     }
     sqlx::query(
         "INSERT INTO fact_discounts (generation, store_id, revision, event_index, position, source, discount_id, amount) \
-         SELECT $1, * FROM UNNEST($2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::text[], $8::bigint[]) \
-         ON CONFLICT DO NOTHING",
+         SELECT $1, * FROM UNNEST($2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::text[], $8::bigint[])",
     )
     .bind(generation.0)
     .bind(rows.iter().map(|row| row.store.as_str()).collect::<Vec<_>>())
@@ -160,7 +158,7 @@ async fn write_completions(
     }
     sqlx::query(
         "INSERT INTO completions (generation, store_id, revision, event_index, z_number, order_id, recorded_at_us) \
-         SELECT $1, * FROM UNNEST($2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::uuid[], $7::bigint[]) ON CONFLICT DO NOTHING",
+         SELECT $1, * FROM UNNEST($2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::uuid[], $7::bigint[])",
     )
     .bind(generation.0)
     .bind(rows.iter().map(|row| row.store.as_str()).collect::<Vec<_>>())
@@ -186,7 +184,7 @@ async fn write_cash(
         "INSERT INTO cash_movements (generation, store_id, revision, event_index, position, kind, business_date, recorded_at_us, drawer_id, \
          amount, effect, reason_code) \
          SELECT $1, * FROM UNNEST($2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::text[], $8::bigint[], $9::text[], \
-         $10::bigint[], $11::bigint[], $12::text[]) ON CONFLICT DO NOTHING",
+         $10::bigint[], $11::bigint[], $12::text[])",
     )
     .bind(generation.0)
     .bind(rows.iter().map(|row| row.store.as_str()).collect::<Vec<_>>())

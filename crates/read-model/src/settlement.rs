@@ -3,10 +3,10 @@
 use std::fmt::Write as _;
 
 use contract::{BusinessDate, Currency, StoreId};
-use event_log::{LogEpoch, Revision};
+use event_log::{LogEpoch, Revision, StreamIndex};
 use jiff::Timestamp;
 
-use crate::rows::FigureDifference;
+use crate::rows::{FigureDifference, Quarantine};
 
 /// More rows than this are not read of one question: an answer must fit into a message.
 pub const MAX_SALES_ROWS: usize = 10_000;
@@ -69,10 +69,16 @@ pub struct SalesQuery {
 #[derive(Debug, Clone)]
 pub struct SalesStore {
     pub store: StoreId,
+    /// The stream of the log that its ledger is in.
+    pub stream: StreamIndex,
     pub revision: Revision,
     /// `None` before the first record.
     pub recorded_at: Option<Timestamp>,
     pub epoch: Option<LogEpoch>,
+    /// Why it stands still, if it does.
+    pub quarantine: Option<Quarantine>,
+    /// Whether its stream had records that were not projected yet when its owner last looked.
+    pub behind: bool,
 }
 
 /// Sums in minor units.
@@ -238,7 +244,7 @@ macro_rules! settlement {
             const STORES: &str = concat!(
                 "SELECT ",
                 store_columns!(),
-                ", c.log_id, c.epoch ",
+                ", c.log_id, c.epoch, c.position AS c_position, c.head AS c_head ",
                 store_and_epoch!(),
                 "WHERE s.generation = ",
                 live!(),
@@ -251,7 +257,9 @@ macro_rules! settlement {
             let store = |row| {
                 let store: StoreRow = store_row(row)?;
                 let (revision, recorded_at) = (store.revision(), store.recorded_at());
-                Ok(SalesStore { store: store.store, revision, recorded_at, epoch: epoch(row)? })
+                let place: (Option<i64>, Option<i64>) = (row.try_get("c_position")?, row.try_get("c_head")?);
+                let behind = place.0 < place.1;
+                Ok(SalesStore { stream: store.stream, store: store.store, revision, recorded_at, epoch: epoch(row)?, quarantine: store.quarantine, behind })
             };
             rows.iter().map(store).collect()
         }
@@ -295,7 +303,7 @@ macro_rules! settlement {
                 ))
                 .bind(store.as_str())
                 .bind(number)
-                .fetch_optional(&self.reads)
+                .fetch_optional(&self.reports)
                 .await?;
                 row.map(|row| Ok(Seen { store: store_row(&row)?, epoch: epoch(&row)?, found: day_row(&row)? })).transpose()
             }
@@ -320,7 +328,7 @@ macro_rules! settlement {
                 .bind(page.first.map(|date| date.to_string()).unwrap_or_default())
                 .bind(page.last.map_or_else(|| "9999-12-31".to_owned(), |date| date.to_string()))
                 .bind(i64::from(page.limit))
-                .fetch_all(&self.reads)
+                .fetch_all(&self.reports)
                 .await?;
                 let Some(first) = rows.first() else { return Ok(None) };
                 let found = rows.iter().filter_map(|row| day_row(row).transpose()).collect::<Result<_, _>>()?;

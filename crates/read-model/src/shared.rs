@@ -69,7 +69,7 @@ macro_rules! stream_columns {
     };
 }
 
-/// Both traits for a backend with pools `reads` and `writes`, and methods `commit_batch`, `stored_orders`, `stored_days` and `told`.
+/// Both traits for a backend with pools `reads`, `reports` and `writes`, and methods `commit_batch`, `stored_orders`, `stored_days` and `told`.
 /// `$list` turns the JSON array in `$1` into rows; `$list2` the one in `$2`.
 macro_rules! backend {
     ($model:ident, $row:ty, $list:literal, $list2:literal) => {
@@ -251,8 +251,10 @@ macro_rules! backend {
             async fn beat(&self, heartbeat: &Heartbeat) -> Result<(), ReadModelError> {
                 let fence = &heartbeat.fence;
                 let beaten = sqlx::query(
-                    "UPDATE checkpoints SET head = $1, lag_us = $2, updated_at_us = $3, beat = beat + 1, looks = looks + $8, log_changed = $9 \
-                     WHERE projection = 'sales' AND generation = $4 AND stream = $5 AND position = $6 AND term = $7",
+                    "UPDATE checkpoints SET head = CASE WHEN position = $6 THEN $1 ELSE head END, \
+                     lag_us = CASE WHEN position = $6 THEN $2 ELSE lag_us END, updated_at_us = $3, beat = beat + 1, \
+                     looks = looks + $8, log_changed = $9 \
+                     WHERE projection = 'sales' AND generation = $4 AND stream = $5 AND term = $7",
                 )
                 .bind(signed(heartbeat.head.0))
                 .bind(heartbeat.lag_us)

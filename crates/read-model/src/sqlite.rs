@@ -5,7 +5,7 @@
 //! is synchronous. Nothing that was acknowledged to a till lives only here.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use contract::api::query::ExportSalesResponse;
 use contract::{BusinessDate, Currency, Money, OrderId, StoreId};
@@ -16,7 +16,7 @@ use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
     SqliteSynchronous,
 };
-use sqlx::{AssertSqlSafe, Connection as _, Row as _, Sqlite, Transaction};
+use sqlx::{AssertSqlSafe, Connection as _, Row as _, Sqlite, SqliteConnection, Transaction};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -39,7 +39,12 @@ use crate::shared::{
 use crate::sqlite_facts::write_facts;
 use crate::traits::{ExportReader, ReadModelReader, ReadModelWriter, SettlementReader};
 
+/// Connections for what tills and screens ask: one row, or one page. Nothing else may take them.
 const READERS: u32 = 4;
+/// For sums, Z reports and exports, which may take long; an export holds one as long as it lasts.
+const REPORTERS: u32 = 4;
+/// SQLite's steps between two looks at the time: a look costs nanoseconds, and this many steps take less than a millisecond.
+const STEPS_BETWEEN_LOOKS: i32 = 10_000;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 const MIGRATION_TRIES: u32 = 5;
@@ -49,8 +54,23 @@ const CACHE_KIB: &str = "-16384";
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
+/// How long a connection may be used each time that it is taken: SQLite itself would go on for as long as a statement takes, even when
+/// nobody waits for its answer any more.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    read: Duration,
+    /// Of an export: of each of its pages.
+    report: Duration,
+}
+
+const LIMITS: Limits = Limits {
+    read: Duration::from_secs(5),
+    report: Duration::from_secs(15),
+};
+
 pub(crate) struct SqliteModel {
     reads: SqlitePool,
+    reports: SqlitePool,
     writes: SqlitePool,
     commits: watch::Sender<u64>,
 }
@@ -70,6 +90,10 @@ impl Blobs {
 
 impl SqliteModel {
     pub fn open(path: &Path) -> Self {
+        Self::limited(path, LIMITS)
+    }
+
+    fn limited(path: &Path, limits: Limits) -> Self {
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
@@ -89,11 +113,19 @@ impl SqliteModel {
                         Ok(!connection.is_in_transaction())
                     })
                 })
+        };
+        let reader = |connections, limit| {
+            pool(connections)
+                .after_connect(move |connection, _| Box::pin(bound(connection, limit)))
+                .before_acquire(move |connection, _| {
+                    Box::pin(async move { bound(connection, limit).await.map(|()| true) })
+                })
                 .connect_lazy_with(options.clone())
         };
         Self {
-            reads: pool(READERS),
-            writes: pool(1),
+            reads: reader(READERS, limits.read),
+            reports: reader(REPORTERS, limits.report),
+            writes: pool(1).connect_lazy_with(options.clone()),
             commits: watch::Sender::new(0),
         }
     }
@@ -113,7 +145,9 @@ impl SqliteModel {
             match MIGRATIONS.run(&self.writes).await {
                 Ok(()) => return Ok(()),
                 Err(MigrateError::ExecuteMigration(..)) if tries < MIGRATION_TRIES => tries += 1,
-                Err(MigrateError::Execute(error)) => return Err(error.into()),
+                Err(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) => {
+                    return Err(error.into());
+                }
                 Err(other) => return Err(ReadModelError::Schema(other.to_string())),
             }
             tokio::time::sleep(BETWEEN_MIGRATIONS).await;
@@ -141,7 +175,7 @@ impl SqliteModel {
     }
 
     async fn snapshot(&self) -> Result<Transaction<'static, Sqlite>, ReadModelError> {
-        Ok(self.reads.begin().await?)
+        Ok(self.reports.begin().await?)
     }
 
     async fn stored_orders(
@@ -220,6 +254,21 @@ impl SqliteModel {
             .send_modify(|count| *count = count.wrapping_add(1));
         Ok(())
     }
+}
+
+/// Ends whatever the connection is doing when the time is over.
+async fn bound(connection: &mut SqliteConnection, limit: Duration) -> Result<(), sqlx::Error> {
+    let until = Instant::now() + limit;
+    connection
+        .lock_handle()
+        .await?
+        .set_progress_handler(STEPS_BETWEEN_LOOKS, move || Instant::now() < until);
+    Ok(())
+}
+
+/// An export holds its connection for longer than a page may take.
+async fn bound_page(snapshot: &mut Transaction<'static, Sqlite>) -> Result<(), ReadModelError> {
+    Ok(bound(snapshot, LIMITS.report).await?)
 }
 
 #[derive(serde::Serialize)]
@@ -419,3 +468,68 @@ settlement!(
 );
 
 exporting!(SqliteModel, SqliteRow, Sqlite);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goes on until it is ended.
+    const ENDLESS: &str = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) \
+                           SELECT count(*) FROM c";
+
+    async fn model(limits: Limits) -> (SqliteModel, tempfile::TempDir) {
+        let directory = tempfile::tempdir().unwrap();
+        let model = SqliteModel::limited(&directory.path().join("read-model.db"), limits);
+        model.migrate().await.unwrap();
+        (model, directory)
+    }
+
+    #[tokio::test]
+    async fn a_read_is_ended_when_its_time_is_over() {
+        let limits = Limits {
+            read: Duration::from_millis(200),
+            report: Duration::from_millis(400),
+        };
+        let (model, _directory) = model(limits).await;
+        // Twice: on a connection that was just made, and on one that was used before.
+        for _ in 0..2 {
+            for pool in [&model.reads, &model.reports] {
+                let begun = Instant::now();
+                let ended = tokio::time::timeout(
+                    Duration::from_secs(5),
+                    sqlx::query(ENDLESS).fetch_all(pool),
+                );
+                let error = ended.await.unwrap().map(|_| ()).unwrap_err();
+                assert!(
+                    matches!(ReadModelError::from(error), ReadModelError::TooLong(_)),
+                    "after {:?}",
+                    begun.elapsed()
+                );
+            }
+        }
+        assert!(model.stores_after(None, 1).await.unwrap().is_empty());
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn reports_that_nobody_waits_for_leave_orders_alone() {
+        let (model, _directory) = model(Limits {
+            report: Duration::from_secs(2),
+            ..LIMITS
+        })
+        .await;
+        for _ in 0..2 * REPORTERS {
+            let abandoned = sqlx::query(ENDLESS).fetch_all(&model.reports);
+            drop(tokio::time::timeout(Duration::from_millis(20), abandoned).await);
+        }
+        let begun = Instant::now();
+        assert!(model.stores_after(None, 1).await.unwrap().is_empty());
+        assert!(
+            begun.elapsed() < Duration::from_secs(1),
+            "{:?}",
+            begun.elapsed()
+        );
+        // And they end by themselves.
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        model.snapshot().await.unwrap();
+    }
+}

@@ -1,4 +1,4 @@
-//! Facts, written in bulk to SQLite: one JSON array a table.
+//! Facts, written in bulk to SQLite: one JSON array a table. A fact that is there already is refused: it would be projected twice.
 
 use sqlx::{Sqlite, Transaction};
 
@@ -54,7 +54,7 @@ async fn write_orders_facts(
         })
         .collect();
     sqlx::query(
-        "INSERT OR REPLACE INTO facts (generation, store_id, revision, event_index, kind, block, business_date, sale_business_date, \
+        "INSERT INTO facts (generation, store_id, revision, event_index, kind, block, business_date, sale_business_date, \
          order_id, recorded_at_us, hour, document_number, reason_code, gross, discount, net, vat, hour_repeated) \
          SELECT $1, value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, \
          substr($3, value ->> 7, 16), value ->> 8, value ->> 9, value ->> 10, value ->> 11, value ->> 12, value ->> 13, value ->> 14, \
@@ -98,7 +98,7 @@ async fn write_lines(
         })
         .collect();
     sqlx::query(
-        "INSERT OR REPLACE INTO fact_lines (generation, store_id, revision, event_index, position, line_index, sku, category, quantity, \
+        "INSERT INTO fact_lines (generation, store_id, revision, event_index, position, line_index, sku, category, quantity, \
          gross, discount, net, vat, tax_class, tax_rate_bp) \
          SELECT $1, value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7, value ->> 8, \
          value ->> 9, value ->> 10, value ->> 11, value ->> 12, value ->> 13 FROM json_each($2)",
@@ -137,7 +137,7 @@ async fn write_tenders(
         })
         .collect();
     sqlx::query(
-        "INSERT OR REPLACE INTO fact_tenders (generation, store_id, revision, event_index, position, tender_id, kind, drawer_id, tendered, \
+        "INSERT INTO fact_tenders (generation, store_id, revision, event_index, position, tender_id, kind, drawer_id, tendered, \
          change, taken, returned) \
          SELECT $1, value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7, value ->> 8, \
          value ->> 9, value ->> 10 FROM json_each($2)",
@@ -173,7 +173,7 @@ async fn write_discounts(
         })
         .collect();
     sqlx::query(
-        "INSERT OR REPLACE INTO fact_discounts (generation, store_id, revision, event_index, position, source, discount_id, amount) \
+        "INSERT INTO fact_discounts (generation, store_id, revision, event_index, position, source, discount_id, amount) \
          SELECT $1, value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6 FROM json_each($2)",
     )
     .bind(generation.0)
@@ -208,7 +208,7 @@ async fn write_completions(
         })
         .collect();
     sqlx::query(
-        "INSERT OR REPLACE INTO completions (generation, store_id, revision, event_index, z_number, order_id, recorded_at_us) \
+        "INSERT INTO completions (generation, store_id, revision, event_index, z_number, order_id, recorded_at_us) \
          SELECT $1, value ->> 0, value ->> 1, value ->> 2, value ->> 3, substr($3, value ->> 4, 16), value ->> 5 FROM json_each($2)",
     )
     .bind(generation.0)
@@ -246,7 +246,7 @@ async fn write_cash(
         })
         .collect();
     sqlx::query(
-        "INSERT OR REPLACE INTO cash_movements (generation, store_id, revision, event_index, position, kind, business_date, recorded_at_us, \
+        "INSERT INTO cash_movements (generation, store_id, revision, event_index, position, kind, business_date, recorded_at_us, \
          drawer_id, amount, effect, reason_code) \
          SELECT $1, value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7, value ->> 8, \
          value ->> 9, value ->> 10 FROM json_each($2)",

@@ -15,12 +15,14 @@ use crate::settlement::{Sales, SalesQuery, ZPage};
 ///
 /// Laws, which the conformance suite holds every backend to:
 ///
-/// 1. *Fenced*: [`Self::commit`], [`Self::beat`] and [`Self::release`] change something only if the stream stands at the fence's position
-///    in the fence's term; otherwise they change nothing at all and say [`ReadModelError::Fenced`].
+/// 1. *Fenced*: [`Self::commit`] and [`Self::release`] change something only if the stream stands at the fence's position in the fence's
+///    term; otherwise they change nothing at all and say [`ReadModelError::Fenced`]. So does [`Self::beat`], for which the term alone
+///    counts: it is given while a batch is under way, which moves the position.
 /// 2. *Exactly once*: a batch's rows and its checkpoint are one transaction. As the checkpoint only moves on, rows read by a writer that
 ///    believes in a position are those of that position if its commit then succeeds; so rows may be read outside of the transaction.
 /// 3. *One owner*: of all claims made on one sight of a stream at most one succeeds, and it fences the owner before.
-/// 4. *Told*: after a commit whoever listens ([`ReadModelReader::listen`]) is told, sooner or later; the news is a hint, never proof.
+/// 4. *Loud*: a fact that is there already is [`ReadModelError::Refused`], with the whole batch. It is never overlooked or replaced.
+/// 5. *Told*: after a commit whoever listens ([`ReadModelReader::listen`]) is told, sooner or later; the news is a hint, never proof.
 #[async_trait::async_trait]
 pub trait ReadModelWriter: Send + Sync + 'static {
     /// Brings the schema up to what this build needs. Any number of instances may do so at once.

@@ -3,6 +3,7 @@
 pub mod channel;
 mod clock;
 pub mod config;
+pub mod database;
 mod deadline;
 mod serve;
 mod shutdown;
@@ -12,5 +13,5 @@ mod trace;
 pub use clock::Clock;
 pub use deadline::{DeadlineLimits, deadline_of};
 pub use serve::{ConnectionLimits, Room, ServeError, ServeOptions, serve};
-pub use shutdown::Shutdown;
+pub use shutdown::{HostError, Shutdown, said};
 pub use trace::TraceContext;

@@ -75,7 +75,7 @@ pub async fn run(
         // Each ledger is checked again when it is opened.
         Err(_) => tracing::warn!("checking the log against the index takes long; going on"),
     }
-    shutdown.spawn({
+    shutdown.spawn_for_good("the keeping of witnesses", {
         let (index, soft) = (index.clone(), shutdown.soft());
         async move { index.keep_witnesses(soft).await }
     });
@@ -111,7 +111,8 @@ pub async fn run(
     runtime::serve(
         listener,
         move |reporter| {
-            watching.spawn(guard::watch(log, reporter, watching.soft()));
+            let guarding = guard::watch(log, reporter, watching.soft());
+            watching.spawn_for_good("the watch over the log", guarding);
             Routes::new(
                 OrderingServiceServer::new(service)
                     .accept_compressed(CompressionEncoding::Gzip)

@@ -1,4 +1,5 @@
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -67,6 +68,8 @@ pub struct Registry {
     second_clock: SecondClock,
     membership: Membership,
     shutdown: Shutdown,
+    /// Store tasks that panicked since the start.
+    broken: Arc<AtomicU64>,
 }
 
 impl Registry {
@@ -90,7 +93,14 @@ impl Registry {
             clock,
             membership,
             shutdown,
+            broken: Arc::default(),
         }
+    }
+
+    /// Store tasks that panicked since the start.
+    #[cfg(test)]
+    pub fn broken_tasks(&self) -> u64 {
+        self.broken.load(Ordering::Relaxed)
     }
 
     /// Carries out a command; `OUTCOME_UNKNOWN` when the deadline comes first.
@@ -280,11 +290,17 @@ impl Registry {
             presence,
         );
         let index = self.index.clone();
-        self.shutdown.spawn(async move {
+        let task = async move {
             task.run(receiver, leave).await;
             if let Err(error) = index.write_witnesses().await {
                 tracing::warn!(%error, "the last records seen are not written");
             }
+        };
+        let (store, broken) = (store.clone(), self.broken.clone());
+        // Whoever waits for this task hears that the outcome is unknown, and the next call opens the store again.
+        self.shutdown.run_apart(task, move |panic| {
+            let times = broken.fetch_add(1, Ordering::Relaxed) + 1;
+            tracing::error!(%store, panic, times, "a store's task panicked; the store is opened again");
         });
         Admission::In(sender)
     }
@@ -293,19 +309,20 @@ impl Registry {
     pub fn sweep(&self) {
         let registry = self.clone();
         let soft = self.shutdown.soft();
-        tokio::spawn(async move {
-            let mut swept = BTreeMap::new();
-            let sweeping = async {
-                loop {
-                    registry.sweep_once(&mut swept).await;
-                    tokio::time::sleep(SWEEP_INTERVAL).await;
+        self.shutdown
+            .spawn_for_good("the sweep of overdue days", async move {
+                let mut swept = BTreeMap::new();
+                let sweeping = async {
+                    loop {
+                        registry.sweep_once(&mut swept).await;
+                        tokio::time::sleep(SWEEP_INTERVAL).await;
+                    }
+                };
+                tokio::select! {
+                    () = sweeping => {}
+                    () = soft.cancelled() => {}
                 }
-            };
-            tokio::select! {
-                () = sweeping => {}
-                () = soft.cancelled() => {}
-            }
-        });
+            });
     }
 
     /// Closes every open day that has been over for an hour by its own end, whatever the catalog says by now. `seen` remembers what was
@@ -370,28 +387,21 @@ impl Registry {
     /// earlier run are settled.
     pub fn warm(&self) {
         let registry = self.clone();
-        let soft = self.shutdown.soft();
-        tokio::spawn(async move {
-            let warm = async {
-                for store in registry
-                    .catalog
-                    .current()
-                    .stores
-                    .keys()
-                    .take(registry.config.max_stores / WARM_SHARE)
-                {
-                    let deadline = Instant::now() + registry.config.longest_call;
-                    let asked = registry
-                        .outcome(store, CommandId(uuid::Uuid::nil()), None, false, deadline)
-                        .await;
-                    if let Err(rejection) = asked {
-                        tracing::warn!(%store, %rejection, "the store could not be loaded ahead");
-                    }
+        self.shutdown.spawn_until_stop(async move {
+            for store in registry
+                .catalog
+                .current()
+                .stores
+                .keys()
+                .take(registry.config.max_stores / WARM_SHARE)
+            {
+                let deadline = Instant::now() + registry.config.longest_call;
+                let asked = registry
+                    .outcome(store, CommandId(uuid::Uuid::nil()), None, false, deadline)
+                    .await;
+                if let Err(rejection) = asked {
+                    tracing::warn!(%store, %rejection, "the store could not be loaded ahead");
                 }
-            };
-            tokio::select! {
-                () = warm => {}
-                () = soft.cancelled() => {}
             }
         });
     }

@@ -6,11 +6,16 @@ mod repeats;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use contract::event::{Channel, Pricing, ServiceMode, TenderKind};
 use contract::{Money, OrderId, Reason, Rejection, Slug, StoreId};
 use event_log::sqlite::SqliteLog;
+use event_log::{
+    ChainState, Checkpoint, EventLog, Expectation, LedgerName, LogEpoch, LogError, Outcome, Record,
+    Revision, StreamHead, StreamIndex, Subscription, Tip,
+};
 use jiff::{SignedDuration, Timestamp};
 use runtime::config::Settings;
 use runtime::{Clock, Shutdown};
@@ -28,7 +33,7 @@ use crate::ledger::{Answer, CommandIndex, Verdict, Work};
 
 struct Service {
     directory: tempfile::TempDir,
-    log: Arc<SqliteLog>,
+    log: Arc<dyn EventLog>,
     registry: Registry,
     catalog: CatalogSource,
     clock: Clock,
@@ -42,9 +47,18 @@ impl Service {
     }
 
     async fn with_catalog(catalog: Catalog, flags: &[(&str, &str)], clock: Clock) -> Self {
+        Self::with_log(catalog, flags, clock, |log| log).await
+    }
+
+    async fn with_log(
+        catalog: Catalog,
+        flags: &[(&str, &str)],
+        clock: Clock,
+        through: impl FnOnce(Arc<dyn EventLog>) -> Arc<dyn EventLog>,
+    ) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("log.db");
-        let log = Arc::new(SqliteLog::create(&path).await.unwrap());
+        let log = through(Arc::new(SqliteLog::create(&path).await.unwrap()));
         Self::on(directory, log, catalog, flags, clock).await
     }
 
@@ -55,7 +69,7 @@ impl Service {
 
     async fn on(
         directory: tempfile::TempDir,
-        log: Arc<SqliteLog>,
+        log: Arc<dyn EventLog>,
         catalog: Catalog,
         flags: &[(&str, &str)],
         clock: Clock,
@@ -187,6 +201,134 @@ fn ticket(verdict: &Verdict) -> i64 {
 
 fn now() -> Clock {
     Clock::system()
+}
+
+/// A log whose appends panic while they are told to, before or after the record is stored.
+struct Panicking {
+    log: Arc<dyn EventLog>,
+    armed: Arc<AtomicBool>,
+    stores_first: bool,
+}
+
+#[async_trait::async_trait]
+impl EventLog for Panicking {
+    fn epoch(&self) -> LogEpoch {
+        self.log.epoch()
+    }
+
+    fn streams(&self) -> u16 {
+        self.log.streams()
+    }
+
+    fn stream_of(&self, ledger: &LedgerName) -> StreamIndex {
+        self.log.stream_of(ledger)
+    }
+
+    async fn append(
+        &self,
+        record: &Record,
+        expectation: &Expectation,
+        deadline: Instant,
+    ) -> Result<Outcome, LogError> {
+        let armed = self.armed.load(Ordering::Relaxed);
+        assert!(!armed || self.stores_first, "the append breaks down");
+        let appended = self.log.append(record, expectation, deadline).await;
+        assert!(!armed, "what was stored is not said");
+        appended
+    }
+
+    async fn tip(&self, ledger: &LedgerName) -> Result<Option<Tip>, LogError> {
+        self.log.tip(ledger).await
+    }
+
+    async fn read(
+        &self,
+        ledger: &LedgerName,
+        after: Option<&ChainState>,
+        max: usize,
+    ) -> Result<Vec<Record>, LogError> {
+        self.log.read(ledger, after, max).await
+    }
+
+    async fn read_one(
+        &self,
+        ledger: &LedgerName,
+        revision: Revision,
+    ) -> Result<Option<Record>, LogError> {
+        self.log.read_one(ledger, revision).await
+    }
+
+    async fn ledgers(&self) -> Result<Vec<LedgerName>, LogError> {
+        self.log.ledgers().await
+    }
+
+    async fn head(&self, stream: StreamIndex) -> Result<StreamHead, LogError> {
+        self.log.head(stream).await
+    }
+
+    async fn subscribe(
+        &self,
+        stream: StreamIndex,
+        after: Option<&Checkpoint>,
+    ) -> Result<Box<dyn Subscription>, LogError> {
+        self.log.subscribe(stream, after).await
+    }
+
+    async fn server_time(&self) -> Result<Timestamp, LogError> {
+        self.log.server_time().await
+    }
+
+    fn shares_clock(&self) -> bool {
+        self.log.shares_clock()
+    }
+
+    async fn ping(&self) -> Result<(), LogError> {
+        self.log.ping().await
+    }
+
+    fn distrust(&self, detail: String) -> LogError {
+        self.log.distrust(detail)
+    }
+}
+
+#[tokio::test]
+async fn a_panic_in_a_store_task_answers_unknown_and_the_store_is_opened_again() {
+    for stores_first in [false, true] {
+        let armed = Arc::new(AtomicBool::new(false));
+        let panicking = armed.clone();
+        let through = move |log| -> Arc<dyn EventLog> {
+            Arc::new(Panicking {
+                log,
+                armed: panicking,
+                stores_first,
+            })
+        };
+        let catalog = catalog::default_catalog().unwrap();
+        let service = Service::with_log(catalog, &[], now(), through).await;
+        let patience = Duration::from_secs(5);
+        service.place(patience).await.unwrap();
+        armed.store(true, Ordering::Relaxed);
+        let begun = Instant::now();
+        let work = service.order();
+        let broken = service
+            .registry
+            .execute(&Service::store(), work.clone(), begun + patience)
+            .await
+            .unwrap_err();
+        assert_eq!(broken.reason, Reason::OutcomeUnknown);
+        assert!(begun.elapsed() < patience, "told at once");
+        assert_eq!(service.registry.broken_tasks(), 1);
+        armed.store(false, Ordering::Relaxed);
+        // The same command, again: recorded once, whether it had been or not.
+        let answer = service
+            .registry
+            .execute(&Service::store(), work, Instant::now() + patience)
+            .await
+            .unwrap();
+        assert_eq!(answer.replayed, stores_first);
+        assert_eq!(service.revision().await, 2);
+        assert!(!service._shutdown.is_soft(), "other stores go on");
+    }
 }
 
 #[tokio::test]

@@ -1,10 +1,31 @@
 //! Rows as a file: CSV, or Parquet.
 
 use contract::api::query::ExportSalesResponse;
+use contract::api::types::Freshness;
 use jiff::civil::{Date, date};
 use read_model::{ExportTable, Exported, Value};
 
 use super::parquet::ParquetFile;
+
+/// Key of a Parquet file's metadata.
+const QUARANTINED: &str = "doppio.quarantined";
+
+/// The stores whose projection stands still, each with the last revision that is reflected: `busan@17, gangnam@3`. Empty: none.
+#[must_use]
+pub fn quarantined(freshness: &Freshness) -> String {
+    let mut named: Vec<String> = freshness
+        .quarantined
+        .iter()
+        .map(|store| format!("{}@{}", store.store_id, store.revision))
+        .collect();
+    let more = usize::try_from(freshness.quarantined_count)
+        .unwrap_or(0)
+        .saturating_sub(named.len());
+    if more > 0 {
+        named.push(format!("and {more} more"));
+    }
+    named.join(", ")
+}
 
 #[derive(Debug, thiserror::Error)]
 pub enum EncodeError {
@@ -68,6 +89,16 @@ impl Encoder {
             rows: 0,
             file,
         })
+    }
+
+    /// Says in the file itself which stores' rows end early, where the format has room for it: in Parquet's metadata.
+    pub fn mark(&mut self, freshness: &Freshness) {
+        let stores = quarantined(freshness);
+        if let File::Parquet(file) = &mut self.file
+            && !stores.is_empty()
+        {
+            file.remark(QUARANTINED, stores);
+        }
     }
 
     /// Rows so far.
@@ -193,6 +224,37 @@ mod tests {
             let bytes = parquet.end().unwrap();
             assert!(bytes.starts_with(b"PAR1") && bytes.ends_with(b"PAR1"));
         }
+    }
+
+    #[test]
+    fn a_file_of_a_store_that_stands_still_says_so() {
+        use contract::api::types::StoreQuarantine;
+        use parquet::file::reader::{FileReader as _, SerializedFileReader};
+        let store = StoreQuarantine {
+            store_id: "busan".into(),
+            revision: 17,
+            ..StoreQuarantine::default()
+        };
+        let freshness = Freshness {
+            quarantined: vec![store],
+            quarantined_count: 3,
+            ..Freshness::default()
+        };
+        assert_eq!(quarantined(&freshness), "busan@17, and 2 more");
+        let mut encoder = Encoder::new(ExportTable::Orders, Format::Parquet).unwrap();
+        encoder.mark(&freshness);
+        let file = SerializedFileReader::new(bytes::Bytes::from(encoder.end().unwrap())).unwrap();
+        let remarks = file
+            .metadata()
+            .file_metadata()
+            .key_value_metadata()
+            .cloned()
+            .unwrap_or_default();
+        let said = remarks.iter().find(|remark| remark.key == QUARANTINED);
+        assert_eq!(
+            said.and_then(|remark| remark.value.as_deref()),
+            Some("busan@17, and 2 more")
+        );
     }
 
     #[test]

@@ -17,7 +17,7 @@ use tonic::metadata::MetadataMap;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-use super::{EncodeError, Encoder, Format, Parts};
+use super::{EncodeError, Encoder, Format, Parts, quarantined};
 use crate::error::QueryError;
 use crate::request::answer_by;
 use crate::service::Queries;
@@ -113,13 +113,24 @@ async fn answer(queries: &Queries, file: &str, query: &str) -> Result<Response, 
             headers.insert(name, value);
         }
     };
+    let quarantined = begun
+        .freshness
+        .as_ref()
+        .map(quarantined)
+        .unwrap_or_default();
     put(
         header::CONTENT_DISPOSITION,
         format!(
             "attachment; filename=\"{}\"",
-            file_name(&request, table, format)
+            file_name(&request, table, format, !quarantined.is_empty())
         ),
     );
+    if !quarantined.is_empty() {
+        put(
+            header::HeaderName::from_static("doppio-quarantined"),
+            quarantined.clone(),
+        );
+    }
     if let Some(freshness) = &begun.freshness {
         if let Some(as_of) = freshness.as_of.as_ref().and_then(timestamp_from_proto) {
             put(
@@ -134,7 +145,10 @@ async fn answer(queries: &Queries, file: &str, query: &str) -> Result<Response, 
             );
         }
     }
-    let encoder = Encoder::new(table, format)?;
+    let mut encoder = Encoder::new(table, format)?;
+    if let Some(freshness) = &begun.freshness {
+        encoder.mark(freshness);
+    }
     // An error in the middle breaks the transfer off: what was received is then known to be incomplete.
     Ok((
         headers,
@@ -210,8 +224,14 @@ fn request(table: ExportTable, query: &str) -> Result<ExportSalesRequest, Reject
     Ok(request)
 }
 
-/// Such as `orders_gangnam_2026-03-01_2026-03-31.csv`; made of nothing but what was checked.
-fn file_name(request: &ExportSalesRequest, table: ExportTable, format: Format) -> String {
+/// Such as `orders_gangnam_2026-03-01_2026-03-31.csv`; made of nothing but what was checked. A CSV file has no room for a remark that
+/// every reader would skip: its name says that something is missing.
+fn file_name(
+    request: &ExportSalesRequest,
+    table: ExportTable,
+    format: Format,
+    incomplete: bool,
+) -> String {
     let mut name = table.name().to_owned();
     if let [store] = request.store_ids.as_slice() {
         name += &format!("_{store}");
@@ -220,6 +240,9 @@ fn file_name(request: &ExportSalesRequest, table: ExportTable, format: Format) -
         if !date.is_empty() {
             name += &format!("_{date}");
         }
+    }
+    if incomplete {
+        name += "_incomplete";
     }
     format!("{name}.{}", format.extension())
 }
@@ -306,8 +329,12 @@ mod tests {
             (&["a".into(), "b-c".into()][..], "2026-03-01")
         );
         assert_eq!(
-            file_name(&request, ExportTable::Orders, Format::Csv),
+            file_name(&request, ExportTable::Orders, Format::Csv, false),
             "orders_2026-03-01.csv"
+        );
+        assert_eq!(
+            file_name(&request, ExportTable::Orders, Format::Csv, true),
+            "orders_2026-03-01_incomplete.csv"
         );
         let rejection = super::request(ExportTable::Orders, "stores=a").unwrap_err();
         assert_eq!(rejection.reason, Reason::InvalidArgument);

@@ -20,7 +20,7 @@ use crate::error::QueryError;
 use crate::request::{Fields, by, freshness_of_all, tokens, unknown_store};
 use crate::service::Queries;
 
-pub use file::{EncodeError, Encoder, Format};
+pub use file::{EncodeError, Encoder, Format, quarantined};
 
 /// Exports that may be under way in one process: each holds a connection and a snapshot of the database.
 pub(crate) const MAX_EXPORTS: usize = 2;
@@ -86,7 +86,7 @@ impl Queries {
             .iter()
             .find(|store| !export.stores().iter().any(|row| row.store == **store))
         {
-            return Err(unknown_store(unknown).into());
+            return Err(unknown_store(&*self.reader, unknown, deadline).await);
         }
         Ok(Begun {
             freshness: freshness_of_all(export.stores()),
@@ -121,7 +121,13 @@ impl Queries {
         let Begun {
             mut export, place, ..
         } = begun;
-        self.shutdown.spawn(async move {
+        let broken = sender.clone();
+        let died = move |panic: String| {
+            tracing::error!(panic, "an export panicked");
+            // Whoever is gone needs no reason.
+            drop(broken.try_send(Sent::Failed(QueryError::Cut("it broke down"))));
+        };
+        let exporting = async move {
             let until = Instant::now() + EXPORT_LIMIT;
             let sent = timeout_at(until, async {
                 let mut reading = true;
@@ -160,7 +166,8 @@ impl Queries {
             // Whoever is gone needs no reason.
             drop(sender.try_send(Sent::Failed(failed)));
             drop(place);
-        });
+        };
+        self.shutdown.run_apart(exporting, died);
         futures::stream::unfold(Some(receiver), |receiver| async {
             let mut receiver = receiver?;
             match receiver.recv().await {

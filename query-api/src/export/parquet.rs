@@ -6,6 +6,7 @@ use parquet::basic::Compression;
 use parquet::column::writer::ColumnWriter;
 use parquet::data_type::ByteArray;
 use parquet::errors::{ParquetError, Result as ParquetResult};
+use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
@@ -79,6 +80,11 @@ impl ParquetFile {
             rows: 0,
             bytes: 0,
         })
+    }
+
+    pub fn remark(&mut self, key: &str, value: String) {
+        self.writer
+            .append_key_value_metadata(KeyValue::new(key.to_owned(), value));
     }
 
     pub fn add(&mut self, row: &[Value<'_>]) -> Result<(), EncodeError> {

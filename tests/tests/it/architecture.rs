@@ -146,7 +146,7 @@ fn every_edge_is_meant() -> Result<()> {
     member -> contract, runtime
     ordering -> contract, event-log, runtime
     query-api -> contract, event-log, read-model, runtime
-    read-model -> contract, event-log
+    read-model -> contract, event-log, runtime
     status-projector -> contract, event-log, read-model, runtime
     ");
     Ok(())

@@ -40,9 +40,11 @@ fn calls(reason: Reason) -> &'static str {
         Reason::MalformedConsistencyToken
         | Reason::ReadModelUnavailable
         | Reason::TooStale
+        | Reason::ReadTooLong
         | Reason::ProjectionQuarantined => READS,
         Reason::MalformedPageToken => "ListOrders, ListStores, ListZReports, ExplainFigure",
         Reason::UnknownStore => "every call that names a store",
+        Reason::NothingProjected => "every read of query-api that names a store",
         Reason::UnknownMember => "GetMember, UpdateMember, WithdrawMember, AttachMember",
         Reason::UnknownOrder => "GetOrder, and every command on an order",
         Reason::NoSuchDay => "ListOrders, GetDailySales, GetXReport, GetZReport, ExplainFigure",

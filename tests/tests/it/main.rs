@@ -13,6 +13,7 @@ mod interruption;
 mod log;
 mod member;
 mod projector;
+mod quarantine;
 mod read_model;
 mod servers;
 mod serving;

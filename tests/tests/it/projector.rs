@@ -29,19 +29,19 @@ use tonic_types::StatusExt as _;
 
 use crate::interruption::Observed;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 const KILLS: u64 = 40;
-const DAY: &str = "2026-03-02";
+pub(super) const DAY: &str = "2026-03-02";
 
 /// A log, a read model, and whatever runs on them.
-struct Rig {
-    log: Arc<dyn EventLog>,
-    model: ReadModel,
+pub(super) struct Rig {
+    pub(super) log: Arc<dyn EventLog>,
+    pub(super) model: ReadModel,
     directory: tempfile::TempDir,
 }
 
 impl Rig {
-    async fn embedded() -> Result<Self> {
+    pub(super) async fn embedded() -> Result<Self> {
         let directory = tempfile::tempdir()?;
         let model = ReadModel::open(&format!(
             "sqlite:{}",
@@ -50,8 +50,13 @@ impl Rig {
         Self::new(directory, model).await
     }
 
-    async fn postgres(postgres: &Postgres) -> Result<Self> {
+    pub(super) async fn postgres(postgres: &Postgres) -> Result<Self> {
         let model = ReadModel::open(&postgres.fresh_database().await?.url)?;
+        Self::new(tempfile::tempdir()?, model).await
+    }
+
+    /// On a read model that may be read by others too.
+    pub(super) async fn on(model: ReadModel) -> Result<Self> {
         Self::new(tempfile::tempdir()?, model).await
     }
 
@@ -64,7 +69,7 @@ impl Rig {
         })
     }
 
-    async fn append(&self, record: &Record) -> Result<()> {
+    pub(super) async fn append(&self, record: &Record) -> Result<()> {
         let expectation = match record.revision() {
             Revision(1) => Expectation::Empty,
             _ => Expectation::Tip(
@@ -84,7 +89,7 @@ impl Rig {
         }
     }
 
-    fn project(&self, instance: &str, batch: usize) -> (Shutdown, Health) {
+    pub(super) fn project(&self, instance: &str, batch: usize) -> (Shutdown, Health) {
         self.project_through(&self.model.writer, instance, batch)
     }
 
@@ -104,15 +109,21 @@ impl Rig {
         (shutdown, health)
     }
 
-    async fn serve(&self, shutdown: &Shutdown, clock: Clock) -> Result<Channel> {
+    pub(super) async fn serve(&self, shutdown: &Shutdown, clock: Clock) -> Result<Channel> {
+        let url = self.serve_at(shutdown, clock).await?;
+        Ok(runtime::channel::connect_lazy(&url)?)
+    }
+
+    /// The address of a query service.
+    pub(super) async fn serve_at(&self, shutdown: &Shutdown, clock: Clock) -> Result<String> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let url = format!("http://{}", listener.local_addr()?);
         let (reader, serving) = (self.model.reader.clone(), shutdown.clone());
         tokio::spawn(async move { query_api::run(reader, listener, serving, clock).await });
-        Ok(runtime::channel::connect_lazy(&url)?)
+        Ok(url)
     }
 
-    fn token(&self, ledger: &Ledger) -> Result<String> {
+    pub(super) fn token(&self, ledger: &Ledger) -> Result<String> {
         let revision = ledger.chain.map_or(0, |chain| chain.revision.0);
         let epoch = self.log.epoch();
         let store = contract::StoreId::new(ledger.name.as_str())?;
@@ -126,7 +137,7 @@ impl Rig {
     }
 
     /// Waits until the store's last record is projected.
-    async fn projected(&self, ledger: &Ledger) -> Result<()> {
+    pub(super) async fn projected(&self, ledger: &Ledger) -> Result<()> {
         let store = contract::StoreId::new(ledger.name.as_str())?;
         let limit = Instant::now() + PATIENCE;
         loop {
@@ -150,12 +161,16 @@ impl Rig {
     }
 }
 
-fn sound<T>(result: Result<T, status_projector::fixture::Failure>) -> Result<T> {
+pub(super) fn sound<T>(result: Result<T, status_projector::fixture::Failure>) -> Result<T> {
     result.map_err(|error| anyhow!("{error}"))
 }
 
 /// A ledger with an open day and `count` orders in the log.
-async fn orders(rig: &Rig, store: &str, count: usize) -> Result<(Ledger, Vec<OrderPlaced>)> {
+pub(super) async fn orders(
+    rig: &Rig,
+    store: &str,
+    count: usize,
+) -> Result<(Ledger, Vec<OrderPlaced>)> {
     let mut ledger = sound(Ledger::new(store))?;
     rig.append(&sound(ledger.open_day(DAY, &[("main", 1_000)]))?)
         .await?;
@@ -176,7 +191,7 @@ fn reason(status: &Status) -> String {
         .unwrap_or_default()
 }
 
-fn refused<T: std::fmt::Debug>(
+pub(super) fn refused<T: std::fmt::Debug>(
     answer: Result<T, Status>,
     code: Code,
     because: &str,
@@ -191,7 +206,7 @@ fn refused<T: std::fmt::Debug>(
     Ok(status)
 }
 
-fn get_order(store: &str, order: &OrderPlaced, at_least: &[String]) -> GetOrderRequest {
+pub(super) fn get_order(store: &str, order: &OrderPlaced, at_least: &[String]) -> GetOrderRequest {
     let order_id = id_of(order).map(|id| id.to_string()).unwrap_or_default();
     GetOrderRequest {
         store_id: store.into(),
@@ -200,7 +215,7 @@ fn get_order(store: &str, order: &OrderPlaced, at_least: &[String]) -> GetOrderR
     }
 }
 
-fn page(page_size: i32, page_token: &str) -> ListOrdersRequest {
+pub(super) fn page(page_size: i32, page_token: &str) -> ListOrdersRequest {
     ListOrdersRequest {
         store_id: "gangnam".into(),
         page_size,
@@ -209,7 +224,7 @@ fn page(page_size: i32, page_token: &str) -> ListOrdersRequest {
     }
 }
 
-fn sales(store: &str, date: &str) -> GetDailySalesRequest {
+pub(super) fn sales(store: &str, date: &str) -> GetDailySalesRequest {
     GetDailySalesRequest {
         store_id: store.into(),
         business_date: date.into(),
@@ -217,7 +232,7 @@ fn sales(store: &str, date: &str) -> GetDailySalesRequest {
     }
 }
 
-fn within<T>(message: T, limit: Duration) -> Request<T> {
+pub(super) fn within<T>(message: T, limit: Duration) -> Request<T> {
     let mut request = Request::new(message);
     request.set_timeout(limit);
     request

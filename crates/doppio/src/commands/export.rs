@@ -8,13 +8,13 @@ use contract::api::query::{ExportSalesRequest, ExportTable as Table};
 use contract::api::types::Freshness;
 use contract::timestamp_from_proto;
 use indicatif::ProgressBar;
-use query_api::export::{self, Encoder};
+use query_api::export::{self, Encoder, quarantined};
 use read_model::ExportTable;
 use runtime::TraceContext;
 
 use crate::clients::Clients;
 use crate::exit::{ExitCode, Failure};
-use crate::output::{Format, say};
+use crate::output::{Format, say, stands_still};
 
 /// Reads a table as it is at one instant. Columns are those of docs/ANALYSTS.md; amounts are minor units.
 #[derive(Args)]
@@ -180,7 +180,10 @@ impl Export {
         };
         let mut freshness = None;
         while let Some(mut message) = messages.message().await? {
-            freshness = freshness.or(message.freshness.take());
+            if let Some(told) = message.freshness.take() {
+                encoder.mark(&told);
+                freshness = Some(told);
+            }
             if !target.write(&encoder.page(&message)?)? {
                 return Ok(());
             }
@@ -192,16 +195,20 @@ impl Export {
         }
         target.finish()?;
         progress.finish_and_clear();
-        let Some(path) = self.output else {
-            return Ok(());
-        };
-        summary(
-            &path,
-            exported,
-            encoder.rows(),
-            &freshness.unwrap_or_default(),
-            format,
-        )
+        let freshness = freshness.unwrap_or_default();
+        if let Some(path) = self.output {
+            summary(&path, exported, encoder.rows(), &freshness, format)?;
+        }
+        let still: Vec<String> = freshness
+            .quarantined
+            .iter()
+            .map(|store| stands_still(&store.store_id, store.revision, &store.reason))
+            .collect();
+        if still.is_empty() {
+            Ok(())
+        } else {
+            Err(Failure::new(ExitCode::CheckFailed, still.join("\n")))
+        }
     }
 }
 
@@ -220,6 +227,7 @@ fn summary(
     if format == Format::Json {
         return say(serde_json::json!({
             "file": path, "table": table.name(), "rows": rows, "as_of": as_of, "consistency_token": freshness.consistency_token,
+            "quarantined": quarantined(freshness),
         }));
     }
     let as_of = as_of.map(|at| format!(", as of {at}")).unwrap_or_default();

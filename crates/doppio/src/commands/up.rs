@@ -118,6 +118,11 @@ impl Up {
             error = system.failed() => Some(error),
             () = soft.cancelled() => None,
         };
+        // A stop that nobody asked for, of a task that died, is a failure too.
+        let failed = failed.or_else(|| {
+            let failure = system.shutdown.failure()?;
+            Some(anyhow::anyhow!("{failure}"))
+        });
         system.stop(grace).await?;
         failed.map_or(Ok(()), |error| Err(error.into()))
     }

@@ -1,0 +1,286 @@
+//! The task of a stream over a real log and a real read model, with a fold that panics, or a database that is slow.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use contract::{BusinessDate, OrderId, StoreId};
+use event_log::sqlite::SqliteLog;
+use event_log::{EventLog, Expectation, LogEpoch, Outcome, Record, Revision, StreamIndex};
+use jiff::Timestamp;
+use read_model::{
+    Batch, DayRow, Fence, Generation, Heartbeat, ReadModel, ReadModelError, ReadModelWriter,
+    StoreRow, StreamRow,
+};
+use runtime::{Clock, Shutdown};
+use tokio::time::{Instant, sleep};
+
+use crate::Config;
+use crate::effects::Fold;
+use crate::fixture::Ledger;
+use crate::fold::{Entry, StoreInput, StoreOutput, project};
+use crate::health::Health;
+use crate::stream::{Held, STUCK, StreamTask};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+struct Rig {
+    log: Arc<dyn EventLog>,
+    model: ReadModel,
+    directory: tempfile::TempDir,
+}
+
+fn open(directory: &Path) -> ReadModel {
+    ReadModel::open(&format!(
+        "sqlite:{}",
+        directory.join("read-model.db").display()
+    ))
+    .unwrap()
+}
+
+impl Rig {
+    async fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let log = SqliteLog::create(&directory.path().join("log.db"))
+            .await
+            .unwrap();
+        let model = open(directory.path());
+        model.writer.migrate().await.unwrap();
+        Self {
+            log: Arc::new(log),
+            model,
+            directory: directory,
+        }
+    }
+
+    async fn append(&self, record: &Record) {
+        let tip = self.log.tip(&record.header().ledger).await.unwrap();
+        let expectation = tip.map_or(Expectation::Empty, Expectation::Tip);
+        let appended = self
+            .log
+            .append(record, &expectation, Instant::now() + PATIENCE)
+            .await
+            .unwrap();
+        assert!(matches!(appended, Outcome::Stored(_)), "{appended:?}");
+    }
+
+    async fn sell(&self, ledger: &mut Ledger, orders: usize) {
+        if ledger.chain.is_none() {
+            self.append(&ledger.open_day("2026-03-02", &[("main", 1_000)]).unwrap())
+                .await;
+        }
+        for _ in 0..orders {
+            let order = ledger.americano().unwrap();
+            self.append(&ledger.place(order).unwrap()).await;
+        }
+    }
+
+    fn task(&self, instance: &str, fold: Fold, model: Arc<dyn ReadModelWriter>) -> StreamTask {
+        let config = Config {
+            instance: instance.into(),
+            batch: 1_000,
+        };
+        StreamTask {
+            stream: StreamIndex(0),
+            config: Arc::new(config),
+            log: self.log.clone(),
+            model,
+            clock: Clock::system(),
+            health: Health::default(),
+            fold,
+            held: Held::Never,
+            size: 1_000,
+            patience: STUCK,
+        }
+    }
+
+    async fn row(&self, ledger: &Ledger) -> Option<StoreRow> {
+        let store = StoreId::new(ledger.name.as_str()).unwrap();
+        let found = self.model.writer.stores(Generation(1), &[store]).await;
+        found.unwrap().into_iter().next()
+    }
+
+    async fn reaches(&self, ledger: &Ledger, revision: Revision) -> StoreRow {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            match self.row(ledger).await {
+                Some(row) if row.revision() >= revision => return row,
+                row => assert!(Instant::now() < until, "{row:?}"),
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+/// Panics at the third record of busan.
+fn panics(input: &StoreInput, entries: &[Entry], at: Timestamp) -> StoreOutput {
+    for entry in entries {
+        if let Entry::Record { record, .. } = entry {
+            let header = record.header();
+            assert!(
+                header.ledger.as_str() != "busan" || record.revision() != Revision(3),
+                "no such fold"
+            );
+        }
+    }
+    project(input, entries, at)
+}
+
+/// Few records are folded on the task's own thread, many on another.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_panic_in_the_fold_quarantines_its_store_alone() {
+    for orders in [4, 40] {
+        let rig = Rig::new().await;
+        let (mut busan, mut gangnam) = (
+            Ledger::new("busan").unwrap(),
+            Ledger::new("gangnam").unwrap(),
+        );
+        for _ in 0..2 {
+            rig.sell(&mut gangnam, orders).await;
+            rig.sell(&mut busan, orders).await;
+        }
+        let shutdown = Shutdown::new();
+        let task = rig.task("one", panics, rig.model.writer.clone());
+        shutdown.spawn_for_good("the stream", task.run(shutdown.soft()));
+        let last = gangnam.chain.unwrap().revision;
+        let sound = rig.reaches(&gangnam, last).await;
+        assert_eq!(sound.quarantine, None);
+        // The last records in the log are busan's.
+        let until = Instant::now() + PATIENCE;
+        let still = loop {
+            let row = rig.row(&busan).await.unwrap();
+            match &row.quarantine {
+                Some(quarantine) if quarantine.skipped + 3 == busan.chain.unwrap().revision.0 => {
+                    break row;
+                }
+                other => assert!(Instant::now() < until, "{other:?}"),
+            }
+            sleep(Duration::from_millis(20)).await;
+        };
+        let quarantine = still.quarantine.clone().unwrap();
+        assert_eq!(
+            (still.revision(), quarantine.revision),
+            (Revision(2), Revision(3))
+        );
+        assert_eq!(
+            quarantine.reason,
+            "revision 3: the fold panicked: no such fold"
+        );
+        assert!(shutdown.failure().is_none());
+        shutdown.finish(PATIENCE).await;
+    }
+}
+
+/// A database that takes its time.
+struct Slow {
+    writer: Arc<dyn ReadModelWriter>,
+    /// For each answer about the stream.
+    answer: Duration,
+    /// For each step of a batch.
+    step: Duration,
+}
+
+#[async_trait::async_trait]
+impl ReadModelWriter for Slow {
+    async fn migrate(&self) -> Result<(), ReadModelError> {
+        self.writer.migrate().await
+    }
+
+    async fn live_generation(&self) -> Result<Generation, ReadModelError> {
+        self.writer.live_generation().await
+    }
+
+    async fn stream(
+        &self,
+        generation: Generation,
+        stream: StreamIndex,
+        epoch: LogEpoch,
+    ) -> Result<StreamRow, ReadModelError> {
+        sleep(self.answer).await;
+        self.writer.stream(generation, stream, epoch).await
+    }
+
+    async fn claim(
+        &self,
+        seen: &StreamRow,
+        owner: &str,
+        epoch: LogEpoch,
+    ) -> Result<Option<StreamRow>, ReadModelError> {
+        sleep(self.answer).await;
+        self.writer.claim(seen, owner, epoch).await
+    }
+
+    async fn release(&self, fence: &Fence) -> Result<(), ReadModelError> {
+        self.writer.release(fence).await
+    }
+
+    async fn beat(&self, heartbeat: &Heartbeat) -> Result<(), ReadModelError> {
+        sleep(self.answer).await;
+        self.writer.beat(heartbeat).await
+    }
+
+    async fn stores(
+        &self,
+        generation: Generation,
+        stores: &[StoreId],
+    ) -> Result<Vec<StoreRow>, ReadModelError> {
+        sleep(self.step).await;
+        self.writer.stores(generation, stores).await
+    }
+
+    async fn orders(
+        &self,
+        generation: Generation,
+        orders: &[(StoreId, OrderId)],
+    ) -> Result<Vec<(StoreId, OrderId, Vec<u8>)>, ReadModelError> {
+        sleep(self.step).await;
+        self.writer.orders(generation, orders).await
+    }
+
+    async fn days(
+        &self,
+        generation: Generation,
+        days: &[(StoreId, BusinessDate)],
+    ) -> Result<Vec<DayRow>, ReadModelError> {
+        sleep(self.step).await;
+        self.writer.days(generation, days).await
+    }
+
+    /// Slow before the transaction and within it, where nobody can take the stream over.
+    async fn commit(&self, batch: &Batch) -> Result<(), ReadModelError> {
+        sleep(self.step).await;
+        sleep(self.step).await;
+        self.writer.commit(batch).await
+    }
+}
+
+/// A batch takes longer than a standby waits for a sign of life: because every answer is late, or because there is much to do.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_projectors_on_a_slow_database_do_not_fence_each_other_for_ever() {
+    let late = Duration::from_millis(700);
+    for (answer, step) in [(late, late), (Duration::ZERO, 2 * late)] {
+        let rig = Rig::new().await;
+        let mut gangnam = Ledger::new("gangnam").unwrap();
+        rig.sell(&mut gangnam, 100).await;
+        let shutdown = Shutdown::new();
+        for instance in ["one", "other"] {
+            let slow = Slow {
+                writer: open(rig.directory.path()).writer,
+                answer,
+                step,
+            };
+            let task = rig.task(instance, project, Arc::new(slow));
+            shutdown.spawn_for_good("the stream", task.run(shutdown.soft()));
+        }
+        let last = gangnam.chain.unwrap().revision;
+        rig.reaches(&gangnam, last).await;
+        let row = rig
+            .model
+            .writer
+            .stream(Generation(1), StreamIndex(0), rig.log.epoch())
+            .await
+            .unwrap();
+        assert_eq!(row.term, 1, "nobody took the stream from its owner");
+        shutdown.finish(Duration::from_secs(1)).await;
+    }
+}
