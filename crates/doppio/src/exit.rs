@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use contract::Reason;
+use contract::{CodecError, Reason};
 use event_log::LogError;
 use ordering::catalog::CatalogError;
 use read_model::ReadModelError;
@@ -95,6 +95,10 @@ fn known(cause: &(dyn std::error::Error + 'static)) -> Option<ExitCode> {
             ReadModelError::Unavailable(_) => Some(ExitCode::Unavailable),
             _ => None,
         };
+    }
+    // Stored bytes that are not what was ever written.
+    if cause.is::<CodecError>() {
+        return Some(ExitCode::CheckFailed);
     }
     let usage = cause.is::<ConfigError>()
         || cause.is::<CatalogError>()

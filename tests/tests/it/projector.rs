@@ -477,11 +477,16 @@ async fn killed(rig: Rig) -> Result<()> {
     let writer: Arc<dyn ReadModelWriter> = observed.clone();
     let mut begun = observed.begun();
     for round in 0..KILLS {
+        // However fast the rounds before were, something is left to commit.
+        let (ledger, placed) = ledgers.first_mut().context("a ledger")?;
+        let order = sound(ledger.americano())?;
+        rig.append(&sound(ledger.place(order.clone()))?).await?;
+        placed.push(order);
         begun.mark_unchanged();
         let (shutdown, _) = rig.project_through(&writer, "one", 5);
         timeout(PATIENCE, begun.changed()).await??;
-        // From 0.1 to 51 ms: in the middle of a commit, and after it, on every database and a machine of any speed.
-        sleep(Duration::from_micros(100 << (round % 10))).await;
+        // From 0.1 to 26 ms: in the middle of a commit, and after it, on every database and a machine of any speed.
+        sleep(Duration::from_micros(100 << (round % 9))).await;
         shutdown.hard().cancel();
         shutdown.finish(PATIENCE).await;
     }

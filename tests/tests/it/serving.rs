@@ -177,19 +177,81 @@ async fn at_the_limit_of_descriptors_a_new_till_is_answered_and_nothing_spins() 
     Ok(())
 }
 
+/// What is answered to a request over HTTP/1, head and body.
+async fn http1(service: &Service, request: &str, kind: &str) -> Result<String> {
+    let mut stream = TcpStream::connect(service.address()).await?;
+    let request = format!(
+        "{request} HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{{}}"
+    );
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = String::new();
+    timeout(PATIENCE, stream.read_to_string(&mut answer)).await??;
+    Ok(answer)
+}
+
 /// The ports of real programs, asked as a browser or a script would.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn over_http_1_a_port_says_what_it_speaks() -> Result<()> {
     let nats = Nats::single().await?;
-    let engines = Engines::new(&nats, "sqlite:unused.db")?;
-    let member = engines.member().await?;
-    let mut stream = TcpStream::connect(member.address()).await?;
-    let request = "POST /doppio.member.v1.MemberService/GetMember HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
-         Content-Length: 2\r\nConnection: close\r\n\r\n{}";
-    stream.write_all(request.as_bytes()).await?;
-    let mut answer = String::new();
-    timeout(PATIENCE, stream.read_to_string(&mut answer)).await??;
-    ensure!(answer.starts_with("HTTP/1.1 415 "), "{answer}");
-    ensure!(answer.contains("This port speaks gRPC"), "{answer}");
+    let directory = tempfile::tempdir()?;
+    let model = format!("sqlite:{}", directory.path().join("model.db").display());
+    let engines = Engines::new(&nats, &model)?;
+    let (member, query) = (engines.member().await?, engines.query_api().await?);
+    let (get_member, get_order) = (
+        "POST /doppio.member.v1.MemberService/GetMember",
+        "POST /doppio.query.v1.QueryService/GetOrder",
+    );
+    for (service, request, kind, code, words) in [
+        (
+            &member,
+            get_member,
+            "application/json",
+            "415",
+            "This port speaks gRPC",
+        ),
+        (
+            &member,
+            "GET /",
+            "text/html",
+            "415",
+            "This port speaks gRPC",
+        ),
+        (
+            &member,
+            get_member,
+            "application/grpc",
+            "505",
+            "gRPC needs HTTP/2",
+        ),
+        (
+            &query,
+            get_order,
+            "application/json",
+            "415",
+            "This port speaks gRPC",
+        ),
+        (
+            &query,
+            get_order,
+            "application/grpc-web",
+            "415",
+            "This port speaks gRPC",
+        ),
+        (
+            &query,
+            get_order,
+            "application/grpc",
+            "505",
+            "gRPC needs HTTP/2",
+        ),
+        (&query, "GET /v1/nothing", "text/html", "404", "NOT_FOUND"),
+        (&query, "GET /v1/export", "text/html", "200", "order_lines"),
+    ] {
+        let answer = http1(service, request, kind).await?;
+        ensure!(
+            answer.starts_with(&format!("HTTP/1.1 {code} ")) && answer.contains(words),
+            "{request} {kind}: {answer}"
+        );
+    }
     Ok(())
 }
