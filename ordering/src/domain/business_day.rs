@@ -1,5 +1,8 @@
 //! When a business day opens and closes, and what its close records.
 
+#[cfg(test)]
+mod opening_tests;
+
 use bytes::Bytes;
 use contract::event::{self as e, event::Event};
 use contract::{BusinessDate, DayRule, Reason, Rejection, timestamp_to_proto};

@@ -94,7 +94,7 @@ fn table() -> Result<String> {
 }
 
 /// As the specification spells it: `InvalidArgument` is `INVALID_ARGUMENT`.
-fn code_name(code: tonic::Code) -> String {
+pub(crate) fn code_name(code: tonic::Code) -> String {
     let mut name = String::new();
     for letter in format!("{code:?}").chars() {
         if letter.is_ascii_uppercase() && !name.is_empty() {
