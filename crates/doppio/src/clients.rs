@@ -9,13 +9,16 @@ use contract::Reason;
 use contract::api::admin::admin_service_client::AdminServiceClient;
 use contract::api::member::member_service_client::MemberServiceClient;
 use contract::api::ordering::ordering_service_client::OrderingServiceClient;
+use contract::api::query::ListStoresRequest;
 use contract::api::query::query_service_client::QueryServiceClient;
 use contract::api::query::settlement_service_client::SettlementServiceClient;
+use jiff::tz::TimeZone;
 use runtime::TraceContext;
 use tonic::transport::{Channel, Uri};
 
 use crate::data_dir::DataDir;
 use crate::exit::{ExitCode, Failure};
+use crate::pages::{PAGE_SIZE, whole};
 use crate::system::{Addresses, Plan, System};
 
 /// How long a command waits for an answer.
@@ -137,5 +140,42 @@ impl Target {
         let outcome = command(Clients::of(&system.addresses)?).await;
         system.stop(STOP_GRACE).await?;
         outcome
+    }
+}
+
+/// A store's clock, for showing instants to people.
+pub struct StoreZone {
+    /// IANA name.
+    pub name: String,
+    pub zone: TimeZone,
+}
+
+impl Clients {
+    /// The clock of a store that the read model knows; UTC, and named so, of any other.
+    pub async fn zone(&self, store: &str) -> Result<StoreZone, Failure> {
+        let stores = whole(None, |page_token| {
+            let mut query = self.query.clone();
+            let request = ListStoresRequest {
+                page_size: PAGE_SIZE,
+                page_token,
+            };
+            async move { query.list_stores(call(request)).await }
+        })
+        .await?;
+        let known = stores
+            .stores
+            .into_iter()
+            .find(|summary| summary.store_id == store)
+            .and_then(|summary| {
+                let zone = TimeZone::get(&summary.time_zone).ok()?;
+                Some(StoreZone {
+                    name: summary.time_zone,
+                    zone,
+                })
+            });
+        Ok(known.unwrap_or_else(|| StoreZone {
+            name: "UTC".to_owned(),
+            zone: TimeZone::UTC,
+        }))
     }
 }

@@ -2,11 +2,11 @@
 
 use std::io::Write as _;
 
-use comfy_table::presets::UTF8_FULL_CONDENSED;
-use comfy_table::{Cell, CellAlignment, ContentArrangement, Table};
 use contract::api::types::{DifferingDay, LocalizedText, Money};
 use contract::text::escaped;
 use contract::{Currency, json};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use prost::{Message, Name};
 
 use crate::exit::{ExitCode, Failure};
@@ -123,6 +123,14 @@ pub fn name(text: Option<&LocalizedText>) -> String {
         .unwrap_or_default()
 }
 
+/// An instant on a store's clock.
+#[must_use]
+pub fn local(at: Option<&prost_types::Timestamp>, zone: &TimeZone, format: &str) -> String {
+    at.and_then(contract::timestamp_from_proto)
+        .map(|at: Timestamp| at.to_zoned(zone.clone()).strftime(format).to_string())
+        .unwrap_or_default()
+}
+
 /// A line for each figure that the projection computes otherwise than a Z report recorded it; empty when all is well.
 #[must_use]
 pub fn differing(days: &[DifferingDay]) -> String {
@@ -138,26 +146,6 @@ pub fn differing(days: &[DifferingDay]) -> String {
     lines.collect()
 }
 
-/// A table whose columns from `numbers_from` on are numbers.
-#[must_use]
-pub fn table(header: &[&str], rows: Vec<Vec<String>>, numbers_from: usize) -> Table {
-    let mut table = Table::new();
-    table
-        .load_style(UTF8_FULL_CONDENSED)
-        .set_content_arrangement(ContentArrangement::Dynamic)
-        .set_header(header);
-    for row in rows {
-        // Names come from catalogs and imports: nothing in them may reach the terminal as a command.
-        table.add_row(row.iter().map(|cell| Cell::new(escaped(cell))));
-    }
-    for (index, column) in table.column_iter_mut().enumerate() {
-        if index >= numbers_from {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    table
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -168,12 +156,6 @@ mod tests {
             text: [("en".to_owned(), "tea\u{1b}[2J\u{202e}".to_owned())].into(),
         };
         assert_eq!(name(Some(&text)), "tea\\u{1b}[2J\\u{202e}");
-        let rows = vec![vec!["a\0\u{1b}b\nc".to_owned()]];
-        assert!(
-            table(&["name"], rows, 1)
-                .to_string()
-                .contains("a\\u{0}\\u{1b}b\\u{a}c")
-        );
     }
 
     #[test]

@@ -585,11 +585,7 @@ async fn the_demo_sells_and_finds_the_read_model_equal_to_the_log() -> Result<()
         names == BTreeSet::from(["gangnam", "haeundae", "hongdae"]),
         "{stores}"
     );
-    let before = document(
-        &["order", "list", "--store", STORE, "--page-size", "1000"],
-        &target,
-    )
-    .await?;
+    let before = document(&["order", "list", "--store", STORE], &target).await?;
     ensure!(
         before["orders"]
             .as_array()
@@ -603,11 +599,7 @@ async fn the_demo_sells_and_finds_the_read_model_equal_to_the_log() -> Result<()
         0,
     )
     .await?;
-    let after = document(
-        &["order", "list", "--store", STORE, "--page-size", "1000"],
-        &target,
-    )
-    .await?;
+    let after = document(&["order", "list", "--store", STORE], &target).await?;
     ensure!(
         after["orders"].as_array().map(Vec::len) > before["orders"].as_array().map(Vec::len),
         "{after}"

@@ -18,8 +18,10 @@ use crate::audit;
 use crate::clients::{Clients, Target, call};
 use crate::data_dir::DataDir;
 use crate::exit::{ExitCode, Failure};
-use crate::output::{money, say, table};
+use crate::output::say;
+use crate::row;
 use crate::system::{Plan, System, listen_from};
+use crate::table::{Column, Table};
 use crate::tills::{Tally, Till, register_members};
 
 const MEMBERS: u32 = 24;
@@ -28,6 +30,12 @@ const TILLS_PER_STORE: usize = 4;
 const CONCURRENT_ORDERS: usize = 256;
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 const STOP_GRACE: Duration = Duration::from_secs(10);
+/// What to try on running services.
+const NEXT: &str = "  doppio order place --store gangnam --item americano:2+shot --pay cash:10000
+  doppio order list --store gangnam --limit 5
+  doppio sales day --store gangnam
+  doppio settle x --store gangnam
+  doppio export orders --store gangnam --format csv";
 
 /// Starts everything embedded, in a temporary directory unless --data names one, and sells.
 #[derive(Args)]
@@ -63,10 +71,15 @@ impl Demo {
         ))?;
         let system = System::start(plan).await?;
         let outcome = self.sell(&system).await;
+        if !self.stay && outcome.is_ok() {
+            say(format_args!(
+                "\nNext: `doppio demo --stay` leaves the services up; then, in another terminal:\n{NEXT}"
+            ))?;
+        }
         if self.stay && outcome.is_ok() {
             let addresses = system.addresses;
             say(format_args!(
-                "\nThe services stay up: member {}, ordering {}, query {}. Ctrl-C stops them.",
+                "\nThe services stay up: member {}, ordering {}, query {}. Ctrl-C stops them.\nIn another terminal:\n{NEXT}",
                 addresses.member, addresses.ordering, addresses.query
             ))?;
             system.shutdown.listen_for_signals()?;
@@ -260,41 +273,32 @@ fn report(tally: &Tally) -> Result<(), Failure> {
 
 fn show(days: &[(GetDailySalesResponse, u64)]) -> Result<(), Failure> {
     let rows = days.iter().map(|(day, records)| {
-        let block = |block: Option<&contract::api::types::Block>| {
-            block.map_or(0, |block| block.count).to_string()
-        };
-        let turnover = day.turnover.as_ref().and_then(|block| block.net.as_ref());
-        let amounts = [
-            day.gross.as_ref(),
-            day.discount.as_ref(),
-            day.net.as_ref(),
-            day.vat.as_ref(),
-            turnover,
+        let voids = day.voids.as_ref().map_or(0, |block| block.count);
+        let turnover = day.turnover.as_ref().and_then(|block| block.net.clone());
+        row![
+            &day.store_id,
+            &day.business_date,
+            day.orders,
+            voids,
+            &day.gross,
+            &day.discount,
+            &day.net,
+            &day.vat,
+            &turnover,
+            *records,
         ]
-        .map(money);
-        [
-            vec![
-                day.store_id.clone(),
-                day.business_date.clone(),
-                day.orders.to_string(),
-                block(day.voids.as_ref()),
-            ],
-            amounts.to_vec(),
-            vec![records.to_string()],
-        ]
-        .concat()
     });
-    let header = [
-        "store",
-        "business date",
-        "orders",
-        "voids",
-        "gross",
-        "discount",
-        "net sales",
-        "VAT",
-        "turnover",
-        "records",
+    let columns = [
+        Column::id("store"),
+        Column::id("business date"),
+        Column::number("orders"),
+        Column::number("voids").spare(2),
+        Column::money("gross").spare(1),
+        Column::money("discount").spare(3),
+        Column::money("net sales"),
+        Column::money("VAT"),
+        Column::money("turnover"),
+        Column::number("records").spare(4),
     ];
-    say(table(&header, rows.collect(), 2))
+    say(Table::new(columns, rows))
 }

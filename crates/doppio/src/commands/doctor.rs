@@ -20,7 +20,9 @@ use super::health;
 use crate::clients::{Clients, Target, call};
 use crate::data_dir::DataDir;
 use crate::exit::{ExitCode, Failure};
-use crate::output::{Format, say, table};
+use crate::output::{Format, say};
+use crate::row;
+use crate::table::{Column, Table};
 use crate::witnesses;
 
 const SILENCE_WORTH_A_WARNING: SignedDuration = SignedDuration::from_secs(10);
@@ -155,13 +157,17 @@ fn show(findings: &Findings, format: Format) -> Result<(), Failure> {
             say(serde_json::json!({ "checks": all }))
         }
         Format::People => {
-            let rows = findings.0.iter().map(|(what, finding, detail)| {
-                vec![what.clone(), finding.as_str().to_owned(), detail.clone()]
-            });
-            say(table(
-                &["check", "finding", "detail"],
-                rows.collect(),
-                usize::MAX,
+            let rows = findings
+                .0
+                .iter()
+                .map(|(what, finding, detail)| row![what, finding.as_str(), detail]);
+            say(Table::new(
+                [
+                    Column::text("check"),
+                    Column::id("finding"),
+                    Column::text("detail"),
+                ],
+                rows,
             ))
         }
     }

@@ -25,11 +25,11 @@ pub struct Export {
     #[arg(long = "store", value_name = "STORE")]
     stores: Vec<String>,
     /// First business date, YYYY-MM-DD; from the beginning when absent.
-    #[arg(long, default_value = "")]
-    from: String,
+    #[arg(long)]
+    from: Option<String>,
     /// Last business date, inclusive; up to now when absent.
-    #[arg(long, default_value = "")]
-    to: String,
+    #[arg(long)]
+    to: Option<String>,
     /// By the ending of --output when absent, else csv.
     #[arg(long)]
     format: Option<Kind>,
@@ -160,8 +160,8 @@ impl Export {
         let mut request = tonic::Request::new(ExportSalesRequest {
             table: table.into(),
             store_ids: self.stores,
-            first_business_date: self.from,
-            last_business_date: self.to,
+            first_business_date: self.from.unwrap_or_default(),
+            last_business_date: self.to.unwrap_or_default(),
             at_least: self.at_least,
         });
         TraceContext::new_trace().inject(&mut request);

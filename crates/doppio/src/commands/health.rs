@@ -10,8 +10,8 @@ const PATIENCE: Duration = Duration::from_secs(3);
 #[derive(Args)]
 pub struct Health {
     /// The service to ask for, by its full name; the server as a whole when absent.
-    #[arg(long, default_value = "")]
-    service: String,
+    #[arg(long)]
+    service: Option<String>,
 }
 
 impl Health {
@@ -20,7 +20,7 @@ impl Health {
         let url = target.server.as_deref().ok_or_else(|| {
             Failure::new(ExitCode::Usage, "which server? --server http://host:port")
         })?;
-        let serving = check(url, &self.service).await?;
+        let serving = check(url, self.service.as_deref().unwrap_or_default()).await?;
         if serving {
             Ok(())
         } else {

@@ -28,7 +28,8 @@ use super::log::location;
 use crate::clients::Target;
 use crate::data_dir::DataDir;
 use crate::exit::{ExitCode, Failure};
-use crate::output::{Format, amount, say, table};
+use crate::output::{Format, amount, say};
+use crate::table::{Cell, Column, Table};
 
 /// Receipts whose commands are looked up at once.
 const LOOK_UP: usize = 500;
@@ -443,7 +444,13 @@ fn show(done: &Imported, store: &Store) -> Result<(), Failure> {
         ],
         vec!["to".to_owned(), done.last_date.clone().unwrap_or_default()],
     ];
-    say(table(&[store.id.as_str(), ""], rows, 1))
+    let rows = rows
+        .into_iter()
+        .map(|row| row.into_iter().map(Cell::from).collect());
+    say(Table::new(
+        [Column::text(store.id.as_str()), Column::number("")],
+        rows,
+    ))
 }
 
 #[derive(serde::Deserialize)]

@@ -5,7 +5,9 @@ use runtime::config::Settings;
 use crate::clients::Target;
 use crate::data_dir::DataDir;
 use crate::exit::{ExitCode, Failure};
-use crate::output::{Format, say, table};
+use crate::output::{Format, say};
+use crate::row;
+use crate::table::{Column, Table};
 
 #[derive(Subcommand)]
 pub enum Log {
@@ -148,22 +150,27 @@ fn show(location: &LogLocation, info: &LogInfo, format: Format) -> Result<(), Fa
         }
         Format::People => {
             let rows = info.streams.iter().map(|stream| {
-                vec![
-                    stream.name.clone(),
-                    stream.records.to_string(),
-                    stream.bytes.to_string(),
+                row![
+                    &stream.name,
+                    stream.records,
+                    stream.bytes,
                     stream.replicas.to_string(),
-                    stream.head.position.0.to_string(),
+                    stream.head.position.0,
                 ]
             });
             say(format_args!(
                 "{location}: log {}, epoch {}",
                 info.epoch.log_id, info.epoch.epoch
             ))?;
-            say(table(
-                &["stream", "records", "bytes", "replicas", "head"],
-                rows.collect(),
-                1,
+            say(Table::new(
+                [
+                    Column::id("stream"),
+                    Column::number("records"),
+                    Column::number("bytes"),
+                    Column::number("replicas"),
+                    Column::number("head"),
+                ],
+                rows,
             ))?;
         }
     }

@@ -70,8 +70,8 @@ pub struct Update {
     #[arg(long = "card", value_name = "TOKEN")]
     cards: Vec<String>,
     /// Only if the member is as it was when this was shown.
-    #[arg(long, default_value = "")]
-    etag: String,
+    #[arg(long)]
+    etag: Option<String>,
 }
 
 fn tier(text: &str) -> Result<i32, Failure> {
@@ -163,7 +163,7 @@ impl Member {
                     phone_number: update.phone,
                     tier: update.tier.as_deref().map(tier).transpose()?,
                     add_card_tokens: update.cards,
-                    etag: update.etag,
+                    etag: update.etag.unwrap_or_default(),
                 };
                 let answer = client.update_member(call(request)).await?.into_inner();
                 format.print(&answer, |answer| show(answer.member.as_ref()))

@@ -3,6 +3,7 @@
 mod demo;
 mod doctor;
 mod events;
+mod explain;
 mod export;
 mod health;
 mod import;
@@ -20,6 +21,7 @@ use clap::{Parser, Subcommand};
 use crate::clients::Target;
 use crate::exit::Failure;
 use crate::output::Format;
+use crate::table::Layout;
 
 /// Doppio runs the orders of a coffee chain.
 ///
@@ -35,6 +37,9 @@ pub struct Cli {
     /// One JSON document: the canonical protobuf JSON of the answer.
     #[arg(long, global = true)]
     json: bool,
+    /// Every column of a table, however wide the terminal is.
+    #[arg(long, global = true)]
+    wide: bool,
 }
 
 #[derive(Subcommand)]
@@ -71,6 +76,8 @@ enum Command {
     Import(ImportCommand),
     /// Reach everything, check it, say what to do.
     Doctor(doctor::Doctor),
+    /// What a refusal means and what to do, by its reason.
+    Explain(explain::Explain),
     /// Ask one service whether it is healthy; for container health checks.
     Health(health::Health),
 }
@@ -88,6 +95,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
     } else {
         Format::People
     };
+    Layout::set(cli.wide);
     let target = cli.target;
     match cli.command {
         Command::Demo(demo) => demo.run(&target).await,
@@ -103,6 +111,28 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Log(log) => log.run(&target, format).await,
         Command::Import(ImportCommand::Receipts(receipts)) => receipts.run(&target, format).await,
         Command::Doctor(doctor) => doctor.run(&target, format).await,
+        Command::Explain(explain) => explain.run(format),
         Command::Health(health) => health.run(&target).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::Cli;
+
+    #[test]
+    fn no_help_shows_an_empty_default() {
+        fn look(command: &mut clap::Command) {
+            let help = command.render_long_help().to_string();
+            assert!(
+                !help.contains(r#"[default: ""]"#),
+                "{}:\n{help}",
+                command.get_name()
+            );
+            command.get_subcommands_mut().for_each(look);
+        }
+        look(&mut Cli::command());
     }
 }

@@ -6,9 +6,12 @@ use contract::timestamp_to_proto;
 use runtime::Clock;
 use uuid::Uuid;
 
-use crate::clients::{Clients, call};
+use crate::clients::{Clients, StoreZone, call};
 use crate::exit::{ExitCode, Failure};
-use crate::output::{Format, money, name, table};
+use crate::output::{Format, local, money, name};
+use crate::pages::{PAGE_SIZE, left, whole};
+use crate::row;
+use crate::table::{Cell, Column, Table};
 
 #[derive(Subcommand)]
 pub enum Order {
@@ -39,8 +42,8 @@ pub struct Place {
     items: Vec<String>,
     #[arg(long, default_value = "cli")]
     terminal: String,
-    #[arg(long, default_value = "")]
-    staff: String,
+    #[arg(long)]
+    staff: Option<String>,
     /// A member's id.
     #[arg(long, conflicts_with = "card")]
     member: Option<String>,
@@ -80,8 +83,8 @@ pub struct Cancel {
     /// Why, as a code.
     #[arg(long, default_value = "customer-request")]
     reason: String,
-    #[arg(long, default_value = "")]
-    approver: String,
+    #[arg(long)]
+    approver: Option<String>,
 }
 
 #[derive(Args)]
@@ -94,8 +97,8 @@ pub struct Refund {
     /// Why, as a code.
     #[arg(long, default_value = "customer-request")]
     reason: String,
-    #[arg(long, default_value = "")]
-    approver: String,
+    #[arg(long)]
+    approver: Option<String>,
 }
 
 #[derive(Args)]
@@ -113,15 +116,14 @@ pub struct List {
     #[arg(long)]
     store: String,
     /// YYYY-MM-DD; the latest one when absent.
-    #[arg(long, default_value = "")]
-    date: String,
+    #[arg(long)]
+    date: Option<String>,
     /// placed, preparing, ready, completed or cancelled. Repeatable.
     #[arg(long = "status", value_name = "STATUS")]
     statuses: Vec<String>,
-    #[arg(long, default_value_t = 50)]
-    page_size: i32,
-    #[arg(long, default_value = "")]
-    page_token: String,
+    /// Only so many.
+    #[arg(long)]
+    limit: Option<usize>,
     #[arg(long, value_name = "TOKEN")]
     at_least: Vec<String>,
 }
@@ -198,7 +200,7 @@ impl Order {
                     request_id: new_id(step.request_id),
                     client_time: now(),
                     reason_code: reason,
-                    approver_id: approver,
+                    approver_id: approver.unwrap_or_default(),
                     ..Default::default()
                 };
                 let answer = ordering.cancel_order(call(request)).await?.into_inner();
@@ -227,7 +229,7 @@ impl Order {
                     request_id: new_id(step.request_id),
                     client_time: now(),
                     reason_code: reason,
-                    approver_id: approver,
+                    approver_id: approver.unwrap_or_default(),
                     lines: lines.collect::<Result<_, Failure>>()?,
                     ..Default::default()
                 };
@@ -281,7 +283,7 @@ impl Place {
         let draft = api::OrderDraft {
             store_id: self.store,
             terminal_id: self.terminal,
-            staff_id: self.staff,
+            staff_id: self.staff.unwrap_or_default(),
             channel: Channel::Counter.into(),
             service_mode: if self.take_away {
                 ServiceMode::TakeAway
@@ -377,38 +379,33 @@ impl List {
                     .into(),
             );
         }
-        let request = ListOrdersRequest {
-            store_id: self.store,
-            business_date: self.date,
-            statuses,
-            page_size: self.page_size,
-            page_token: self.page_token,
-            at_least: self.at_least,
-        };
-        let answer = clients
-            .query
-            .clone()
-            .list_orders(call(request))
-            .await?
-            .into_inner();
-        format.print(&answer, |answer| {
-            let rows = answer.orders.iter().map(row).collect();
-            let more = if answer.next_page_token.is_empty() {
-                String::new()
-            } else {
-                format!("\nmore with --page-token {}", answer.next_page_token)
+        let answer = whole(self.limit, |page_token| {
+            let mut query = clients.query.clone();
+            let request = ListOrdersRequest {
+                store_id: self.store.clone(),
+                business_date: self.date.clone().unwrap_or_default(),
+                statuses: statuses.clone(),
+                page_size: PAGE_SIZE,
+                page_token,
+                at_least: self.at_least.clone(),
             };
-            format!(
-                "{}{more}",
-                table(
-                    &[
-                        "date", "ticket", "status", "placed", "items", "order id", "document",
-                        "amount"
-                    ],
-                    rows,
-                    6
-                )
-            )
+            async move { query.list_orders(call(request)).await }
+        })
+        .await?;
+        let zone = clients.zone(&self.store).await?;
+        format.print(&answer, |answer| {
+            let rows = answer.orders.iter().map(|order| row_of(order, &zone));
+            let columns = [
+                Column::id("date"),
+                Column::number("ticket"),
+                Column::id("status"),
+                Column::id(&format!("placed\n{}", zone.name)),
+                Column::text("items").spare(2),
+                Column::id("order id").spare(3),
+                Column::number("document").spare(4),
+                Column::money("amount"),
+            ];
+            format!("{}{}", Table::new(columns, rows), left(&mut answer.clone()))
         })
     }
 }
@@ -498,34 +495,29 @@ fn changed(order: Option<&api::Order>, token: &str) -> String {
     format!("{}\nconsistency token: {token}", text.unwrap_or_default())
 }
 
-fn row(order: &api::Order) -> Vec<String> {
+fn row_of(order: &api::Order, zone: &StoreZone) -> Vec<Cell> {
     let priced = order.priced.clone().unwrap_or_default();
     let items: Vec<String> = priced
         .lines
         .iter()
         .map(|line| format!("{} {}", line.quantity, name(line.name.as_ref())))
         .collect();
-    let placed = order
-        .place_time
-        .as_ref()
-        .and_then(contract::timestamp_from_proto)
-        .map(|time| time.strftime("%H:%M:%SZ").to_string());
-    vec![
-        order.business_date.clone(),
-        order.ticket_label.clone(),
-        status(order).to_owned(),
-        placed.unwrap_or_default(),
+    row![
+        &order.business_date,
+        &order.ticket_label,
+        status(order),
+        local(order.place_time.as_ref(), &zone.zone, "%H:%M:%S"),
         items.join(", "),
-        order.order_id.clone(),
-        order.document_number.to_string(),
-        money(priced.net.as_ref()),
+        &order.order_id,
+        order.document_number,
+        &priced.net,
     ]
 }
 
 /// One order for people.
 fn order(order: &api::Order) -> String {
     let priced = order.priced.clone().unwrap_or_default();
-    let mut rows: Vec<Vec<String>> = priced
+    let mut rows: Vec<Vec<Cell>> = priced
         .lines
         .iter()
         .map(|line| {
@@ -534,12 +526,12 @@ fn order(order: &api::Order) -> String {
                 .iter()
                 .map(|option| format!(" + {}", name(option.name.as_ref())))
                 .collect();
-            vec![
+            row![
                 format!("{}{}", name(line.name.as_ref()), options.concat()),
-                line.quantity.to_string(),
-                money(line.unit_price.as_ref()),
-                money(line.discount.as_ref()),
-                money(line.net.as_ref()),
+                line.quantity,
+                &line.unit_price,
+                &line.discount,
+                &line.net,
             ]
         })
         .collect();
@@ -551,20 +543,8 @@ fn order(order: &api::Order) -> String {
             amount_minor: sum.amount_minor + vat.amount_minor,
             ..sum
         });
-    rows.push(vec![
-        "Total".into(),
-        String::new(),
-        String::new(),
-        money(priced.discount.as_ref()),
-        money(priced.net.as_ref()),
-    ]);
-    rows.push(vec![
-        "of it VAT".into(),
-        String::new(),
-        String::new(),
-        String::new(),
-        money(vat.as_ref()),
-    ]);
+    rows.push(row!["Total", "", "", &priced.discount, &priced.net]);
+    rows.push(row!["of it VAT", "", "", "", &vat]);
     let member = order.membership.as_ref().map(|membership| {
         let outcome = membership
             .outcome()
@@ -590,6 +570,15 @@ fn order(order: &api::Order) -> String {
         order.document_number,
         member.unwrap_or_default(),
         cancelled.unwrap_or_default(),
-        table(&["item", "units", "unit price", "discount", "net"], rows, 1)
+        Table::new(
+            [
+                Column::text("item"),
+                Column::number("units"),
+                Column::money("unit price"),
+                Column::money("discount").spare(1),
+                Column::money("net"),
+            ],
+            rows
+        )
     )
 }

@@ -7,7 +7,10 @@ use contract::api::types::Block;
 
 use crate::clients::{Clients, call};
 use crate::exit::{ExitCode, Failure};
-use crate::output::{Format, differing, money, name, table};
+use crate::output::{Format, differing, name};
+use crate::pages::{PAGE_SIZE, whole};
+use crate::row;
+use crate::table::{Cell, Column, Table};
 
 #[derive(Subcommand)]
 pub enum Sales {
@@ -22,8 +25,8 @@ pub struct Day {
     #[arg(long)]
     store: String,
     /// YYYY-MM-DD; the latest one when absent.
-    #[arg(long, default_value = "")]
-    date: String,
+    #[arg(long)]
+    date: Option<String>,
     /// A token from an earlier answer: see nothing older. Repeatable.
     #[arg(long, value_name = "TOKEN")]
     at_least: Vec<String>,
@@ -94,19 +97,15 @@ impl Range {
             .await?
             .into_inner();
         format.print(&answer, |answer| {
-            let row = |row: &SalesRow| {
-                let amounts = [
+            let row = |row: &SalesRow| -> Vec<Cell> {
+                row![
+                    &row.key,
+                    row.count,
                     &row.sales_net,
                     &row.returns_net,
                     &row.turnover_net,
                     &row.turnover_vat,
                 ]
-                .map(|amount| money(amount.as_ref()));
-                [
-                    vec![row.key.clone(), row.count.to_string()],
-                    amounts.to_vec(),
-                ]
-                .concat()
             };
             let totals = answer.totals.iter().map(|total| {
                 row(&SalesRow {
@@ -114,12 +113,16 @@ impl Range {
                     ..total.clone()
                 })
             });
-            let rows = answer.rows.iter().map(row).chain(totals).collect();
-            let table = table(
-                &[&self.by, "count", "sales", "returns", "turnover", "VAT due"],
-                rows,
-                1,
-            );
+            let rows = answer.rows.iter().map(row).chain(totals);
+            let columns = [
+                Column::id(&self.by),
+                Column::number("count"),
+                Column::money("sales"),
+                Column::money("returns").spare(2),
+                Column::money("turnover"),
+                Column::money("VAT due").spare(1),
+            ];
+            let table = Table::new(columns, rows);
             format!("{table}{}", differing(&answer.differing_days))
         })
     }
@@ -130,7 +133,7 @@ impl Day {
         let day = self;
         let request = GetDailySalesRequest {
             store_id: day.store,
-            business_date: day.date,
+            business_date: day.date.unwrap_or_default(),
             at_least: day.at_least,
         };
         let answer = clients
@@ -158,19 +161,15 @@ fn show(sales: &GetDailySalesResponse) -> String {
     }
     let block = |label: &str, block: Option<&Block>| {
         let block = block.cloned().unwrap_or_default();
-        let amounts = [
+        row![
+            label,
+            block.count,
             &block.gross,
             &block.discount,
             &block.net,
             &block.supply,
             &block.vat,
         ]
-        .map(|amount| money(amount.as_ref()));
-        [
-            vec![label.to_owned(), block.count.to_string()],
-            amounts.to_vec(),
-        ]
-        .concat()
     };
     let blocks = vec![
         block("Sales", sales.sales.as_ref()),
@@ -181,10 +180,17 @@ fn show(sales: &GetDailySalesResponse) -> String {
     ];
     text.push_str(&format!(
         "\n{}",
-        table(
-            &["", "count", "gross", "discount", "net", "supply", "VAT"],
-            blocks,
-            1
+        Table::new(
+            [
+                Column::id(""),
+                Column::number("count"),
+                Column::money("gross").spare(2),
+                Column::money("discount").spare(3),
+                Column::money("net"),
+                Column::money("supply").spare(1),
+                Column::money("VAT"),
+            ],
+            blocks
         )
     ));
     let tenders = sales.tenders.iter().map(|tender| {
@@ -193,48 +199,56 @@ fn show(sales: &GetDailySalesResponse) -> String {
             .as_str_name()
             .trim_start_matches("TENDER_KIND_")
             .to_ascii_lowercase();
-        vec![
-            kind,
-            money(tender.taken.as_ref()),
-            money(tender.returned.as_ref()),
-            money(tender.net.as_ref()),
-        ]
+        row![kind, &tender.taken, &tender.returned, &tender.net]
     });
     text.push_str(&format!(
         "\n{}",
-        table(
-            &["tender", "taken", "returned", "net"],
-            tenders.collect(),
-            1
+        Table::new(
+            [
+                Column::id("tender"),
+                Column::money("taken"),
+                Column::money("returned"),
+                Column::money("net"),
+            ],
+            tenders
         )
     ));
     let items = sales.items.iter().map(|item| {
-        vec![
+        row![
             name(item.name.as_ref()),
-            item.category.clone(),
-            item.units.to_string(),
-            money(item.gross.as_ref()),
-            money(item.net.as_ref()),
+            &item.category,
+            item.units,
+            &item.gross,
+            &item.net,
         ]
     });
     text.push_str(&format!(
         "\n{}",
-        table(
-            &["item", "category", "units", "gross", "net"],
-            items.collect(),
-            2
+        Table::new(
+            [
+                Column::text("item"),
+                Column::id("category").spare(2),
+                Column::number("units"),
+                Column::money("gross").spare(1),
+                Column::money("net"),
+            ],
+            items
         )
     ));
-    let hours = sales.hours.iter().map(|hour| {
-        vec![
-            hour.hour.clone(),
-            hour.orders.to_string(),
-            money(hour.net.as_ref()),
-        ]
-    });
+    let hours = sales
+        .hours
+        .iter()
+        .map(|hour| row![&hour.hour, hour.orders, &hour.net]);
     text.push_str(&format!(
         "\n{}",
-        table(&["hour", "orders", "net"], hours.collect(), 1)
+        Table::new(
+            [
+                Column::id("hour"),
+                Column::number("orders"),
+                Column::money("net"),
+            ],
+            hours
+        )
     ));
     for difference in &sales.differences {
         text.push_str(&format!(
@@ -247,38 +261,36 @@ fn show(sales: &GetDailySalesResponse) -> String {
 
 /// The stores that have a ledger.
 pub async fn stores(clients: Clients, format: Format) -> Result<(), Failure> {
-    let request = ListStoresRequest {
-        page_size: 1_000,
-        ..Default::default()
-    };
-    let answer = clients
-        .query
-        .clone()
-        .list_stores(call(request))
-        .await?
-        .into_inner();
+    let answer = whole(None, |page_token| {
+        let mut query = clients.query.clone();
+        let request = ListStoresRequest {
+            page_size: PAGE_SIZE,
+            page_token,
+        };
+        async move { query.list_stores(call(request)).await }
+    })
+    .await?;
     format.print(&answer, |answer| {
         let rows = answer.stores.iter().map(|store| {
-            vec![
-                store.store_id.clone(),
-                store.currency_code.clone(),
-                store.time_zone.clone(),
-                store.latest_business_date.clone(),
-                store.quarantine_reason.clone(),
-                store.revision.to_string(),
+            row![
+                &store.store_id,
+                &store.currency_code,
+                &store.time_zone,
+                &store.latest_business_date,
+                store.revision,
+                &store.quarantine_reason,
             ]
         });
-        table(
-            &[
-                "store",
-                "currency",
-                "time zone",
-                "latest date",
-                "quarantined",
-                "revision",
+        Table::new(
+            [
+                Column::id("store"),
+                Column::id("currency"),
+                Column::id("time zone"),
+                Column::id("latest date"),
+                Column::number("revision").spare(1),
+                Column::text("quarantined"),
             ],
-            rows.collect(),
-            5,
+            rows,
         )
         .to_string()
     })

@@ -16,8 +16,11 @@ use crate::audit;
 use crate::clients::{Clients, Target, call};
 use crate::data_dir::DataDir;
 use crate::exit::{ExitCode, Failure};
-use crate::output::{Format, differing, money, say, table};
+use crate::output::{Format, differing, local, money, say};
+use crate::pages::{PAGE_SIZE, left, whole};
+use crate::row;
 use crate::system::{Plan, System};
+use crate::table::{Column, Table};
 
 const STOP_GRACE: std::time::Duration = std::time::Duration::from_secs(5);
 
@@ -65,8 +68,8 @@ pub struct Close {
     /// Every open order stays open.
     #[arg(long, conflicts_with = "carry_over")]
     carry_over_all: bool,
-    #[arg(long, default_value = "")]
-    staff: String,
+    #[arg(long)]
+    staff: Option<String>,
     /// UUIDv7; repeat a close with the id that it had.
     #[arg(long)]
     request_id: Option<String>,
@@ -88,14 +91,15 @@ pub struct Show {
 pub struct List {
     #[arg(long)]
     store: String,
-    #[arg(long, default_value = "")]
-    from: String,
-    #[arg(long, default_value = "")]
-    to: String,
-    #[arg(long, default_value_t = 20)]
-    page_size: i32,
-    #[arg(long, default_value = "")]
-    page_token: String,
+    /// YYYY-MM-DD, inclusive.
+    #[arg(long)]
+    from: Option<String>,
+    /// YYYY-MM-DD, inclusive.
+    #[arg(long)]
+    to: Option<String>,
+    /// Only so many.
+    #[arg(long)]
+    limit: Option<usize>,
 }
 
 #[derive(Args)]
@@ -107,10 +111,9 @@ pub struct Explain {
     date: String,
     /// Such as sales.net, voids.vat, turnover.net, tenders.cash.returned, items.latte.units.
     figure: String,
-    #[arg(long, default_value_t = 100)]
-    page_size: i32,
-    #[arg(long, default_value = "")]
-    page_token: String,
+    /// Only so many.
+    #[arg(long)]
+    limit: Option<usize>,
 }
 
 #[derive(Args)]
@@ -128,8 +131,8 @@ pub struct Cash {
     drawer: String,
     #[arg(long, default_value = "till")]
     reason: String,
-    #[arg(long, default_value = "")]
-    approver: String,
+    #[arg(long)]
+    approver: Option<String>,
     #[arg(long)]
     request_id: Option<String>,
 }
@@ -257,59 +260,47 @@ impl Show {
 
 impl List {
     async fn run(self, clients: Clients, format: Format) -> Result<(), Failure> {
-        let request = ListZReportsRequest {
-            store_id: self.store,
-            first_business_date: self.from,
-            last_business_date: self.to,
-            page_size: self.page_size,
-            page_token: self.page_token,
-            ..Default::default()
-        };
-        let answer = clients
-            .settlement
-            .clone()
-            .list_z_reports(call(request))
-            .await?
-            .into_inner();
+        let answer = whole(self.limit, |page_token| {
+            let mut settlement = clients.settlement.clone();
+            let request = ListZReportsRequest {
+                store_id: self.store.clone(),
+                first_business_date: self.from.clone().unwrap_or_default(),
+                last_business_date: self.to.clone().unwrap_or_default(),
+                page_size: PAGE_SIZE,
+                page_token,
+                ..Default::default()
+            };
+            async move { settlement.list_z_reports(call(request)).await }
+        })
+        .await?;
         format.print(&answer, |answer| {
-            let net =
-                |block: &Option<Block>| money(block.as_ref().and_then(|block| block.net.as_ref()));
+            let net = |block: &Option<Block>| block.as_ref().and_then(|block| block.net.clone());
             let rows = answer.reports.iter().map(|report| {
                 let orders = report.sales.as_ref().map_or(0, |block| block.count);
-                let vat = money(
-                    report
-                        .turnover
-                        .as_ref()
-                        .and_then(|block| block.vat.as_ref()),
-                );
-                vec![
-                    report.business_date.clone(),
-                    report.z_number.to_string(),
-                    orders.to_string(),
-                    net(&report.sales),
-                    net(&report.turnover),
-                    vat,
+                let vat = report.turnover.as_ref().and_then(|block| block.vat.clone());
+                row![
+                    &report.business_date,
+                    report.z_number,
+                    orders,
+                    &net(&report.sales),
+                    &net(&report.turnover),
+                    &vat,
                 ]
             });
-            let more = if answer.next_page_token.is_empty() {
-                String::new()
-            } else {
-                format!("\nmore with --page-token {}", answer.next_page_token)
-            };
+            let more = left(&mut answer.clone());
             let differing = differing(&answer.differing_days);
             format!(
                 "{}{differing}{more}",
-                table(
-                    &[
-                        "business date",
-                        "Z",
-                        "orders",
-                        "net sales",
-                        "turnover",
-                        "VAT due"
+                Table::new(
+                    [
+                        Column::id("business date"),
+                        Column::number("Z"),
+                        Column::number("orders"),
+                        Column::money("net sales"),
+                        Column::money("turnover"),
+                        Column::money("VAT due"),
                     ],
-                    rows.collect(),
-                    1
+                    rows
                 )
             )
         })
@@ -318,49 +309,44 @@ impl List {
 
 impl Explain {
     async fn run(self, clients: Clients, format: Format) -> Result<(), Failure> {
-        let request = ExplainFigureRequest {
-            store_id: self.store,
-            business_date: self.date,
-            figure: self.figure.clone(),
-            page_size: self.page_size,
-            page_token: self.page_token,
-            ..Default::default()
-        };
-        let answer = clients
-            .settlement
-            .clone()
-            .explain_figure(call(request))
-            .await?
-            .into_inner();
+        let answer = whole(self.limit, |page_token| {
+            let mut settlement = clients.settlement.clone();
+            let request = ExplainFigureRequest {
+                store_id: self.store.clone(),
+                business_date: self.date.clone(),
+                figure: self.figure.clone(),
+                page_size: PAGE_SIZE,
+                page_token,
+                ..Default::default()
+            };
+            async move { settlement.explain_figure(call(request)).await }
+        })
+        .await?;
+        let zone = clients.zone(&self.store).await?;
         format.print(&answer, |answer| {
             let rows = answer.facts.iter().map(|fact| {
-                let at = fact
-                    .record_time
-                    .as_ref()
-                    .and_then(contract::timestamp_from_proto)
-                    .map(|at| at.to_string())
-                    .unwrap_or_default();
-                vec![
+                row![
                     format!("{}/{}", fact.revision, fact.index),
-                    fact.event_type.clone(),
-                    fact.order_id.clone(),
-                    at,
-                    fact.amount.to_string(),
+                    &fact.event_type,
+                    &fact.order_id,
+                    local(fact.record_time.as_ref(), &zone.zone, "%Y-%m-%d %H:%M:%S"),
+                    fact.amount,
                 ]
             });
-            let more = if answer.next_page_token.is_empty() {
-                String::new()
-            } else {
-                format!("\nmore with --page-token {}", answer.next_page_token)
-            };
+            let more = left(&mut answer.clone());
             format!(
                 "{} = {}\n{}{more}",
                 self.figure,
                 answer.value,
-                table(
-                    &["event", "type", "order", "recorded", "amount"],
-                    rows.collect(),
-                    4
+                Table::new(
+                    [
+                        Column::id("event"),
+                        Column::id("type").spare(1),
+                        Column::id("order").spare(2),
+                        Column::id(&format!("recorded\n{}", zone.name)).spare(3),
+                        Column::number("amount"),
+                    ],
+                    rows
                 )
             )
         })
@@ -388,7 +374,7 @@ impl Close {
             business_date: self.date,
             request_id: new_id(self.request_id),
             client_time: now(),
-            staff_id: self.staff,
+            staff_id: self.staff.unwrap_or_default(),
             counts,
             carry_over_order_ids: self.carry_over,
             carry_over_all: self.carry_over_all,
@@ -434,7 +420,7 @@ impl Cash {
             kind: kind.into(),
             amount,
             reason_code: self.reason,
-            approver_id: self.approver,
+            approver_id: self.approver.unwrap_or_default(),
             request_id: new_id(self.request_id),
             client_time: now(),
             ..Default::default()
@@ -555,25 +541,24 @@ impl Verify {
                 .chain(differences)
                 .collect();
             count += problems.len();
-            rows.push(vec![
+            rows.push(row![
                 store.to_string(),
-                ledger.records.to_string(),
+                ledger.records,
                 ledger.events.to_string(),
                 ledger.verified_reports.to_string(),
                 problems.len().to_string(),
             ]);
             first = first.or_else(|| problems.into_iter().next());
         }
-        say(table(
-            &[
-                "store",
-                "records",
-                "events",
-                "Z reports verified",
-                "differences",
+        say(Table::new(
+            [
+                Column::id("store"),
+                Column::number("records"),
+                Column::number("events"),
+                Column::number("Z reports verified"),
+                Column::number("differences"),
             ],
             rows,
-            1,
         ))?;
         match first {
             None => say(

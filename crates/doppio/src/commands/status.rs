@@ -3,7 +3,9 @@ use contract::api::admin::{GetProjectionStatusRequest, StreamProgress};
 
 use crate::clients::{Clients, call};
 use crate::exit::{ExitCode, Failure};
-use crate::output::{Format, differing, table};
+use crate::output::{Format, differing};
+use crate::row;
+use crate::table::{Column, Table};
 
 /// Shows the projection's progress; fails when the log has changed, a store is quarantined, or a day's figures are not what was recorded.
 pub async fn run(clients: Clients, format: Format) -> Result<(), Failure> {
@@ -15,9 +17,9 @@ pub async fn run(clients: Clients, format: Format) -> Result<(), Failure> {
         .into_inner();
     format.print(&answer, |answer| {
         let streams = answer.streams.iter().map(|stream| {
-            vec![
+            row![
                 stream.stream.to_string(),
-                stream.owner.clone(),
+                &stream.owner,
                 stream.generation.to_string(),
                 stream.checkpoint.to_string(),
                 stream.head.to_string(),
@@ -26,17 +28,17 @@ pub async fn run(clients: Clients, format: Format) -> Result<(), Failure> {
                 stream.orphans.to_string(),
             ]
         });
-        let header = [
-            "stream",
-            "owner",
-            "generation",
-            "checkpoint",
-            "head",
-            "lag (records)",
-            "lag (s)",
-            "orphans",
+        let columns = [
+            Column::number("stream"),
+            Column::id("owner").spare(1),
+            Column::number("generation").spare(2),
+            Column::number("checkpoint"),
+            Column::number("head"),
+            Column::number("lag\nrecords"),
+            Column::number("lag\ns"),
+            Column::number("orphans"),
         ];
-        let mut text = table(&header, streams.collect(), 2).to_string();
+        let mut text = Table::new(columns, streams).to_string();
         for stream in answer.streams.iter().filter(|stream| is_changed(stream)) {
             text.push_str(&format!(
                 "\nLOG CHANGED, stream {}: {}",
