@@ -88,6 +88,9 @@ pub const KEYS: &[(&str, &str)] = &[
     ("query.listen", "address of the query service"),
 ];
 
+/// Settings whose values hold passwords or keys: no error repeats them.
+const SECRET_KEYS: &[&str] = &["log", "read_model", "member_db", "ordering.quote_key"];
+
 /// What `./test` and the tests read of the environment, without the prefix: no settings.
 const NO_SETTINGS: &[&str] = &[
     "NATS_SERVER",
@@ -142,7 +145,7 @@ impl Settings {
         let dict = match self.figment.extract::<Dict>() {
             Ok(dict) => dict,
             Err(error) => {
-                self.problems.push(error.to_string());
+                self.problems.push(without_excerpt(&error.to_string()));
                 return;
             }
         };
@@ -180,7 +183,13 @@ impl Settings {
             Err(error) => {
                 let found = number_as_text(&value);
                 if found.is_none() {
-                    self.problems.push(format!("{key}: {}", error.kind));
+                    // The error would repeat what it found.
+                    let problem = if SECRET_KEYS.contains(&key) {
+                        "must be text".to_owned()
+                    } else {
+                        error.kind.to_string()
+                    };
+                    self.problems.push(format!("{key}: {problem}"));
                 }
                 found
             }
@@ -200,6 +209,16 @@ impl Settings {
             Err(ConfigError::Bad(self.problems))
         }
     }
+}
+
+/// A parser shows the line that it cannot read, and that may hold a password: what it says of it and where it is will do.
+fn without_excerpt(error: &str) -> String {
+    let said: Vec<&str> = error
+        .lines()
+        .filter(|line| !line.contains('|') && !line.trim().is_empty())
+        .map(str::trim)
+        .collect();
+    said.join(": ")
 }
 
 /// The environment has no types: a `3` there is read as a number, also where text is wanted.
@@ -256,6 +275,33 @@ mod tests {
             panic!("a bad key")
         };
         assert_eq!(problems.len(), 1, "{problems:?}");
+        Ok(())
+    }
+
+    #[test]
+    fn no_problem_repeats_a_secret() -> Result<(), Box<dyn std::error::Error>> {
+        let dir = tempfile::tempdir()?;
+        let file = dir.path().join("settings.toml");
+        for text in [
+            "[ordering]\nquote_key = \"s3cret-and-unclosed\n",
+            "log = \"nats://till:s3cret@one\" trailing\n",
+            "log = 12.5\nread_model = [\"s3cret\"]\nmember_db = { a = \"s3cret\" }\n",
+        ] {
+            std::fs::write(&file, text)?;
+            let mut settings = Settings::load(Some(&file), &[]);
+            for key in SECRET_KEYS {
+                settings.find::<String>(key);
+            }
+            let Err(ConfigError::Bad(problems)) = settings.finish() else {
+                panic!("{text} is taken")
+            };
+            let said = problems.join("\n");
+            assert!(!said.contains("s3cret") && !said.contains("12.5"), "{said}");
+            assert!(
+                said.contains("line") || said.contains("must be text"),
+                "{said}"
+            );
+        }
         Ok(())
     }
 

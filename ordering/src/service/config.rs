@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use contract::card::CardKeys;
 use runtime::config::Settings;
+use secrecy::{ExposeSecret as _, SecretString};
 use tonic::transport::Channel;
 
 const SHORTEST_QUOTE_KEY: usize = 32;
@@ -24,7 +25,7 @@ pub struct Config {
     /// Longest that a call may take, whatever its deadline says.
     pub longest_call: Duration,
     /// Key of quote tokens, the same for all instances; one of its own in the index when absent.
-    pub quote_key: Option<String>,
+    pub quote_key: Option<SecretString>,
     /// Keys of card hashes, shared with member. `None` when the setting is absent.
     pub card_keys: Option<CardKeys>,
     /// Path of the command index.
@@ -54,10 +55,12 @@ impl Config {
         let queue = count(at_least_one("ordering.queue", 1_024));
         let max_stores = count(at_least_one("ordering.max_stores", 4_096));
         let idle = Duration::from_millis(at_least_one("ordering.idle_ms", 600_000));
-        let quote_key = settings.find::<String>("ordering.quote_key");
+        let quote_key = settings
+            .find::<String>("ordering.quote_key")
+            .map(SecretString::from);
         if quote_key
             .as_ref()
-            .is_some_and(|key| key.len() < SHORTEST_QUOTE_KEY)
+            .is_some_and(|key| key.expose_secret().len() < SHORTEST_QUOTE_KEY)
         {
             settings.problem(
                 "ordering.quote_key",

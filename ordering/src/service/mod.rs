@@ -23,6 +23,7 @@ use contract::card::CARD_KEYS_NEEDED;
 use contract::{DESCRIPTORS, Reason};
 use event_log::EventLog;
 use runtime::{Clock, ConnectionLimits, ServeError, ServeOptions, Shutdown};
+use secrecy::ExposeSecret as _;
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 use tonic::codec::CompressionEncoding;
@@ -63,7 +64,7 @@ pub async fn run(
     let card_keys = config.card_keys.clone().ok_or(RunError::NoCardKeys)?;
     let membership = Membership::new(&config);
     let quote_key = match &config.quote_key {
-        Some(key) => key.clone().into_bytes(),
+        Some(key) => key.expose_secret().as_bytes().to_vec(),
         None => index.secret("quote").await?,
     };
     // Before anything is sold: a log that has lost what it acknowledged is refused for all stores at once.
