@@ -217,6 +217,17 @@ impl Service {
 
     /// Starts it again, on its port and its files, and waits until it is healthy.
     pub async fn restart(&self) -> Result<()> {
+        self.launch()?;
+        self.wait(|status| status == ServingStatus::Serving).await
+    }
+
+    /// Waits until it says how it is, whatever it says.
+    pub async fn answers(&self) -> Result<()> {
+        self.wait(|_| true).await
+    }
+
+    /// Starts it again, on its port and its files, without waiting.
+    pub fn launch(&self) -> Result<()> {
         self.kill9();
         // `env` gives the process its settings, and takes away those of the tests themselves.
         let mut arguments: Vec<OsString> = Vec::new();
@@ -232,10 +243,10 @@ impl Service {
         let arguments: Vec<&OsStr> = arguments.iter().map(OsString::as_os_str).collect();
         let env = find_program("env").context("there is no program env")?;
         *self.process() = Some(Process::start(&env, &arguments, None, &self.log)?);
-        self.healthy().await
+        Ok(())
     }
 
-    async fn healthy(&self) -> Result<()> {
+    async fn wait(&self, wanted: impl Fn(ServingStatus) -> bool) -> Result<()> {
         let limit = Instant::now() + START_LIMIT;
         let mut client = HealthClient::new(runtime::channel::connect_lazy(&self.url())?);
         loop {
@@ -246,8 +257,7 @@ impl Service {
                 }),
             )
             .await;
-            if matches!(&answer, Ok(Ok(answer)) if answer.get_ref().status() == ServingStatus::Serving)
-            {
+            if matches!(&answer, Ok(Ok(answer)) if wanted(answer.get_ref().status())) {
                 return Ok(());
             }
             let running = self.process().as_ref().is_some_and(Process::is_running);
@@ -302,6 +312,48 @@ pub async fn doppio<A: AsRef<OsStr>>(arguments: &[A]) -> Result<Output> {
         .await
         .with_context(|| format!("doppio does not end within {} s", COMMAND_LIMIT.as_secs()))?
         .context("doppio does not start")
+}
+
+/// Runs a program of this build in a directory, for as long as `limit` at most. Returns all that it said.
+pub async fn run_for(
+    program: &str,
+    arguments: &[&str],
+    settings: &[(&str, &str)],
+    directory: &Path,
+    limit: Duration,
+) -> Result<String> {
+    let said = directory.join("said");
+    let file = std::fs::File::create(&said)?;
+    let mut command = tokio::process::Command::new(program_path(program)?);
+    for key in settings_of_the_tests() {
+        command.env_remove(key);
+    }
+    for (key, value) in settings {
+        command.env(format!("DOPPIO_{key}"), value);
+    }
+    let mut process = command
+        .args(arguments)
+        .current_dir(directory)
+        .stdin(Stdio::null())
+        .stdout(file.try_clone()?)
+        .stderr(file)
+        .kill_on_drop(true)
+        .spawn()?;
+    if timeout(limit, process.wait()).await.is_err() {
+        process.kill().await?;
+    }
+    Ok(String::from_utf8_lossy(&std::fs::read(&said)?).into_owned())
+}
+
+/// The first of `count` ports in a row that are free now.
+pub fn free_ports(count: u16) -> Result<u16> {
+    loop {
+        let first = free_port()?;
+        let free = |port| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok();
+        if (first..first + count).all(free) {
+            return Ok(first);
+        }
+    }
 }
 
 /// Doppio's own settings must not reach a program that a test starts.

@@ -89,7 +89,13 @@ pub const KEYS: &[(&str, &str)] = &[
 ];
 
 /// Settings whose values hold passwords or keys: no error repeats them.
-const SECRET_KEYS: &[&str] = &["log", "read_model", "member_db", "ordering.quote_key"];
+const SECRET_KEYS: &[&str] = &[
+    "log",
+    "read_model",
+    "member_db",
+    "card_keys",
+    "ordering.quote_key",
+];
 
 /// What `./test` and the tests read of the environment, without the prefix: no settings.
 const NO_SETTINGS: &[&str] = &[
