@@ -120,6 +120,15 @@ async fn no_secret_is_in_an_error_or_a_log() -> Result<()> {
         ),
         ("member", &[], vec![("MEMBER_DB", no_scheme.as_str())]),
         (
+            "member",
+            &[],
+            vec![
+                ("MEMBER_DB", postgres.as_str()),
+                ("CARD_KEYS", twice.as_str()),
+            ],
+        ),
+        ("ordering", &[], vec![("CARD_KEYS", twice.as_str())]),
+        (
             "doppio",
             &["doctor", "--server", "http://127.0.0.1:9"],
             vec![
