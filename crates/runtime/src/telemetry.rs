@@ -4,7 +4,8 @@ use std::io::IsTerminal as _;
 
 use tracing_subscriber::EnvFilter;
 
-const DEFAULT_FILTER: &str = "info,sqlx=warn,async_nats=warn,h2=warn,hyper=warn,tower=warn";
+/// The NATS client reports the end of every connection, which is ours to mend and to tell, as several errors.
+const DEFAULT_FILTER: &str = "info,sqlx=warn,async_nats=off,h2=warn,hyper=warn,tower=warn";
 
 /// Starts logging to standard error. `filter` as in `RUST_LOG`; an illegal one is replaced by the default and reported.
 pub fn start(filter: Option<&str>) {

@@ -255,6 +255,7 @@ async fn maintain(
     loop {
         link.ended().await;
         publish.send_replace(None);
+        tracing::warn!(name, "the connection has ended; connecting again");
         link = loop {
             tokio::time::sleep(delay).await;
             delay = (delay * 2).min(LONGEST_RECONNECT_DELAY);
@@ -272,6 +273,7 @@ async fn maintain(
             }
         };
         delay = FIRST_RECONNECT_DELAY;
+        tracing::info!(name, "connected again");
         publish.send_replace(Some(link.clone()));
     }
 }
