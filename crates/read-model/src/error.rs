@@ -44,9 +44,10 @@ impl From<sqlx::Error> for ReadModelError {
             sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => {
                 return Self::Corrupt(error.to_string());
             }
-            sqlx::Error::Database(cause) if is_missing_table(&**cause) => {
+            sqlx::Error::Database(cause) if is_missing(&**cause) => {
                 return Self::Schema(
-                    "it has no tables yet: start status-projector, which makes them".into(),
+                    "it has no tables yet, or not those of this version: start status-projector of this version, which makes them"
+                        .into(),
                 );
             }
             _ => {}
@@ -61,8 +62,12 @@ impl From<sqlx::Error> for ReadModelError {
     }
 }
 
-fn is_missing_table(error: &dyn sqlx::error::DatabaseError) -> bool {
-    /// PostgreSQL's "undefined table".
-    const UNDEFINED_TABLE: &str = "42P01";
-    error.code().as_deref() == Some(UNDEFINED_TABLE) || error.message().starts_with("no such table")
+/// Of a table or a column that is not there, as before and in the middle of the migrations.
+fn is_missing(error: &dyn sqlx::error::DatabaseError) -> bool {
+    /// PostgreSQL's "undefined table", "undefined column" and "invalid schema name".
+    const UNDEFINED: [&str; 3] = ["42P01", "42703", "3F000"];
+    let said = error.message();
+    error.code().is_some_and(|code| UNDEFINED.contains(&&*code))
+        || said.starts_with("no such table")
+        || said.starts_with("no such column")
 }

@@ -510,6 +510,16 @@ mod tests {
         assert!(model.stores_after(None, 1).await.unwrap().is_empty());
     }
 
+    #[tokio::test]
+    async fn tables_that_are_still_being_made_are_waited_for() {
+        let (model, _directory) = model(LIMITS).await;
+        for missing in ["SELECT later FROM stores", "SELECT 1 FROM later"] {
+            let error = sqlx::query(missing).fetch_all(&model.reads).await;
+            let error = ReadModelError::from(error.map(|_| ()).unwrap_err());
+            assert!(matches!(error, ReadModelError::Schema(_)), "{error}");
+        }
+    }
+
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn reports_that_nobody_waits_for_leave_orders_alone() {
         let (model, _directory) = model(Limits {
