@@ -86,6 +86,7 @@ macro_rules! each_law {
             an_oversized_record_is_refused_before_sending,
             a_ledger_is_read_from_any_record_on,
             single_records_are_found,
+            a_record_is_read_at_its_place,
             a_ledger_without_records_is_empty,
             orphans_are_skipped,
             a_tail_of_orphans_is_no_tip,

@@ -27,8 +27,8 @@ use crate::chain::ChainState;
 use crate::error::LogError;
 use crate::info::{LogInfo, StreamSummary};
 use crate::log::{
-    Checkpoint, EventLog, Expectation, LogEpoch, Outcome, Position, StreamHead, StreamIndex,
-    Subscription, Tip,
+    Checkpoint, EventLog, Expectation, LogEpoch, Outcome, Place, Placed, Position, StreamHead,
+    StreamIndex, Subscription, Tip,
 };
 use crate::partition::partition_of;
 use crate::record::{LedgerName, Record, RecordHash, Revision};
@@ -220,13 +220,21 @@ impl EventLog for JetStreamLog {
         reader::tip(&self.shared, ledger).await
     }
 
-    async fn read(
+    async fn read_placed(
         &self,
         ledger: &LedgerName,
         after: Option<&ChainState>,
         max: usize,
-    ) -> Result<Vec<Record>, LogError> {
+    ) -> Result<Vec<Placed>, LogError> {
         reader::read(&self.shared, ledger, after, max).await
+    }
+
+    async fn read_at(
+        &self,
+        ledger: &LedgerName,
+        place: &Place,
+    ) -> Result<Option<Record>, LogError> {
+        reader::read_at(&self.shared, ledger, place).await
     }
 
     async fn read_one(

@@ -25,8 +25,8 @@ pub use error::LogError;
 pub use info::{LogInfo, StreamSummary};
 pub use location::{LocationError, LogLocation};
 pub use log::{
-    Appended, Checkpoint, Delivered, EventLog, Expectation, LogEpoch, Outcome, Position,
-    StreamHead, StreamIndex, Subscription, Tip,
+    Appended, Checkpoint, Delivered, EventLog, Expectation, LogEpoch, Outcome, Place, Placed,
+    Position, StreamHead, StreamIndex, Subscription, Tip,
 };
 pub use partition::{PARTITIONS, partition_of};
 pub use record::{

@@ -40,6 +40,41 @@ pub struct Tip {
     pub position: Position,
 }
 
+/// Where a record lies: a hint that saves the search for it, and the hash that tells whether it is still right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    pub revision: Revision,
+    pub position: Position,
+    pub hash: RecordHash,
+}
+
+impl Place {
+    /// Whether this is the record that was noted.
+    pub(crate) fn is_of(&self, ledger: &LedgerName, record: &Record) -> bool {
+        record.header().ledger == *ledger
+            && record.revision() == self.revision
+            && record.hash() == self.hash
+    }
+}
+
+/// A record as it lies in its stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placed {
+    pub position: Position,
+    pub record: Record,
+}
+
+impl Placed {
+    #[must_use]
+    pub fn place(&self) -> Place {
+        Place {
+            revision: self.record.revision(),
+            position: self.position,
+            hash: self.record.hash(),
+        }
+    }
+}
+
 /// What an append expects to find.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expectation {
@@ -149,7 +184,23 @@ pub trait EventLog: Send + Sync + 'static {
         ledger: &LedgerName,
         after: Option<&ChainState>,
         max: usize,
-    ) -> Result<Vec<Record>, LogError>;
+    ) -> Result<Vec<Record>, LogError> {
+        let placed = self.read_placed(ledger, after, max).await?;
+        Ok(placed.into_iter().map(|placed| placed.record).collect())
+    }
+
+    /// As [`Self::read`], with where each record lies.
+    async fn read_placed(
+        &self,
+        ledger: &LedgerName,
+        after: Option<&ChainState>,
+        max: usize,
+    ) -> Result<Vec<Placed>, LogError>;
+
+    /// The record at a place that was noted before: one look, where [`Self::read_one`] may have to search. `None` when another record lies
+    /// there, or none, as in another life of the log: the place was wrong, which says nothing of the record.
+    async fn read_at(&self, ledger: &LedgerName, place: &Place)
+    -> Result<Option<Record>, LogError>;
 
     /// The one record at `revision`, `None` when the ledger is shorter. Its place in the chain is not checked.
     async fn read_one(

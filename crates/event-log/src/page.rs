@@ -2,6 +2,7 @@ use bytes::Bytes;
 
 use crate::chain::{ChainState, Link, check_link};
 use crate::error::LogError;
+use crate::log::{Placed, Position};
 use crate::record::{LedgerName, Record, RecordHash, Revision};
 
 /// Collects a ledger's records from stored bytes in the order of the log, checking the chain and skipping orphans.
@@ -12,7 +13,7 @@ pub(crate) struct Page<'a> {
     last: Option<ChainState>,
     /// The record to read after, while it has not been passed: what is up to it may be no orphan.
     before: Option<RecordHash>,
-    records: Vec<Record>,
+    records: Vec<Placed>,
     stopped: Option<LogError>,
 }
 
@@ -55,7 +56,7 @@ impl<'a> Page<'a> {
         self.last.as_ref()
     }
 
-    pub(crate) fn push(&mut self, bytes: Bytes) {
+    pub(crate) fn push(&mut self, position: Position, bytes: Bytes) {
         if self.is_done() {
             return;
         }
@@ -84,7 +85,7 @@ impl<'a> Page<'a> {
             Link::Next => {
                 self.last = Some(ChainState::after(&record));
                 self.before = None;
-                self.records.push(record);
+                self.records.push(Placed { position, record });
             }
             Link::Orphan if self.before.is_some() => {
                 self.before.take_if(|hash| *hash == record.hash());
@@ -113,7 +114,7 @@ impl<'a> Page<'a> {
         self.stopped = None;
     }
 
-    pub(crate) fn finish(self) -> Result<Vec<Record>, LogError> {
+    pub(crate) fn finish(self) -> Result<Vec<Placed>, LogError> {
         match self.stopped {
             Some(error) if self.records.is_empty() => Err(error),
             _ => Ok(self.records),

@@ -24,8 +24,8 @@ use crate::chain::ChainState;
 use crate::error::LogError;
 use crate::info::{LogInfo, StreamSummary};
 use crate::log::{
-    Checkpoint, EventLog, Expectation, LogEpoch, Outcome, StreamHead, StreamIndex, Subscription,
-    Tip,
+    Checkpoint, EventLog, Expectation, LogEpoch, Outcome, Place, Placed, StreamHead, StreamIndex,
+    Subscription, Tip,
 };
 use crate::record::{LedgerName, Record, Revision};
 use crate::standing::Standing;
@@ -205,14 +205,24 @@ impl EventLog for SqliteLog {
         reader::tip(&mut connection, ledger).await
     }
 
-    async fn read(
+    async fn read_placed(
         &self,
         ledger: &LedgerName,
         after: Option<&ChainState>,
         max: usize,
-    ) -> Result<Vec<Record>, LogError> {
+    ) -> Result<Vec<Placed>, LogError> {
         self.standing.sound()?;
         reader::read(&self.readers, ledger, after, max).await
+    }
+
+    async fn read_at(
+        &self,
+        ledger: &LedgerName,
+        place: &Place,
+    ) -> Result<Option<Record>, LogError> {
+        self.standing.sound()?;
+        let found = reader::at(&self.readers, place.position).await?;
+        Ok(found.filter(|record| place.is_of(ledger, record)))
     }
 
     async fn read_one(

@@ -286,7 +286,7 @@ impl Ledger {
         self.state = state;
         self.tip = Some(tip);
         let chain = ChainState::after(record);
-        self.note(record, Notes::of(payload, chain, Some(tip.position)));
+        self.note(record, Notes::of(payload, chain, tip.position));
         self.index.witnesses.saw(&self.store_id, &chain);
     }
 

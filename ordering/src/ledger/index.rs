@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use contract::event::Membership;
 use contract::{OrderId, StoreId};
-use event_log::{ChainState, Position, RecordHash, Revision};
+use event_log::{ChainState, Place, Position, RecordHash, Revision};
 use prost::Message as _;
 use serde_json::json;
 use sqlx::sqlite::{
@@ -16,7 +16,7 @@ use sqlx::{Connection as _, Row as _, SqliteConnection};
 use uuid::Uuid;
 
 use super::Entry;
-use super::notes::{Notes, Place};
+use super::notes::Notes;
 use super::witness::Witnesses;
 use crate::domain::CommandId;
 
@@ -157,25 +157,29 @@ impl CommandIndex {
             .collect()
     }
 
-    /// Where a record lies, if that was noted.
-    pub(super) async fn place(
+    /// Where records lie, as far as that was noted.
+    pub(super) async fn places(
         &self,
         store: &StoreId,
-        revision: u64,
-    ) -> Result<Option<Place>, IndexError> {
-        let row =
-            sqlx::query("SELECT position, hash FROM places WHERE store_id = ?1 AND revision = ?2")
-                .bind(store.as_str())
-                .bind(signed(revision)?)
-                .fetch_optional(&self.pool)
-                .await?;
-        let Some(row) = row else { return Ok(None) };
-        let hash: Vec<u8> = row.try_get(1)?;
-        Ok(Some(Place {
-            revision,
-            position: Position(unsigned(row.try_get(0)?)?),
-            hash: RecordHash(hash.try_into().map_err(|_| IndexError::Malformed)?),
-        }))
+        revisions: &[u64],
+    ) -> Result<Vec<Place>, IndexError> {
+        let rows = sqlx::query(
+            "SELECT revision, position, hash FROM places
+             WHERE store_id = ?1 AND revision IN (SELECT value FROM json_each(?2)) ORDER BY revision",
+        )
+        .bind(store.as_str())
+        .bind(json!(revisions).to_string())
+        .fetch_all(&self.pool)
+        .await?;
+        let place = |row: &SqliteRow| {
+            let hash: Vec<u8> = row.try_get(2)?;
+            Ok(Place {
+                revision: Revision(unsigned(row.try_get(0)?)?),
+                position: Position(unsigned(row.try_get(1)?)?),
+                hash: RecordHash(hash.try_into().map_err(|_| IndexError::Malformed)?),
+            })
+        };
+        rows.iter().map(place).collect()
     }
 
     /// Adds what records say, and with it, in one transaction, how far the ledger is indexed now. What is there already is left.
@@ -236,7 +240,13 @@ impl CommandIndex {
         let places: Vec<_> = notes
             .places
             .iter()
-            .map(|place| json!([place.revision, place.position.0, hex::encode(place.hash.0)]))
+            .map(|place| {
+                json!([
+                    place.revision.0,
+                    place.position.0,
+                    hex::encode(place.hash.0)
+                ])
+            })
             .collect();
         write(
             &mut transaction,

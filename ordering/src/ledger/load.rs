@@ -1,15 +1,15 @@
 use std::sync::Arc;
 
+use contract::StoreId;
 use contract::event::event::Event;
-use contract::{OrderId, StoreId};
-use event_log::{ChainState, EventLog, LedgerName, LogError, Record, Revision, Tip};
+use event_log::{ChainState, EventLog, LedgerName, LogError, Placed, Record, Revision, Tip};
 
 use super::behind::Behind;
 use super::notes::Notes;
 use super::recents::Recents;
 use super::witness::{Witness, confirm};
 use super::{CommandIndex, Ledger, LedgerError, SecondClock, fold};
-use crate::domain::{OrderState, StoreState};
+use crate::domain::StoreState;
 
 /// Records read at once.
 const PAGE: usize = 512;
@@ -70,11 +70,14 @@ impl Ledger {
             .into_iter()
             .collect();
         loop {
-            let records = ledger.log.read(&ledger.name, chain.as_ref(), PAGE).await?;
+            let records = ledger
+                .log
+                .read_placed(&ledger.name, chain.as_ref(), PAGE)
+                .await?;
             let Some(last) = records.last() else { break };
-            chain = Some(ChainState::after(last));
-            for record in &records {
-                ledger.take_in(record)?;
+            chain = Some(ChainState::after(&last.record));
+            for placed in &records {
+                ledger.take_in(placed)?;
             }
         }
         if chain.map(|chain| chain.revision) < Some(tip.chain.revision) {
@@ -123,13 +126,16 @@ impl Ledger {
         let mut count = 0;
         loop {
             let chain = self.tip.map(|tip| tip.chain);
-            let records = self.log.read(&self.name, chain.as_ref(), PAGE).await?;
+            let records = self
+                .log
+                .read_placed(&self.name, chain.as_ref(), PAGE)
+                .await?;
             if records.is_empty() {
                 break;
             }
             count += records.len();
-            for record in &records {
-                self.take_in(record)?;
+            for placed in &records {
+                self.take_in(placed)?;
             }
         }
         self.refresh_tip().await?;
@@ -143,7 +149,8 @@ impl Ledger {
         Ok(tip.map(|tip| tip.chain) == self.tip.map(|tip| tip.chain))
     }
 
-    fn take_in(&mut self, record: &Record) -> Result<(), LedgerError> {
+    fn take_in(&mut self, placed: &Placed) -> Result<(), LedgerError> {
+        let record = &placed.record;
         let payload = fold::decode(record)?;
         let mut state = self.state.clone();
         fold::evolve(&mut state, record, &payload)?;
@@ -156,7 +163,7 @@ impl Ledger {
             fold_from: record.header().fold_from,
             position,
         });
-        self.note(record, Notes::of(&payload, chain, None));
+        self.note(record, Notes::of(&payload, chain, placed.position));
         Ok(())
     }
 
@@ -222,7 +229,10 @@ impl Ledger {
         }
         let mut notes = Notes::default();
         while chain.map_or(Revision::NONE, |chain| chain.revision) < before {
-            let records = self.log.read(&self.name, chain.as_ref(), PAGE).await?;
+            let records = self
+                .log
+                .read_placed(&self.name, chain.as_ref(), PAGE)
+                .await?;
             if records.is_empty() {
                 return Err(LogError::Unavailable(format!(
                     "ledger {} could not be read up to revision {before}",
@@ -230,12 +240,13 @@ impl Ledger {
                 ))
                 .into());
             }
-            for record in records
+            for placed in records
                 .iter()
-                .take_while(|record| record.revision() <= before)
+                .take_while(|placed| placed.record.revision() <= before)
             {
-                let after = ChainState::after(record);
-                notes.append(Notes::of(&fold::decode(record)?, after, None));
+                let after = ChainState::after(&placed.record);
+                let payload = fold::decode(&placed.record)?;
+                notes.append(Notes::of(&payload, after, placed.position));
                 chain = Some(after);
             }
             let complete = chain.is_some_and(|chain| chain.revision == before);
@@ -246,37 +257,5 @@ impl Ledger {
             }
         }
         Ok(chain)
-    }
-
-    /// An order, from memory or folded from the records that speak of it. `None`: the ledger has no such order.
-    pub(super) async fn order(
-        &mut self,
-        id: OrderId,
-    ) -> Result<Option<Arc<OrderState>>, LedgerError> {
-        if let Some(order) = self.state.order(id) {
-            return Ok(Some(order.clone()));
-        }
-        let mut revisions = if self.has_history {
-            self.index.order_records(&self.store_id, id).await?
-        } else {
-            Vec::new()
-        };
-        revisions.extend(self.recents.mentions(&id));
-        revisions.sort_unstable();
-        revisions.dedup();
-        // An index beyond this ledger's fold knows records that are not ours to see yet.
-        let last = self.revision();
-        let mut order = None;
-        for revision in revisions.into_iter().filter(|revision| *revision <= last) {
-            let record = self.log.read_one(&self.name, Revision(revision)).await?;
-            let record = record.ok_or_else(|| {
-                LogError::Changed(format!(
-                    "ledger {} no longer has revision {revision}",
-                    self.name
-                ))
-            })?;
-            order = fold::fold_order(order, id, &record)?;
-        }
-        Ok(order.map(Arc::new))
     }
 }

@@ -3,6 +3,7 @@
 mod append;
 mod batch;
 mod behind;
+mod fetch;
 mod fold;
 mod index;
 mod load;
@@ -22,6 +23,7 @@ use contract::{Currency, OrderId, Reason, Rejection, StoreId};
 use event_log::{EventLog, LedgerName, LogError, Revision, Tip};
 
 use self::behind::Behind;
+pub use self::fetch::{Fetch, Fetched};
 pub use self::index::{CommandIndex, IndexError};
 use self::recents::Recents;
 pub use self::second_clock::SecondClock;
@@ -335,9 +337,7 @@ impl Ledger {
     }
 
     async fn event(&self, revision: u64, index: u32) -> Result<Option<Event>, LedgerError> {
-        let Some(record) = self.log.read_one(&self.name, Revision(revision)).await? else {
-            return Ok(None);
-        };
+        let record = self.record(revision).await?;
         Ok(fold::event_at(&fold::decode(&record)?, index))
     }
 

@@ -4,18 +4,10 @@ use contract::OrderId;
 use contract::event::event::Event;
 use contract::event::{Membership, MembershipOutcome, RecordPayload};
 use contract::order_view::order_of;
-use event_log::{ChainState, Position, RecordHash};
+use event_log::{ChainState, Place, Position};
 use uuid::Uuid;
 
 use super::Entry;
-
-/// Where a record lies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Place {
-    pub revision: u64,
-    pub position: Position,
-    pub hash: RecordHash,
-}
 
 /// What one record, or several in a row, say that has to be found again.
 #[derive(Debug, Default)]
@@ -31,17 +23,17 @@ pub(super) struct Notes {
 }
 
 impl Notes {
-    pub fn of(payload: &RecordPayload, chain: ChainState, position: Option<Position>) -> Self {
+    pub fn of(payload: &RecordPayload, chain: ChainState, position: Position) -> Self {
         let mut notes = Self {
             through: Some(chain),
             ..Self::default()
         };
         let revision = chain.revision.0;
-        notes.places.extend(position.map(|position| Place {
-            revision,
+        notes.places.push(Place {
+            revision: chain.revision,
             position,
             hash: chain.hash,
-        }));
+        });
         let mut index = 0_u32;
         for command in &payload.commands {
             let mut order_id = None;

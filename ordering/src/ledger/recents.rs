@@ -1,7 +1,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use contract::OrderId;
-use event_log::Revision;
+use event_log::{Place, Revision};
 use uuid::Uuid;
 
 use super::Entry;
@@ -19,6 +19,8 @@ struct Mentions {
 pub(super) struct Span {
     commands: HashMap<Uuid, Entry>,
     orders: HashMap<OrderId, Mentions>,
+    /// Where its records lie, by revision.
+    places: Vec<Place>,
 }
 
 /// Commands and orders since the last close; those before it as long as the index does not have them all.
@@ -27,10 +29,12 @@ pub(super) struct Recents {
     current: Span,
     /// The last revision of each span, oldest first.
     older: VecDeque<(Revision, Span)>,
+    left: u64,
 }
 
 impl Recents {
     pub fn take(&mut self, notes: &Notes) {
+        self.current.places.extend(&notes.places);
         self.current.commands.extend(notes.commands.iter().copied());
         for (order, revision) in &notes.orders {
             match self.current.orders.get_mut(order) {
@@ -57,6 +61,7 @@ impl Recents {
         let mut left = Vec::new();
         while self.older.front().is_some_and(|(last, _)| *last <= indexed) {
             left.extend(self.older.pop_front().map(|(_, span)| span));
+            self.left += 1;
         }
         left
     }
@@ -72,6 +77,21 @@ impl Recents {
             .flat_map(|mentions| {
                 std::iter::once(mentions.first).chain(mentions.more.iter().copied())
             })
+    }
+
+    /// Where a record lies.
+    pub fn place(&self, revision: u64) -> Option<Place> {
+        self.spans().find_map(|span| {
+            let index = span
+                .places
+                .binary_search_by_key(&revision, |place| place.revision.0);
+            Some(span.places[index.ok()?])
+        })
+    }
+
+    /// How many spans have left so far.
+    pub fn spans_left(&self) -> u64 {
+        self.left
     }
 
     fn spans(&self) -> impl Iterator<Item = &Span> {

@@ -20,12 +20,13 @@ use crate::domain::{
     Actor, CloseBusinessDay, Command, CommandId, ContentHash, MemberStanding, ResolveMembership,
 };
 use crate::ledger::{
-    CommandIndex, Ledger, LedgerError, MAX_COMMANDS_PER_RECORD, SecondClock, Stated, Verdict, Work,
+    CommandIndex, Fetched, Ledger, LedgerError, MAX_COMMANDS_PER_RECORD, SecondClock, Stated,
+    Verdict, Work,
 };
 
-/// Calls of one store that wait for the member service at once, and when one more may come back.
-const MAX_ASKING: usize = 1_024;
-const ASKING_DELAY: Duration = Duration::from_millis(200);
+/// Calls of one store that wait at once for the member service or an order to be read, and when one more may come back.
+const MAX_SEARCHES: usize = 1_024;
+const SEARCH_DELAY: Duration = Duration::from_millis(200);
 /// A ledger that could not be opened is not tried again before this has passed.
 const REOPEN_PAUSE: Duration = Duration::from_millis(500);
 /// How long past its cutoff a day is left for a close by hand.
@@ -75,7 +76,13 @@ impl Waiting {
     }
 }
 
-type Answered = BoxFuture<'static, (Waiting, MemberStanding)>;
+/// What a call has waited for outside of its store's task.
+enum Found {
+    Standing(MemberStanding),
+    Order(Result<Fetched, LedgerError>),
+}
+
+type Search = BoxFuture<'static, (Waiting, Found)>;
 
 pub enum Request {
     Execute(Waiting),
@@ -143,8 +150,8 @@ pub struct StoreTask {
     failed: Option<(Instant, Rejection)>,
     catalog: CatalogSource,
     resolution: Resolution,
-    /// Calls that wait for the member service.
-    asking: FuturesUnordered<Answered>,
+    /// Calls that wait for the member service, or for an order to be read.
+    searches: FuturesUnordered<Search>,
     presence: Arc<Presence>,
 }
 
@@ -172,7 +179,7 @@ impl StoreTask {
             failed: None,
             catalog,
             resolution: Resolution::default(),
-            asking: FuturesUnordered::new(),
+            searches: FuturesUnordered::new(),
             presence,
         }
     }
@@ -189,15 +196,15 @@ impl StoreTask {
             presence
                 .resolving
                 .store(!self.resolution.is_idle(), Ordering::Release);
-            // Whoever waits for the member service is being served.
+            // Whoever waits for the member service or for an order is being served.
             presence
                 .busy
-                .store(!self.asking.is_empty(), Ordering::Release);
+                .store(!self.searches.is_empty(), Ordering::Release);
             tokio::select! {
                 biased;
-                Some(answered) = self.asking.next(), if !self.asking.is_empty() => {
+                Some(found) = self.searches.next(), if !self.searches.is_empty() => {
                     presence.busy.store(true, Ordering::Release);
-                    self.carry_on(answered).await;
+                    self.carry_on(found).await;
                 }
                 standings = self.resolution.next(&self.membership) => {
                     presence.busy.store(true, Ordering::Release);
@@ -209,11 +216,11 @@ impl StoreTask {
                         presence.busy.store(true, Ordering::Release);
                         self.carry_out(batch.drain(..)).await;
                     }
-                    Err(_) if self.resolution.is_idle() && self.asking.is_empty() && leave(&mut requests) => return,
+                    Err(_) if self.resolution.is_idle() && self.searches.is_empty() && leave(&mut requests) => return,
                     Err(_) => {}
                 },
                 // Memberships that are owed an answer are asked for again by whoever loads the store next.
-                () = presence.leave.notified() => if self.asking.is_empty() && leave(&mut requests) {
+                () = presence.leave.notified() => if self.searches.is_empty() && leave(&mut requests) {
                     return;
                 },
             }
@@ -308,6 +315,7 @@ impl StoreTask {
     /// Asks for the memberships that have to be known before a command is decided, unless it is recorded already. Gives back the calls
     /// that need not wait.
     async fn ask_first(&mut self, calls: Vec<Waiting>) -> Vec<Waiting> {
+        let calls = self.fetch_first(calls);
         let ids: Vec<CommandId> = calls
             .iter()
             .filter(|waiting| waiting.call.question.is_some())
@@ -344,19 +352,10 @@ impl StoreTask {
                 .is_some_and(|id| known.contains(&id));
             match waiting.call.question.take() {
                 Some((presented, trace)) if !is_known && waiting.call.refusal.is_none() => {
-                    if self.asking.len() >= MAX_ASKING {
-                        let message = "too many memberships are being asked for";
-                        waiting.refuse(
-                            Rejection::new(Reason::Overloaded, message).retry_after(ASKING_DELAY),
-                        );
-                        continue;
-                    }
                     let membership = self.membership.clone();
-                    let answered = async move {
-                        let standing = membership.check(&presented, trace).await;
-                        (waiting, standing)
-                    };
-                    self.asking.push(answered.boxed());
+                    self.search(waiting, async move {
+                        Found::Standing(membership.check(&presented, trace).await)
+                    });
                 }
                 _ => ready.push(waiting),
             }
@@ -364,17 +363,56 @@ impl StoreTask {
         ready
     }
 
-    /// Carries out what was only waiting for the member service.
-    async fn carry_on(&mut self, first: (Waiting, MemberStanding)) {
+    /// Reads the orders that commands need and that are not in memory, while the store goes on. Gives back the calls that need none.
+    fn fetch_first(&mut self, calls: Vec<Waiting>) -> Vec<Waiting> {
+        let mut ready = Vec::with_capacity(calls.len());
+        for waiting in calls {
+            let order = waiting.call.command.existing_order();
+            let ledger = self.ledger.as_ref();
+            match order.zip(ledger).and_then(|(id, ledger)| ledger.fetch(id)) {
+                Some(fetch) if waiting.call.question.is_none() => {
+                    self.search(waiting, async move { Found::Order(fetch.run().await) });
+                }
+                _ => ready.push(waiting),
+            }
+        }
+        ready
+    }
+
+    fn search(&mut self, waiting: Waiting, found: impl Future<Output = Found> + Send + 'static) {
+        if self.searches.len() >= MAX_SEARCHES {
+            let message = "too many commands of this store wait for something to be found out";
+            let refusal = Rejection::new(Reason::Overloaded, message);
+            return waiting.refuse(refusal.retry_after(SEARCH_DELAY));
+        }
+        self.searches
+            .push(async move { (waiting, found.await) }.boxed());
+    }
+
+    /// Carries out what was only waiting for something to be found out.
+    async fn carry_on(&mut self, first: (Waiting, Found)) {
         let mut calls = Vec::new();
         let mut next = Some(first);
-        while let Some((mut waiting, standing)) = next {
-            if !waiting.is_abandoned() {
-                waiting.call.take_answer(standing);
-                calls.push(waiting);
+        while let Some((mut waiting, found)) = next {
+            match found {
+                _ if waiting.is_abandoned() => {}
+                Found::Standing(standing) => {
+                    waiting.call.take_answer(standing);
+                    calls.push(waiting);
+                }
+                Found::Order(Ok(fetched)) => {
+                    if let Some(ledger) = &mut self.ledger {
+                        ledger.hold(fetched);
+                    }
+                    calls.push(waiting);
+                }
+                Found::Order(Err(error)) => {
+                    self.leave_broken(&error);
+                    waiting.refuse(error.rejection());
+                }
             }
             next = if calls.len() < MAX_COMMANDS_PER_RECORD {
-                self.asking.next().now_or_never().flatten()
+                self.searches.next().now_or_never().flatten()
             } else {
                 None
             };

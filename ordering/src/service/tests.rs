@@ -13,8 +13,8 @@ use contract::event::{Channel, Pricing, ServiceMode, TenderKind};
 use contract::{Money, OrderId, Reason, Rejection, Slug, StoreId};
 use event_log::sqlite::SqliteLog;
 use event_log::{
-    ChainState, Checkpoint, EventLog, Expectation, LedgerName, LogEpoch, LogError, Outcome, Record,
-    Revision, StreamHead, StreamIndex, Subscription, Tip,
+    ChainState, Checkpoint, EventLog, Expectation, LedgerName, LogEpoch, LogError, Outcome, Place,
+    Placed, Record, Revision, StreamHead, StreamIndex, Subscription, Tip,
 };
 use jiff::{SignedDuration, Timestamp};
 use runtime::config::Settings;
@@ -241,13 +241,21 @@ impl EventLog for Panicking {
         self.log.tip(ledger).await
     }
 
-    async fn read(
+    async fn read_placed(
         &self,
         ledger: &LedgerName,
         after: Option<&ChainState>,
         max: usize,
-    ) -> Result<Vec<Record>, LogError> {
-        self.log.read(ledger, after, max).await
+    ) -> Result<Vec<Placed>, LogError> {
+        self.log.read_placed(ledger, after, max).await
+    }
+
+    async fn read_at(
+        &self,
+        ledger: &LedgerName,
+        place: &Place,
+    ) -> Result<Option<Record>, LogError> {
+        self.log.read_at(ledger, place).await
     }
 
     async fn read_one(

@@ -3,8 +3,8 @@ use bytes::{Bytes, BytesMut};
 use super::{Failure, Fixture, after, append, following, grow, ledger, read_all, stored};
 use crate::chain::ChainState;
 use crate::error::LogError;
-use crate::log::{EventLog, Outcome, Tip};
-use crate::record::{LedgerName, READER_VERSION, Record, Revision};
+use crate::log::{EventLog, Outcome, Place, Position, Tip};
+use crate::record::{LedgerName, READER_VERSION, Record, RecordHash, Revision};
 
 pub async fn a_ledger_is_read_from_any_record_on(fixture: &dyn Fixture) -> Result<(), Failure> {
     let (writer, name, noise) = (fixture.open().await?, ledger("one"), ledger("noise"));
@@ -41,6 +41,57 @@ pub async fn single_records_are_found(fixture: &dyn Fixture) -> Result<(), Failu
         );
     }
     assert_eq!(log.read_one(&name, Revision(13)).await?, None);
+    Ok(())
+}
+
+pub async fn a_record_is_read_at_its_place(fixture: &dyn Fixture) -> Result<(), Failure> {
+    let (writer, name, noise) = (fixture.open().await?, ledger("one"), ledger("noise"));
+    let (mut records, mut tip) = (Vec::new(), None);
+    for _ in 0..4 {
+        let (more, end) = grow(&*writer, &name, tip, 3).await?;
+        records.extend(more);
+        tip = Some(end);
+        grow(&*writer, &noise, writer.tip(&noise).await?, 2).await?;
+    }
+    let log = fixture.open().await?;
+    let placed = log.read_placed(&name, None, 1000).await?;
+    assert_eq!(
+        placed
+            .iter()
+            .map(|placed| &placed.record)
+            .collect::<Vec<_>>(),
+        records.iter().collect::<Vec<_>>()
+    );
+    assert_eq!(
+        placed.last().map(|placed| placed.position),
+        tip.map(|tip| tip.position)
+    );
+    for own in &placed {
+        let place = own.place();
+        assert_eq!(
+            log.read_at(&name, &place).await?.as_ref(),
+            Some(&own.record)
+        );
+        // A wrong hint is no answer: another position, another record, another ledger, beyond the end.
+        let position = Position(place.position.0 + 1);
+        assert_eq!(
+            log.read_at(&name, &Place { position, ..place }).await?,
+            None
+        );
+        let hash = RecordHash([7; 32]);
+        assert_eq!(log.read_at(&name, &Place { hash, ..place }).await?, None);
+        let revision = place.revision.next();
+        assert_eq!(
+            log.read_at(&name, &Place { revision, ..place }).await?,
+            None
+        );
+        assert_eq!(log.read_at(&noise, &place).await?, None);
+        let position = Position(1_000_000);
+        assert_eq!(
+            log.read_at(&name, &Place { position, ..place }).await?,
+            None
+        );
+    }
     Ok(())
 }
 

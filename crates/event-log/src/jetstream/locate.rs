@@ -153,7 +153,7 @@ impl<'a> Subject<'a> {
     }
 
     /// From any copy; a copy that has nothing there may be behind, and the leader is asked.
-    async fn next(&self, sequence: u64) -> Result<Option<Stored>, LogError> {
+    pub(super) async fn next(&self, sequence: u64) -> Result<Option<Stored>, LogError> {
         let stream = self.link.stream(&self.stream).await?;
         match stream
             .direct_get_builder()

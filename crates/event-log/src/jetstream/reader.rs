@@ -12,7 +12,7 @@ use super::locate::Subject;
 use super::{Shared, tip_of};
 use crate::chain::ChainState;
 use crate::error::LogError;
-use crate::log::{Position, Tip};
+use crate::log::{Place, Placed, Position, Tip};
 use crate::page::Page;
 use crate::record::{LedgerName, Record, Revision};
 
@@ -71,8 +71,8 @@ async fn walk(subject: &Subject<'_>) -> Result<Tip, LogError> {
             }
             other => other?,
         };
-        if let (Some(record), Some(sequence)) = (records.last(), last) {
-            let found = tip_of(record, sequence);
+        if let (Some(placed), Some(sequence)) = (records.last(), last) {
+            let found = tip_of(&placed.record, sequence);
             subject.shared.places.set(subject.ledger, found);
             (place, remembered) = (Some(found), false);
         }
@@ -104,7 +104,7 @@ pub(super) async fn read(
     ledger: &LedgerName,
     after: Option<&ChainState>,
     max: usize,
-) -> Result<Vec<Record>, LogError> {
+) -> Result<Vec<Placed>, LogError> {
     let subject = Subject::new(shared, ledger)?;
     let from = match after {
         None => 1,
@@ -123,10 +123,24 @@ pub(super) async fn read(
             READ_LIMIT.as_secs()
         )));
     }
-    if let (Some(record), Some(sequence)) = (records.last(), last) {
-        shared.places.set(ledger, tip_of(record, sequence));
+    if let (Some(placed), Some(sequence)) = (records.last(), last) {
+        shared.places.set(ledger, tip_of(&placed.record, sequence));
     }
     Ok(records)
+}
+
+/// The record at a place that was noted before, from any copy; a copy that has nothing there may be behind, and the leader is asked.
+pub(super) async fn read_at(
+    shared: &Shared,
+    ledger: &LedgerName,
+    place: &Place,
+) -> Result<Option<Record>, LogError> {
+    let subject = Subject::new(shared, ledger)?;
+    let stored = subject.next(place.position.0).await?;
+    Ok(stored
+        .filter(|stored| stored.sequence == place.position.0)
+        .and_then(|stored| Record::parse(stored.body).ok())
+        .filter(|record| place.is_of(ledger, record)))
 }
 
 /// A sequence from which on to look for the record after `after`, `None` when there is none yet.
@@ -256,7 +270,7 @@ impl<'a> Scan<'a> {
 
     fn take(&mut self, stored: Stored) {
         let before = self.page.last().map(|chain| chain.revision);
-        self.page.push(stored.body);
+        self.page.push(Position(stored.sequence), stored.body);
         if !self.page.is_done() || self.page.last().map(|chain| chain.revision) != before {
             self.sequence = stored.sequence;
         }

@@ -5,7 +5,7 @@ use sqlx::{SqliteConnection, SqlitePool};
 use super::schema::{column, unavailable};
 use crate::chain::ChainState;
 use crate::error::LogError;
-use crate::log::{Position, StreamHead, Tip};
+use crate::log::{Placed, Position, StreamHead, Tip};
 use crate::page::Page;
 use crate::record::{LedgerName, Record, Revision};
 
@@ -104,7 +104,7 @@ pub(super) async fn read(
     ledger: &LedgerName,
     after: Option<&ChainState>,
     max: usize,
-) -> Result<Vec<Record>, LogError> {
+) -> Result<Vec<Placed>, LogError> {
     let mut page = Page::new(ledger, after, max);
     let (mut revision, mut position) = (
         after.map_or(0, |state| state.revision.0.cast_signed()),
@@ -127,10 +127,24 @@ pub(super) async fn read(
         }
         for row in rows {
             (revision, position) = (column(&row, 0)?, column(&row, 1)?);
-            page.push(Bytes::from(column::<Vec<u8>>(&row, 2)?));
+            let body = column::<Vec<u8>>(&row, 2)?;
+            page.push(Position(position.cast_unsigned()), Bytes::from(body));
         }
     }
     page.finish()
+}
+
+/// The record at a position, whichever it is; `None` when none is there or it cannot be read.
+pub(super) async fn at(
+    readers: &SqlitePool,
+    position: Position,
+) -> Result<Option<Record>, LogError> {
+    let body: Option<Vec<u8>> = sqlx::query_scalar("SELECT body FROM records WHERE position = ?1")
+        .bind(position.0.cast_signed())
+        .fetch_optional(readers)
+        .await
+        .map_err(unavailable)?;
+    Ok(body.and_then(|body| Record::parse(Bytes::from(body)).ok()))
 }
 
 /// SQLite's own idea of the time: that of this machine.

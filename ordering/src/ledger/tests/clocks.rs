@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use contract::BusinessDate;
 use event_log::{
-    ChainState, Checkpoint, Expectation, LogEpoch, LogError, Outcome, Record, Revision, StreamHead,
-    StreamIndex, Subscription, Tip,
+    ChainState, Checkpoint, Expectation, LogEpoch, LogError, Outcome, Place, Placed, Record,
+    Revision, StreamHead, StreamIndex, Subscription, Tip,
 };
 use tokio::time::Instant;
 
@@ -293,14 +293,23 @@ impl EventLog for Elsewhere {
     async fn tip(&self, ledger: &LedgerName) -> Result<Option<Tip>, LogError> {
         self.log.tip(ledger).await
     }
-    async fn read(
+    async fn read_placed(
         &self,
         ledger: &LedgerName,
         after: Option<&ChainState>,
         max: usize,
-    ) -> Result<Vec<Record>, LogError> {
-        self.log.read(ledger, after, max).await
+    ) -> Result<Vec<Placed>, LogError> {
+        self.log.read_placed(ledger, after, max).await
     }
+
+    async fn read_at(
+        &self,
+        ledger: &LedgerName,
+        place: &Place,
+    ) -> Result<Option<Record>, LogError> {
+        self.log.read_at(ledger, place).await
+    }
+
     async fn read_one(
         &self,
         ledger: &LedgerName,

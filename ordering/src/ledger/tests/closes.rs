@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use event_log::{
-    ChainState, Checkpoint, Expectation, LogEpoch, LogError, Outcome, Record, Revision, StreamHead,
-    StreamIndex, Subscription, Tip,
+    ChainState, Checkpoint, Expectation, LogEpoch, LogError, Outcome, Place, Placed, Record,
+    Revision, StreamHead, StreamIndex, Subscription, Tip,
 };
 use sqlx::Connection as _;
 use sqlx::sqlite::SqliteConnectOptions;
@@ -195,10 +195,23 @@ async fn an_index_that_fails_refuses_what_needs_it_and_the_ledger_stays() {
     shop.one(work.command).await.unwrap();
 }
 
-/// A log that does not answer one read: the one counted from now.
+/// A log that does not answer one read, the one counted from now; and counts how single records are read.
 struct Flaky {
     log: Arc<SqliteLog>,
     reads_to_failure: AtomicU32,
+    searches: AtomicU32,
+    looks: AtomicU32,
+}
+
+impl Flaky {
+    fn new(log: &Arc<SqliteLog>) -> Arc<Self> {
+        Arc::new(Self {
+            log: log.clone(),
+            reads_to_failure: AtomicU32::new(u32::MAX),
+            searches: AtomicU32::new(0),
+            looks: AtomicU32::new(0),
+        })
+    }
 }
 
 #[async_trait::async_trait]
@@ -228,17 +241,17 @@ impl EventLog for Flaky {
         self.log.tip(ledger).await
     }
 
-    async fn read(
+    async fn read_placed(
         &self,
         ledger: &LedgerName,
         after: Option<&ChainState>,
         max: usize,
-    ) -> Result<Vec<Record>, LogError> {
+    ) -> Result<Vec<Placed>, LogError> {
         let left = self.reads_to_failure.fetch_sub(1, Ordering::SeqCst);
         if left == 1 {
             return Err(LogError::Unavailable("not now".to_owned()));
         }
-        self.log.read(ledger, after, max).await
+        self.log.read_placed(ledger, after, max).await
     }
 
     async fn read_one(
@@ -246,7 +259,17 @@ impl EventLog for Flaky {
         ledger: &LedgerName,
         revision: Revision,
     ) -> Result<Option<Record>, LogError> {
+        self.searches.fetch_add(1, Ordering::SeqCst);
         self.log.read_one(ledger, revision).await
+    }
+
+    async fn read_at(
+        &self,
+        ledger: &LedgerName,
+        place: &Place,
+    ) -> Result<Option<Record>, LogError> {
+        self.looks.fetch_add(1, Ordering::SeqCst);
+        self.log.read_at(ledger, place).await
     }
 
     async fn ledgers(&self) -> Result<Vec<LedgerName>, LogError> {
@@ -284,10 +307,7 @@ impl EventLog for Flaky {
 #[tokio::test]
 async fn a_catch_up_that_fails_half_way_is_completed_by_the_next_command() {
     let mut shop = Shop::open().await;
-    let flaky = Arc::new(Flaky {
-        log: shop.log.clone(),
-        reads_to_failure: AtomicU32::new(u32::MAX),
-    });
+    let flaky = Flaky::new(&shop.log);
     let index = CommandIndex::open(&shop.directory.path().join("second.db"))
         .await
         .unwrap();
@@ -305,4 +325,70 @@ async fn a_catch_up_that_fails_half_way_is_completed_by_the_next_command() {
     let (verdicts, ended) = follower.execute(&[work], &shop.clock).await;
     ended.unwrap();
     assert_eq!(order(&verdicts[0]).ticket_number, 521);
+}
+
+#[tokio::test]
+async fn an_order_of_long_ago_is_read_at_its_places_and_searched_for_only_when_they_are_wrong() {
+    let mut shop = Shop::open().await;
+    let id = new_order();
+    let first = shop.one(americano(id)).await.unwrap();
+    shop.complete(id).await;
+    for _ in 0..3 {
+        shop.next_day().await;
+        shop.one(americano(new_order())).await.unwrap();
+    }
+    let flaky = Flaky::new(&shop.log);
+    let (searches, looks) = (&flaky.searches, &flaky.looks);
+    let open = async |index: &str| {
+        let index = CommandIndex::open(&shop.directory.path().join(index)).await;
+        let store_id = StoreId::new("seoul").unwrap();
+        Ledger::open(flaky.clone(), index.unwrap(), store_id)
+            .await
+            .unwrap()
+    };
+    for index in ["index.db", "fresh.db"] {
+        let mut ledger = open(index).await;
+        searches.store(0, Ordering::SeqCst);
+        looks.store(0, Ordering::SeqCst);
+        let again = ledger
+            .outcome(id.into(), None)
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap();
+        assert_eq!(view(&again), view(&first));
+        let counts = (
+            searches.load(Ordering::SeqCst),
+            looks.load(Ordering::SeqCst),
+        );
+        assert_eq!(counts, (0, 4), "{index}: searches and looks");
+    }
+    let mut saboteur = connect(&shop).await;
+    sqlx::query("UPDATE places SET position = position + 1")
+        .execute(&mut saboteur)
+        .await
+        .unwrap();
+    let mut ledger = open("index.db").await;
+    let again = ledger
+        .outcome(id.into(), None)
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
+    assert_eq!(view(&again), view(&first));
+    assert!(searches.load(Ordering::SeqCst) >= 4);
+}
+
+#[tokio::test]
+async fn an_order_that_changed_while_it_was_read_is_not_taken_for_its_last_state() {
+    let mut shop = Shop::open().await;
+    let id = new_order();
+    shop.one(americano(id)).await.unwrap();
+    shop.complete(id).await;
+    let units = [("l-americano", 1)];
+    let early = shop.ledger.fetch(id).unwrap().run().await.unwrap();
+    shop.one(refund(id, &units)).await.unwrap();
+    shop.ledger.hold(early);
+    let again = shop.one(refund(id, &units)).await.unwrap_err();
+    assert_eq!(again.reason, Reason::NothingLeftToRefund);
 }

@@ -14,8 +14,8 @@ use doppio::clients::call;
 use event_log::jetstream::JetStreamLog;
 use event_log::sqlite::SqliteLog;
 use event_log::{
-    ChainState, Checkpoint, EventLog, Expectation, LedgerName, LogEpoch, LogError, Outcome,
-    READER_VERSION, Record, Revision, StreamHead, StreamIndex, Subscription, Tip,
+    ChainState, Checkpoint, EventLog, Expectation, LedgerName, LogEpoch, LogError, Outcome, Place,
+    Placed, READER_VERSION, Record, Revision, StreamHead, StreamIndex, Subscription, Tip,
 };
 use integration_tests::{Nats, Postgres, TcpProxy};
 use jiff::Timestamp;
@@ -220,13 +220,21 @@ impl EventLog for Overtaken {
         self.log.tip(ledger).await
     }
 
-    async fn read(
+    async fn read_placed(
         &self,
         ledger: &LedgerName,
         after: Option<&ChainState>,
         max: usize,
-    ) -> Result<Vec<Record>, LogError> {
-        self.log.read(ledger, after, max).await
+    ) -> Result<Vec<Placed>, LogError> {
+        self.log.read_placed(ledger, after, max).await
+    }
+
+    async fn read_at(
+        &self,
+        ledger: &LedgerName,
+        place: &Place,
+    ) -> Result<Option<Record>, LogError> {
+        self.log.read_at(ledger, place).await
     }
 
     async fn read_one(
