@@ -3,7 +3,7 @@
 use contract::api::query::ExportSalesResponse;
 use contract::api::types::Freshness;
 use jiff::civil::{Date, date};
-use read_model::{ExportTable, Exported, Value};
+use read_model::{Column, ColumnKind, ExportTable, Exported, Value};
 
 use super::parquet::ParquetFile;
 
@@ -29,19 +29,16 @@ pub fn quarantined(freshness: &Freshness) -> String {
 
 #[derive(Debug, thiserror::Error)]
 pub enum EncodeError {
-    #[error("the CSV cannot be written: {0}")]
-    Csv(#[from] csv::Error),
     #[error("the Parquet file cannot be written: {0}")]
     Parquet(#[from] parquet::errors::ParquetError),
-    #[error("a row cannot be written: {0}")]
-    Io(#[from] std::io::Error),
     #[error("column {column} holds {value:?}, which is not of its kind")]
     Value { column: &'static str, value: String },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// RFC 4180 with a line of column names; UTF-8, instants and dates as in RFC 3339, nothing for null.
+    /// RFC 4180 with a line of column names; UTF-8, text in quotes, instants and dates as in RFC 3339, nothing for null. Text that a
+    /// spreadsheet would take for a formula begins with an apostrophe.
     Csv,
     /// Strings, 64-bit integers, dates, and instants in microseconds of UTC; compressed with Snappy.
     Parquet,
@@ -68,7 +65,8 @@ pub struct Encoder {
 }
 
 enum File {
-    Csv(Box<csv::Writer<Vec<u8>>>),
+    /// The bytes that are ready.
+    Csv(String),
     Parquet(Box<ParquetFile>),
 }
 
@@ -76,9 +74,8 @@ impl Encoder {
     pub fn new(table: ExportTable, format: Format) -> Result<Self, EncodeError> {
         let file = match format {
             Format::Csv => {
-                let mut writer = csv::Writer::from_writer(Vec::new());
-                writer.write_record(table.columns().iter().map(|column| column.name))?;
-                File::Csv(Box::new(writer))
+                let names: Vec<&str> = table.columns().iter().map(|column| column.name).collect();
+                File::Csv(format!("{}\n", names.join(",")))
             }
             Format::Parquet => {
                 File::Parquet(Box::new(ParquetFile::new(table.name(), table.columns())?))
@@ -118,7 +115,7 @@ impl Encoder {
             ExportTable::ZReports => self.add(&page.z_reports)?,
         }
         match &mut self.file {
-            File::Csv(writer) => take(writer),
+            File::Csv(text) => Ok(std::mem::take(text).into_bytes()),
             File::Parquet(file) => Ok(file.take()),
         }
     }
@@ -126,7 +123,7 @@ impl Encoder {
     /// The rest of the file.
     pub fn end(&mut self) -> Result<Vec<u8>, EncodeError> {
         match &mut self.file {
-            File::Csv(writer) => take(writer),
+            File::Csv(text) => Ok(std::mem::take(text).into_bytes()),
             File::Parquet(file) => Ok(file.end()?),
         }
     }
@@ -135,7 +132,7 @@ impl Encoder {
         for row in rows {
             let values = row.values();
             match &mut self.file {
-                File::Csv(writer) => csv_row(writer, &values)?,
+                File::Csv(text) => csv_row(text, self.table.columns(), &values),
                 File::Parquet(file) => file.add(&values)?,
             }
             self.rows += 1;
@@ -144,25 +141,31 @@ impl Encoder {
     }
 }
 
-fn csv_row(writer: &mut csv::Writer<Vec<u8>>, values: &[Value<'_>]) -> Result<(), EncodeError> {
-    for value in values {
+fn csv_row(line: &mut String, columns: &[Column], values: &[Value<'_>]) {
+    for (index, (column, value)) in columns.iter().zip(values).enumerate() {
+        if index > 0 {
+            line.push(',');
+        }
         match value {
-            Value::Null => writer.write_field("")?,
-            Value::Integer(number) => writer.write_field(number.to_string())?,
-            Value::Text(text) => writer.write_field(text)?,
-            Value::Instant(instant) => writer.write_field(instant.to_string())?,
+            Value::Null => {}
+            Value::Integer(number) => line.push_str(&number.to_string()),
+            Value::Text(text) if column.kind == ColumnKind::Text => quote(line, text),
+            Value::Text(text) => line.push_str(text),
+            Value::Instant(instant) => line.push_str(&instant.to_string()),
         }
     }
-    writer.write_record(None::<&[u8]>)?;
-    Ok(())
+    line.push('\n');
 }
 
-fn take(writer: &mut csv::Writer<Vec<u8>>) -> Result<Vec<u8>, EncodeError> {
-    writer.flush()?;
-    // The writer gives its buffer away only with itself.
-    let full = std::mem::replace(writer, csv::Writer::from_writer(Vec::new()));
-    full.into_inner()
-        .map_err(|error| EncodeError::Io(error.into_error()))
+/// In quotes, so that a reader need not guess whether `007` is a number and `null` a word. What begins like a formula would be carried out
+/// by a spreadsheet even in quotes: an apostrophe makes it text.
+fn quote(line: &mut String, text: &str) {
+    line.push('"');
+    if text.starts_with(['=', '+', '-', '@', '\t', '\r']) {
+        line.push('\'');
+    }
+    line.push_str(&text.replace('"', "\"\""));
+    line.push('"');
 }
 
 /// Days since 1970-01-01.
@@ -177,7 +180,6 @@ mod tests {
     use contract::api::query::{ExportedTender, ExportedZReport};
     use contract::timestamp_to_proto;
     use jiff::Timestamp;
-    use read_model::ColumnKind;
 
     use super::*;
 
@@ -205,10 +207,37 @@ mod tests {
         assert_eq!(
             text,
             format!(
-                "{header}gangnam,,2026-03-02,,\"a \"\"b\"\", c\nd\",,,2026-03-02T09:00:00.25Z,,0,0,-7,0\n"
+                "{header}\"gangnam\",\"\",2026-03-02,,\"a \"\"b\"\", c\nd\",\"\",,2026-03-02T09:00:00.25Z,\"\",0,0,-7,0\n"
             )
         );
         assert_eq!(encoder.rows(), 1);
+    }
+
+    #[test]
+    fn codes_are_text_and_no_cell_begins_like_a_formula() {
+        let row = |drawer: &str| ExportedTender {
+            store_id: "007".into(),
+            drawer_id: Some(drawer.into()),
+            business_date: "2026-03-02".into(),
+            taken: -7,
+            ..ExportedTender::default()
+        };
+        let drawers = ["null", "nan", "007", "-1-1", "=1+1", "@a", "+1"];
+        let page = ExportSalesResponse {
+            tenders: drawers.into_iter().map(row).collect(),
+            ..ExportSalesResponse::default()
+        };
+        let mut encoder = Encoder::new(ExportTable::Tenders, Format::Csv).unwrap();
+        let text = String::from_utf8(encoder.page(&page).unwrap()).unwrap();
+        for (line, drawer) in text
+            .lines()
+            .skip(1)
+            .zip(["null", "nan", "007", "'-1-1", "'=1+1", "'@a", "'+1"])
+        {
+            assert!(line.starts_with("\"007\",\"\",2026-03-02,"), "{line}");
+            assert!(line.contains(&format!(",\"{drawer}\",")), "{line}");
+            assert!(line.ends_with(",-7,0"), "{line}");
+        }
     }
 
     #[test]

@@ -34,7 +34,7 @@ async fn independent_reader(rig: &Rig, query: &str) -> Result<Value> {
         [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     ensure!(
         !complaints.contains("ModuleNotFoundError"),
-        "pyarrow is missing; run `./test`, which installs it:\n{complaints}"
+        "pyarrow or pandas is missing; run `./test`, which installs it:\n{complaints}"
     );
     ensure!(output.status.success(), "{said}{complaints}");
     Ok(serde_json::from_str(&said)?)
