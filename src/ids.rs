@@ -107,10 +107,13 @@ macro_rules! uuid_v7_id {
                 bytes::Bytes::copy_from_slice(self.0.as_bytes())
             }
 
-            /// The time in the id: a hint, never proof.
+            /// The time in the id: a hint, never proof. `None` for the time 0, in ids that are derived from what they name (an import's).
             #[must_use]
             pub fn time_hint(self) -> Option<Timestamp> {
                 let (seconds, nanos) = self.0.get_timestamp()?.to_unix();
+                if (seconds, nanos) == (0, 0) {
+                    return None;
+                }
                 Timestamp::new(i64::try_from(seconds).ok()?, i32::try_from(nanos).ok()?).ok()
             }
         }

@@ -5,6 +5,7 @@ pub mod clients;
 pub mod commands;
 pub mod data_dir;
 pub mod exit;
+mod import;
 pub mod output;
 pub mod pages;
 pub mod programs;

@@ -138,7 +138,7 @@ fn odd_times(command: &PlaceOrder, moment: &Moment) -> impl Iterator<Item = Flag
     let id = command
         .order_id
         .time_hint()
-        .is_none_or(|made| made.duration_since(moment.at).abs() > ID_TIME_TOLERANCE);
+        .is_some_and(|made| made.duration_since(moment.at).abs() > ID_TIME_TOLERANCE);
     [
         clock.then_some(Flag::ClientClockOdd),
         moment.doubt.map(|_| Flag::ServerClockOdd),

@@ -106,6 +106,13 @@ impl Answer {
         let at = self.order.as_ref()?;
         at.order.view(store_id, at.currency, at.up_to)
     }
+
+    /// The order with everything that the ledger knew of it when it answered, also what came after the command.
+    #[must_use]
+    pub fn view_now(&self, store_id: &StoreId) -> Option<Order> {
+        let at = self.order.as_ref()?;
+        at.order.view(store_id, at.currency, (u64::MAX, u32::MAX))
+    }
 }
 
 pub type Verdict = Result<Answer, Rejection>;

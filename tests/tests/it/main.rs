@@ -10,6 +10,7 @@ mod faults;
 mod full_disk;
 mod histories;
 mod import;
+mod import_files;
 mod interruption;
 mod log;
 mod log_changes;

@@ -84,7 +84,7 @@ enum Command {
 
 #[derive(Subcommand)]
 enum ImportCommand {
-    /// Receipts of another till, as a CSV file of receipt, sold_at, item.
+    /// Receipts of another till, as a CSV file.
     Receipts(import::Receipts),
 }
 
