@@ -14,7 +14,7 @@ pub enum Trouble {
     Stopped(String),
 }
 
-/// The troubles of all streams. Logs each change of state once, and reports NOT_SERVING while any stream is stopped.
+/// The troubles of all streams. Logs each change of state once, and reports NOT_SERVING while any stream is not projected.
 #[derive(Clone, Default)]
 pub struct Health {
     troubles: Arc<Mutex<BTreeMap<StreamIndex, Trouble>>>,
@@ -72,15 +72,14 @@ impl Health {
         }
     }
 
-    async fn publish(&self) {
-        let stopped = self
+    pub(crate) async fn publish(&self) {
+        let troubled = !self
             .troubles
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .values()
-            .any(|trouble| matches!(trouble, Trouble::Stopped(_)));
+            .is_empty();
         if let Some(reporter) = self.reporter.get() {
-            let status = if stopped {
+            let status = if troubled {
                 ServingStatus::NotServing
             } else {
                 ServingStatus::Serving

@@ -137,8 +137,11 @@ pub async fn run(
     clock: Clock,
 ) -> Result<(), ServeError> {
     let health = start(config, &log, &model, &shutdown, &clock);
+    let telling = shutdown.clone();
     let routes = move |reporter| {
         health.report_to(reporter);
+        // What came up before there was anybody to tell.
+        telling.spawn(async move { health.publish().await });
         Routes::default()
     };
     let options = ServeOptions {

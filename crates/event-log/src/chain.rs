@@ -60,13 +60,13 @@ pub fn check_link(before: Option<&ChainState>, record: &Record) -> Link {
             header.revision, header.previous_hash
         ));
     }
-    if let Some(state) = before {
-        if header.ledger_id != state.ledger_id {
-            return Link::Broken(format!(
-                "revision {} belongs to ledger {}, not to {}",
-                header.revision, header.ledger_id, state.ledger_id
-            ));
-        }
+    if let Some(state) = before
+        && header.ledger_id != state.ledger_id
+    {
+        return Link::Broken(format!(
+            "revision {} belongs to ledger {}, not to {}",
+            header.revision, header.ledger_id, state.ledger_id
+        ));
     }
     if header.min_reader > READER_VERSION {
         return Link::UpgradeRequired {

@@ -154,7 +154,7 @@ async fn a_full_disk_is_told_and_everything_goes_on_once_there_is_room() -> Resu
             "registered without a row: {registered:?}"
         );
     }
-    for url in [&ordering, &member] {
+    for url in [&ordering, &member, &projector] {
         becomes(url, ServingStatus::NotServing).await?;
     }
     let server = format!("http://127.0.0.1:{base}");
