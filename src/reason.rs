@@ -35,6 +35,7 @@ macro_rules! reasons {
 reasons! {
     InvalidArgument "INVALID_ARGUMENT" InvalidArgument "A field is missing or malformed. The field violations name each; correct them.";
     WrongCurrency "WRONG_CURRENCY" InvalidArgument "An amount is in another currency than the store's. Use the currency of GetMenu.";
+    CurrencyChanged "CURRENCY_CHANGED" FailedPrecondition "The catalog gives the store another currency than its ledger has for ever. Correct the catalog; nothing is sold until then.";
     TooManyLines "TOO_MANY_LINES" InvalidArgument "An order has at most 200 lines. Split it into several orders.";
     OrderTooLarge "ORDER_TOO_LARGE" InvalidArgument "The order's lines and options take more room than one record has. Split it into several orders.";
     AmountOutOfRange "AMOUNT_OUT_OF_RANGE" InvalidArgument "A price times its quantity, or a sum, does not fit. Correct quantities and amounts.";

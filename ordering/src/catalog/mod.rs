@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use contract::event::{ServiceMode, StoreConfigured};
-use contract::{Currency, DayRule, Money, Slug, StoreId};
+use contract::{Currency, DayRule, Money, Reason, Rejection, Slug, StoreId};
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
@@ -73,6 +73,20 @@ impl Store {
                 fallback_tax: tax,
             }),
         })
+    }
+
+    /// A ledger's currency is its own for ever: a catalog that says another has a mistake, and nothing is sold by it.
+    pub fn refuse_other_currency(&self, ledger: Currency) -> Result<(), Rejection> {
+        if self.currency == ledger {
+            return Ok(());
+        }
+        let message = format!(
+            "the ledger of {} is in {ledger} for ever, its catalog says {}",
+            self.id, self.currency
+        );
+        Err(Rejection::new(Reason::CurrencyChanged, message)
+            .with("ledger_currency", ledger)
+            .with("catalog_currency", self.currency))
     }
 
     /// The rule for days that are opened from now on.

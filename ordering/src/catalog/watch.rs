@@ -21,6 +21,13 @@ impl CatalogSource {
         Self(receiver)
     }
 
+    /// Waits for another catalog; for ever when there will be none.
+    pub async fn changed(&mut self) {
+        if self.0.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
     #[must_use]
     pub fn current(&self) -> Arc<Catalog> {
         self.0.borrow().clone()

@@ -77,14 +77,8 @@ pub fn prepare(
     store: &Store,
     moment: &Moment,
 ) -> Result<Vec<Event>, Rejection> {
-    if let Some(identity) = &state.identity
-        && identity.currency != store.currency
-    {
-        let message = format!(
-            "the store's ledger is in {} for ever, its configuration says {}",
-            identity.currency, store.currency
-        );
-        return Err(Rejection::new(Reason::WrongCurrency, message));
+    if let Some(identity) = &state.identity {
+        store.refuse_other_currency(identity.currency)?;
     }
     // A day that may be over by one of two clocks is neither sold in nor closed.
     if let Some(day) = &state.day

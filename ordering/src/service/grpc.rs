@@ -563,13 +563,33 @@ impl Ordering {
         self.call(&store_id, call, deadline).await
     }
 
+    async fn menu(
+        &self,
+        request: Request<api::GetMenuRequest>,
+    ) -> Result<api::GetMenuResponse, Rejection> {
+        let deadline = deadline_of(request.metadata(), DEADLINES);
+        let store = self.store(&parse::store_id(&request.into_inner().store_id)?)?;
+        self.registry
+            .refuse_other_currency(&store, deadline)
+            .await?;
+        Ok(api::GetMenuResponse {
+            menu: Some(menu(&store)),
+        })
+    }
+
     async fn quote(
         &self,
         request: Request<api::QuoteOrderRequest>,
     ) -> Result<api::QuoteOrderResponse, Rejection> {
-        let trace = TraceContext::of(&request);
+        let (deadline, trace) = (
+            deadline_of(request.metadata(), DEADLINES),
+            TraceContext::of(&request),
+        );
         let (draft, store_id) = parse::draft_of(request.into_inner().draft)?;
         let store = self.store(&store_id)?;
+        self.registry
+            .refuse_other_currency(&store, deadline)
+            .await?;
         let mut check = Check::default();
         let parsed = parse::draft(&mut check, &draft, &store_id, &self.card_keys);
         if let Some(stated) = check.finish()?
@@ -717,10 +737,7 @@ impl OrderingService for Ordering {
         &self,
         request: Request<api::GetMenuRequest>,
     ) -> Result<Response<api::GetMenuResponse>, Status> {
-        let store = parse::store_id(&request.into_inner().store_id).and_then(|id| self.store(&id));
-        answer(store.map(|store| api::GetMenuResponse {
-            menu: Some(menu(&store)),
-        }))
+        answer(self.menu(request).await)
     }
 
     async fn quote_order(

@@ -3,6 +3,7 @@
 mod config;
 #[cfg(test)]
 mod content_tests;
+pub(crate) mod currencies;
 mod grpc;
 mod guard;
 mod membership;
@@ -90,6 +91,7 @@ pub async fn run(
         shutdown.clone(),
     );
     registry.warm();
+    registry.compare_catalogs();
     registry.sweep();
     let service = grpc::Ordering::new(
         log.clone(),

@@ -11,9 +11,10 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::config::Config;
+use super::currencies::Currencies;
 use super::membership::Membership;
 use super::store_task::{Call, Look, Presence, Request, StoreTask, Waiting};
-use crate::catalog::CatalogSource;
+use crate::catalog::{CatalogSource, Store};
 use crate::domain::{CommandId, ContentHash};
 use crate::ledger::{CommandIndex, Ledger, LedgerError, SecondClock, Verdict};
 
@@ -23,6 +24,8 @@ const OVERLOAD_DELAY: Duration = Duration::from_millis(200);
 const ANSWER_MARGIN: Duration = Duration::from_millis(30);
 /// Times that a store is called up anew because it was just leaving memory.
 const CALL_UPS: u32 = 3;
+/// How long a menu or a quote waits for its store's ledger.
+const CURRENCY_PATIENCE: Duration = Duration::from_secs(1);
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 /// How long the sweep believes what it saw of a store: a day that is opened meanwhile lasts longer than this.
 const LOOK_AGAIN: SignedDuration = SignedDuration::from_hours(1);
@@ -57,6 +60,7 @@ enum Admission {
 /// The stores that are in memory: a task each, started by the first call and ended when idle.
 #[derive(Clone)]
 pub struct Registry {
+    currencies: Currencies,
     tasks: Tasks,
     /// Told whenever a store has left memory.
     left: Arc<Notify>,
@@ -94,6 +98,7 @@ impl Registry {
             membership,
             shutdown,
             broken: Arc::default(),
+            currencies: Currencies::default(),
         }
     }
 
@@ -101,6 +106,40 @@ impl Registry {
     #[cfg(test)]
     pub fn broken_tasks(&self) -> u64 {
         self.broken.load(Ordering::Relaxed)
+    }
+
+    /// Refuses what a catalog says of a store whose ledger has another currency. A ledger that cannot be read at the moment is no reason:
+    /// whatever is sold is held against it again.
+    pub async fn refuse_other_currency(
+        &self,
+        store: &Store,
+        deadline: Instant,
+    ) -> Result<(), Rejection> {
+        if self.currencies.of(&store.id).is_none() {
+            let look = Instant::now() + CURRENCY_PATIENCE;
+            let nobody = CommandId(uuid::Uuid::nil());
+            let loaded = self
+                .outcome(&store.id, nobody, None, false, deadline.min(look))
+                .await;
+            if let Err(rejection) = loaded {
+                tracing::debug!(store = %store.id, %rejection, "its currency is not known yet");
+            }
+        }
+        match self.currencies.of(&store.id) {
+            Some(ledger) => store.refuse_other_currency(ledger),
+            None => Ok(()),
+        }
+    }
+
+    /// Says of each new catalog which stores' ledgers have another currency.
+    pub fn compare_catalogs(&self) {
+        let (currencies, mut catalog) = (self.currencies.clone(), self.catalog.clone());
+        self.shutdown.spawn_until_stop(async move {
+            loop {
+                catalog.changed().await;
+                currencies.compare(&catalog.current());
+            }
+        });
     }
 
     /// Carries out a command; `OUTCOME_UNKNOWN` when the deadline comes first.
@@ -288,6 +327,7 @@ impl Registry {
             self.membership.clone(),
             self.config.idle,
             presence,
+            self.currencies.clone(),
         );
         let index = self.index.clone();
         let task = async move {

@@ -12,6 +12,7 @@ use runtime::{Clock, TraceContext};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 
+use super::currencies::Currencies;
 use super::membership::{Membership, Presented};
 use super::registry::Outcome;
 use super::resolution::Resolution;
@@ -153,6 +154,7 @@ pub struct StoreTask {
     /// Calls that wait for the member service, or for an order to be read.
     searches: FuturesUnordered<Search>,
     presence: Arc<Presence>,
+    currencies: Currencies,
 }
 
 impl StoreTask {
@@ -166,6 +168,7 @@ impl StoreTask {
         membership: Membership,
         idle: Duration,
         presence: Arc<Presence>,
+        currencies: Currencies,
     ) -> Self {
         Self {
             store_id,
@@ -181,6 +184,7 @@ impl StoreTask {
             resolution: Resolution::default(),
             searches: FuturesUnordered::new(),
             presence,
+            currencies,
         }
     }
 
@@ -487,6 +491,7 @@ impl StoreTask {
         if let Err(error) = ended {
             self.leave_broken(&error);
         }
+        self.note_currency();
         verdicts
     }
 
@@ -510,6 +515,7 @@ impl StoreTask {
                     ledger.set_second_clock(self.second_clock.clone());
                     self.failed = None;
                     self.ledger = Some(ledger);
+                    self.note_currency();
                 }
                 Err(error) => {
                     tracing::error!(store = %self.store_id, %error, "the ledger cannot be opened");
@@ -521,6 +527,16 @@ impl StoreTask {
             (Some(ledger), _) => Ok(ledger),
             (None, Some((_, rejection))) => Err(rejection.clone()),
             (None, None) => Err(Rejection::new(Reason::Internal, "the ledger is not open")),
+        }
+    }
+
+    /// A ledger has a currency from its first sale on.
+    fn note_currency(&self) {
+        if let Some(currency) = self.ledger.as_ref().and_then(Ledger::currency)
+            && self.currencies.of(&self.store_id).is_none()
+        {
+            let catalog = self.catalog.current();
+            self.currencies.note(&self.store_id, currency, &catalog);
         }
     }
 

@@ -59,6 +59,9 @@ fn calls(reason: Reason) -> &'static str {
         Reason::ReturnExceedsTender | Reason::ReturnsDoNotSum => "CancelOrder, RefundOrder",
         Reason::QuoteInvalid | Reason::QuoteExpired => "PlaceOrder",
         Reason::CardKeyUnknown => "CheckMembership",
+        Reason::CurrencyChanged => {
+            "GetMenu, QuoteOrder, PlaceOrder, CancelOrder, RefundOrder, RecordCashMovement"
+        }
         Reason::NotFound => "HTTP",
         Reason::DayNotCounted => "CountDrawer",
         Reason::DatabaseUnavailable => "every call of member",

@@ -47,6 +47,7 @@ async fn provoke(reason: Reason, shop: &Shop) -> Result<Refused> {
     match reason {
         Reason::InvalidArgument => scene.no_lines().await,
         Reason::WrongCurrency => scene.paid_in_dollars().await,
+        Reason::CurrencyChanged => engines::other_currency(&store).await,
         Reason::TooManyLines => scene.too_many_lines().await,
         Reason::OrderTooLarge => scene.too_many_words().await,
         Reason::AmountOutOfRange => scene.too_much_money().await,

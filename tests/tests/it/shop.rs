@@ -205,6 +205,16 @@ impl Lone {
         store: &str,
         settings: &[(&str, &str)],
     ) -> Result<Self> {
+        let text = catalog(&[store.to_owned()]);
+        Self::with_catalog(log, directory, &text, settings).await
+    }
+
+    pub async fn with_catalog(
+        log: Arc<dyn EventLog>,
+        directory: TempDir,
+        text: &str,
+        settings: &[(&str, &str)],
+    ) -> Result<Self> {
         let own = [("ordering.member_url", NOWHERE), ("card_keys", CARD_KEYS)];
         let settings = [&own, settings].concat();
         let settings: Vec<(&str, Option<String>)> = settings
@@ -214,7 +224,7 @@ impl Lone {
         let config = ordering::Config::from(&mut Settings::load(None, &settings))
             .context("the settings are legal")?;
         let index = CommandIndex::open(&directory.path().join("index.db")).await?;
-        let catalog = CatalogSource::fixed(catalog::parse(&catalog(&[store.to_owned()]))?);
+        let catalog = CatalogSource::fixed(catalog::parse(text)?);
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let url = format!("http://{}", listener.local_addr()?);
         let (shutdown, clock) = (Shutdown::new(), Clock::manual(morning()?));

@@ -5,7 +5,8 @@ use contract::Reason;
 use contract::api::admin::GetProjectionStatusRequest;
 use contract::api::member::CheckMembershipRequest;
 use contract::api::member::check_membership_request::Key;
-use contract::api::query::ListStoresRequest;
+use contract::api::ordering::GetMenuRequest;
+use contract::api::query::{ListStoresRequest, StoreSummary};
 use contract::card::{CARD_KEYS_NEEDED, CardKeys};
 use contract::timestamp_from_proto;
 use event_log::LogLocation;
@@ -15,6 +16,7 @@ use member::Members;
 use read_model::ReadModel;
 use runtime::Clock;
 use runtime::config::Settings;
+use tonic_types::StatusExt as _;
 
 use super::health;
 use crate::clients::{Clients, Target, call};
@@ -178,6 +180,22 @@ fn took(began: Instant) -> String {
     format!("{elapsed:.1?}")
 }
 
+/// A ledger's currency is its own for ever; ordering sells nothing by a catalog that says another.
+async fn currencies(findings: &mut Findings, clients: &Clients, stores: &[StoreSummary]) {
+    for store in stores {
+        let request = GetMenuRequest {
+            store_id: store.store_id.clone(),
+        };
+        let Err(status) = clients.ordering.clone().get_menu(call(request)).await else {
+            continue;
+        };
+        let info = status.get_details_error_info();
+        if info.is_some_and(|info| info.reason == Reason::CurrencyChanged.as_str()) {
+            findings.add("catalog", Finding::Bad, status.message());
+        }
+    }
+}
+
 async fn services(findings: &mut Findings, target: &Target) -> Result<(), Failure> {
     let [member, ordering, query] = target.urls()?;
     for (name, url) in [
@@ -221,7 +239,10 @@ async fn services(findings: &mut Findings, target: &Target) -> Result<(), Failur
         .list_stores(call(ListStoresRequest::default()))
         .await
     {
-        Ok(_) => findings.add("read model", Finding::Good, "answers"),
+        Ok(answer) => {
+            findings.add("read model", Finding::Good, "answers");
+            currencies(findings, &clients, &answer.into_inner().stores).await;
+        }
         Err(status) => findings.add("read model", Finding::Bad, status.message()),
     }
     match clients

@@ -3,12 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use contract::api::member::check_membership_request::Key;
 use contract::api::member::{CheckMembershipRequest, CheckMembershipResponse};
-use contract::api::ordering::AttachMemberRequest;
+use contract::api::ordering::{
+    AttachMemberRequest, CashMovementKind, GetMenuRequest, QuoteOrderRequest,
+    RecordCashMovementRequest, StartPreparationRequest,
+};
 use contract::api::query::GetOrderRequest;
 use contract::api::query::query_service_client::QueryServiceClient;
+use contract::api::types::Money;
 use contract::{ConsistencyToken, Reason, StoreId};
 use doppio::clients::call;
 use event_log::jetstream::JetStreamLog;
@@ -59,6 +63,81 @@ async fn held(lone: &Lone) -> Result<SqliteConnection> {
         SqliteConnection::connect_with(&SqliteConnectOptions::new().filename(log)).await?;
     holder.execute("BEGIN IMMEDIATE").await?;
     Ok(holder)
+}
+
+/// A catalog that says another currency than the ledger, at every door. What is recorded already is not in its way.
+pub async fn other_currency(store: &str) -> Result<Refused> {
+    let directory = tempfile::tempdir()?;
+    let log = Arc::new(SqliteLog::create(&directory.path().join("log.db")).await?);
+    let before = Lone::start(log.clone(), directory, store, &[]).await?;
+    let request = before.americano(store);
+    let mut ordering = before.ordering.clone();
+    let sold = ordering
+        .place_order(call(request.clone()))
+        .await?
+        .into_inner();
+    let order = sold.order.context("an order")?;
+    let text = crate::shop::catalog(&[store.to_owned()]).replace("KRW", "GBP");
+    let lone = Lone::with_catalog(log, tempfile::tempdir()?, &text, &[]).await?;
+    let mut ordering = lone.ordering.clone();
+    let repeat = ordering
+        .place_order(call(request.clone()))
+        .await?
+        .into_inner();
+    ensure!(
+        repeat.replayed && repeat.order == Some(order.clone()),
+        "a repeat gets its first answer: {repeat:?}"
+    );
+    let step = StartPreparationRequest {
+        store_id: store.into(),
+        order_id: order.order_id,
+        request_id: new_id(),
+        ..StartPreparationRequest::default()
+    };
+    ordering.start_preparation(call(step)).await?;
+    let draft = request.draft.clone();
+    let quote = QuoteOrderRequest { draft };
+    let cash = |currency: &str| RecordCashMovementRequest {
+        store_id: store.into(),
+        business_date: order.business_date.clone(),
+        drawer_id: "main".into(),
+        kind: CashMovementKind::PaidIn.into(),
+        amount: Some(Money {
+            currency_code: currency.into(),
+            amount_minor: 50_000,
+        }),
+        reason_code: "change-money".into(),
+        request_id: new_id(),
+        client_time: request.client_time,
+        ..RecordCashMovementRequest::default()
+    };
+    let mut other = request.clone();
+    other.order_id = new_id();
+    for tender in &mut other.tenders {
+        for amount in [&mut tender.amount, &mut tender.tendered] {
+            amount
+                .iter_mut()
+                .for_each(|amount| amount.currency_code = "GBP".into());
+        }
+    }
+    let answers = [
+        refused(ordering.quote_order(call(quote)).await)?,
+        refused(ordering.record_cash_movement(call(cash("GBP"))).await)?,
+        refused(ordering.place_order(call(other)).await)?,
+    ];
+    for answer in answers {
+        let known = [Reason::CurrencyChanged, Reason::WrongCurrency];
+        ensure!(
+            known.iter().any(|reason| reason.as_str() == answer.reason),
+            "{}: {}",
+            answer.reason,
+            answer.message
+        );
+    }
+    let menu = GetMenuRequest {
+        store_id: store.into(),
+    };
+    refused(ordering.get_menu(call(menu)).await)
 }
 
 pub async fn stuck_log(store: &str) -> Result<Refused> {
