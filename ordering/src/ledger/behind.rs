@@ -60,7 +60,7 @@ impl Behind {
             let Some(ended) = (&mut writing.task).now_or_never() else {
                 return;
             };
-            self.ended(store, ended);
+            self.ended(store, &ended);
         }
         let notes = match self.failed.take() {
             Some((at, notes)) if at.elapsed() < PAUSE => {
@@ -85,12 +85,12 @@ impl Behind {
     fn ended(
         &mut self,
         store: &StoreId,
-        ended: Result<Result<(), IndexError>, tokio::task::JoinError>,
+        ended: &Result<Result<(), IndexError>, tokio::task::JoinError>,
     ) {
         let Some(Writing { notes, .. }) = self.writing.take() else {
             return;
         };
-        let error: &dyn std::fmt::Display = match &ended {
+        let error: &dyn std::fmt::Display = match ended {
             Ok(Ok(())) => {
                 self.written = notes.through.or(self.written);
                 return;
@@ -109,7 +109,7 @@ impl Behind {
             self.go_on(index, store, true);
             if let Some(writing) = &mut self.writing {
                 let ended = (&mut writing.task).await;
-                self.ended(store, ended);
+                self.ended(store, &ended);
             }
         }
     }

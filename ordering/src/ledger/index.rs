@@ -267,7 +267,7 @@ impl CommandIndex {
             let order = hex::encode(order.uuid().as_bytes());
             match membership {
                 Some(membership) => {
-                    due.push(json!([order, hex::encode(membership.encode_to_vec())]))
+                    due.push(json!([order, hex::encode(membership.encode_to_vec())]));
                 }
                 None => settled.push(json!(order)),
             }

@@ -168,7 +168,7 @@ impl Ordering {
             terminal,
             ("draft.staff_id", ""),
             request.client_time.as_ref(),
-            trace.clone(),
+            trace,
         );
         actor.occurred_at = parse::occurred_at(&mut check, request.occur_time.as_ref());
         let stated = check.finish()?;
