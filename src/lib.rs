@@ -3,10 +3,12 @@
 mod business_date;
 pub mod card;
 mod codec;
+pub mod figures;
 #[cfg(test)]
 mod golden_tests;
 mod ids;
 pub mod json;
+pub mod list_digest;
 mod local_hour;
 mod money;
 pub mod order_view;

@@ -76,6 +76,7 @@ pub fn fold(
                 approver_id: cancelled.approver_id.clone(),
                 amount: money(cancelled.net),
                 tenders: returned_tenders(&cancelled.tenders, context.currency),
+                flags: cancelled.flags.clone(),
             });
         }
         Event::OrderRefunded(refunded) => add_refund(&mut order, refunded, context),
@@ -288,6 +289,7 @@ fn add_refund(order: &mut api::Order, refunded: &e::OrderRefunded, context: &Eve
         net: money(refunded.net),
         taxes: taxes(&refunded.taxes, context.currency),
         tenders: returned_tenders(&refunded.tenders, context.currency),
+        flags: refunded.flags.clone(),
     });
 }
 

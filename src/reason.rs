@@ -78,7 +78,8 @@ reasons! {
     ReturnsDoNotSum "RETURNS_DO_NOT_SUM" InvalidArgument "The returned tenders do not sum to what is given back. The metadata has both figures.";
     DayClosed "DAY_CLOSED" FailedPrecondition "The business day is closed.";
     DayNotBegun "DAY_NOT_BEGUN" FailedPrecondition "The business day has not begun.";
-    TooManyKinds "TOO_MANY_KINDS" FailedPrecondition "The business day has as many different drawers or discount ids as its report has room for. Use one of those it has.";
+    TooManyKinds "TOO_MANY_KINDS" FailedPrecondition "The business day has as many different drawers (50) or tax classes (64) as its report has room for. Use one of those it has; a drawer that is counted as empty leaves with the close.";
+    DrawerOverdrawn "DRAWER_OVERDRAWN" FailedPrecondition "More cash is to be taken out of the drawer than it should hold. Take it from another drawer, or name an approver_id. The metadata has both amounts.";
     OpenOrders "OPEN_ORDERS" FailedPrecondition "Orders are still open. Complete, cancel or carry them over; the metadata names them.";
     ClockSuspect "CLOCK_SUSPECT" FailedPrecondition "Two of the terminal's clock, the server's and the log server's differ by more than five minutes, so that no business day can be opened or closed; the metadata says what each shows. Set the clock that is wrong, then repeat with the same id.";
     MemberUnavailable "MEMBER_UNAVAILABLE" Unavailable "The member service does not answer. Try again.";

@@ -1,7 +1,5 @@
 //! The API's [`DayReport`](types::DayReport) of a recorded report body.
 
-use std::collections::BTreeMap;
-
 use crate::api::types;
 use crate::event as e;
 use crate::local_hour::in_order as hours_in_order;
@@ -14,7 +12,7 @@ pub fn block(block: Option<&e::Block>, currency: Currency) -> types::Block {
     let block = block.cloned().unwrap_or_default();
     let money = |minor| Some(currency.amount(Money::new(minor)));
     types::Block {
-        count: block.count,
+        count: Some(block.count),
         gross: money(block.gross),
         discount: money(block.discount),
         net: money(block.net),
@@ -24,18 +22,34 @@ pub fn block(block: Option<&e::Block>, currency: Currency) -> types::Block {
     }
 }
 
+/// What proves a list.
+#[must_use]
+pub fn digest(list: &e::ListDigest, currency: Currency) -> types::ListDigest {
+    let money = |minor| Some(currency.amount(Money::new(minor)));
+    types::ListDigest {
+        rows: list.rows,
+        count: list.count,
+        gross: money(list.gross),
+        discount: money(list.discount),
+        net: money(list.net),
+        sha256: list.sha256.to_vec(),
+    }
+}
+
 /// The figures of a report body. Who, when and which number is the caller's to add.
 #[must_use]
 pub fn report(body: &e::DayReport, currency: Currency) -> types::DayReport {
     let money = |minor| Some(currency.amount(Money::new(minor)));
-    let name = |text: &BTreeMap<String, String>| Some(types::LocalizedText { text: text.clone() });
     types::DayReport {
         currency_code: currency.to_string(),
         sales: Some(block(body.sales.as_ref(), currency)),
         voids: Some(block(body.voids.as_ref(), currency)),
         refunds_same_day: Some(block(body.refunds_same_day.as_ref(), currency)),
         refunds_prior_days: Some(block(body.refunds_prior_days.as_ref(), currency)),
-        turnover: Some(block(body.turnover.as_ref(), currency)),
+        turnover: Some(types::Block {
+            count: None,
+            ..block(body.turnover.as_ref(), currency)
+        }),
         tenders: body
             .tenders
             .iter()
@@ -60,43 +74,14 @@ pub fn report(body: &e::DayReport, currency: Currency) -> types::DayReport {
                 expected: money(drawer.expected),
                 counted: drawer.counted.and_then(money),
                 over_short: drawer.over_short.and_then(money),
+                carried: money(drawer.carried),
+                opening_difference: drawer.opening_difference.and_then(money),
             })
             .collect(),
-        items: body
-            .items
-            .iter()
-            .map(|item| types::ItemSales {
-                sku: item.sku.clone(),
-                name: name(&item.name),
-                category: item.category.clone(),
-                units: item.units,
-                gross: money(item.gross),
-                discount: money(item.discount),
-                net: money(item.net),
-            })
-            .collect(),
-        categories: body
-            .categories
-            .iter()
-            .map(|own| types::CategorySales {
-                category: own.category.clone(),
-                units: own.units,
-                gross: money(own.gross),
-                discount: money(own.discount),
-                net: money(own.net),
-            })
-            .collect(),
+        items: body.items.as_ref().map(|list| digest(list, currency)),
+        categories: body.categories.as_ref().map(|list| digest(list, currency)),
         hours: hours(body, currency),
-        discounts: body
-            .discounts
-            .iter()
-            .map(|own| types::DiscountSales {
-                source: own.source,
-                discount_id: own.discount_id.clone(),
-                count: own.count,
-                amount: money(own.amount),
-            })
-            .collect(),
+        discounts: body.discounts.as_ref().map(|list| digest(list, currency)),
         carried_in: body.carried_in,
         completed: body.completed,
         cancelled: body.cancelled,
@@ -144,6 +129,9 @@ pub fn z_report(
         business_date: closed.business_date.clone(),
         state: types::BusinessDayState::Closed.into(),
         z_number: closed.z_number,
+        start_time: closed.start_time,
+        end_time: closed.end_time,
+        close_time: closed.close_time,
         automatic: closed.automatic,
         report_version: closed.report_version,
         previous_z_hash: closed.previous_z_hash.to_vec(),

@@ -1,39 +1,23 @@
 //! Paths of a report's figures: what they ask of the facts, and their value in the report.
 
-use contract::api::types::{DiscountSource, TenderKind};
-use contract::event::{Block, DayReport};
-use contract::{Reason, Rejection};
+use contract::event::{Block, DayReport, DiscountSource, ListDigest, TenderKind};
+use contract::list_digest::ListAmounts;
+use contract::{Reason, Rejection, figures};
 use read_model::{
-    BlockAmount, DiscountAmount, DrawerFlow, FactBlock, Figure, LineAmount, StoreFigure, TaxPart,
-    TenderFlow,
+    BlockAmount, DayList, DayRow, DayState, DiscountAmount, DrawerFlow, Explained, FactBlock,
+    Figure, LineAmount, ListFigure, StoreFigure, TaxPart, TenderFlow,
 };
 
 /// What a caller may name.
 const LEGAL: &str = "must be one of: BLOCK.count|gross|discount|net|supply|vat or BLOCK.taxes.CLASS.net|supply|vat, where BLOCK is sales, \
-                     voids, refunds_same_day, refunds_prior_days or turnover, and CLASS is a tax class, or one rate of it as CLASS@BASIS_POINTS; tenders.KIND.taken|returned|net, where KIND is cash, card, \
+                     voids, refunds_same_day, refunds_prior_days or turnover (which has no count), and CLASS is a tax class, or one rate of it as CLASS@BASIS_POINTS; tenders.KIND.taken|returned|net, where KIND is cash, card, \
                      mobile, voucher or other; items.SKU.units|gross|discount|net; categories.CATEGORY.units|gross|discount|net; \
+                     items or categories, then .rows|units|gross|discount|net|digest, and discounts.rows|count|amount|digest; \
                      hours.HOUR.orders|gross|discount|net, with the hour as the report has it, such as 2026-03-02T09:00+09:00; \
-                     drawers.DRAWER.float|tendered|change|returned|paid_in|paid_out|expected|counted|over_short; \
+                     drawers.DRAWER.carried|opening_difference|float|tendered|change|returned|paid_in|paid_out|expected|counted|over_short; \
                      discounts.SOURCE.ID.count|amount, where SOURCE is line_promotion, line_manual, order_promotion, order_manual, coupon or \
                      points; carried_in, completed, cancelled, carried_out, first_ticket, last_ticket, first_document, last_document, \
                      grand_total_sales, grand_total_returns or grand_total";
-
-const TENDER_KINDS: [(&str, TenderKind); 5] = [
-    ("cash", TenderKind::Cash),
-    ("card", TenderKind::Card),
-    ("mobile", TenderKind::Mobile),
-    ("voucher", TenderKind::Voucher),
-    ("other", TenderKind::Other),
-];
-
-const DISCOUNT_SOURCES: [(&str, DiscountSource); 6] = [
-    ("line_promotion", DiscountSource::LinePromotion),
-    ("line_manual", DiscountSource::LineManual),
-    ("order_promotion", DiscountSource::OrderPromotion),
-    ("order_manual", DiscountSource::OrderManual),
-    ("coupon", DiscountSource::Coupon),
-    ("points", DiscountSource::Points),
-];
 
 const STORE_FIGURES: [(&str, StoreFigure); 11] = [
     ("carried_in", StoreFigure::CarriedIn),
@@ -51,10 +35,7 @@ const STORE_FIGURES: [(&str, StoreFigure); 11] = [
 
 /// A tender kind as paths and rows of sales name it.
 pub(crate) fn tender_name(kind: i32) -> String {
-    TENDER_KINDS
-        .iter()
-        .find(|(_, own)| *own as i32 == kind)
-        .map_or_else(|| kind.to_string(), |(name, _)| (*name).to_owned())
+    TenderKind::try_from(kind).map_or_else(|_| kind.to_string(), figures::tender_name)
 }
 
 /// Reads a path; refuses an unknown one, naming the legal ones.
@@ -77,7 +58,11 @@ fn read(path: &str) -> Option<Figure> {
     };
     if let Some(block) = block {
         let Some(class) = rest.strip_prefix("taxes.") else {
-            return Some(Figure::Block(block, block_amount(rest, "count")?));
+            return match (block, block_amount(rest, "count")?) {
+                // Orders less refunds count nothing.
+                (None, BlockAmount::Count) => None,
+                (block, amount) => Some(Figure::Block(block, amount)),
+            };
         };
         let (class, part) = class
             .rsplit_once('.')
@@ -90,6 +75,9 @@ fn read(path: &str) -> Option<Figure> {
         };
         return Some(Figure::Tax(block, class.to_owned(), part));
     }
+    if let Some(figure) = whole_list(group, rest) {
+        return Some(figure);
+    }
     let (key, amount) = rest
         .rsplit_once('.')
         .filter(|(key, _)| !key.is_empty() && !key.contains('\0'))?;
@@ -101,17 +89,22 @@ fn read(path: &str) -> Option<Figure> {
             Some(Figure::Hour(owned, block_amount(amount, "orders")?))
         }
         "tenders" => {
-            let (_, kind) = TENDER_KINDS.iter().find(|(name, _)| *name == key)?;
+            let kind = TenderKind::from_str_name(&format!("TENDER_KIND_{}", capitals(key)?))?;
+            if kind == TenderKind::Unspecified {
+                return None;
+            }
             let flow = match amount {
                 "taken" => TenderFlow::Taken,
                 "returned" => TenderFlow::Returned,
                 "net" => TenderFlow::Net,
                 _ => return None,
             };
-            Some(Figure::Tender(*kind as i32, flow))
+            Some(Figure::Tender(kind.into(), flow))
         }
         "drawers" => {
             let flow = match amount {
+                "carried" => DrawerFlow::Carried,
+                "opening_difference" => DrawerFlow::OpeningDifference,
                 "float" => DrawerFlow::Float,
                 "tendered" => DrawerFlow::Tendered,
                 "change" => DrawerFlow::Change,
@@ -127,16 +120,50 @@ fn read(path: &str) -> Option<Figure> {
         }
         "discounts" => {
             let (source, id) = key.split_once('.').filter(|(_, id)| !id.is_empty())?;
-            let (_, source) = DISCOUNT_SOURCES.iter().find(|(name, _)| *name == source)?;
+            let source =
+                DiscountSource::from_str_name(&format!("DISCOUNT_SOURCE_{}", capitals(source)?))?;
+            if source == DiscountSource::Unspecified {
+                return None;
+            }
             let amount = match amount {
                 "count" => DiscountAmount::Count,
                 "amount" => DiscountAmount::Amount,
                 _ => return None,
             };
-            Some(Figure::Discount(*source as i32, id.to_owned(), amount))
+            Some(Figure::Discount(source.into(), id.to_owned(), amount))
         }
         _ => None,
     }
+}
+
+/// A name in lower case as the protocol writes it; `None` if it is not in lower case.
+fn capitals(name: &str) -> Option<String> {
+    name.bytes()
+        .all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+        .then(|| name.to_ascii_uppercase())
+}
+
+/// A figure of all items, categories or discounts. Keys have a dot and an amount behind them, these have not.
+fn whole_list(group: &str, name: &str) -> Option<Figure> {
+    let list = match group {
+        "items" => DayList::Items,
+        "categories" => DayList::Categories,
+        "discounts" => DayList::Discounts,
+        _ => return None,
+    };
+    let figure = match (name, list) {
+        ("rows", _) => ListFigure::Rows,
+        ("digest", _) => ListFigure::Digest,
+        ("count", DayList::Discounts) => ListFigure::Count,
+        ("amount", DayList::Discounts) => ListFigure::Discount,
+        (_, DayList::Discounts) => return None,
+        ("units", _) => ListFigure::Count,
+        ("gross", _) => ListFigure::Gross,
+        ("discount", _) => ListFigure::Discount,
+        ("net", _) => ListFigure::Net,
+        _ => return None,
+    };
+    Some(Figure::List(list, figure))
 }
 
 fn block_amount(name: &str, count: &str) -> Option<BlockAmount> {
@@ -159,6 +186,33 @@ fn line_amount(name: &str) -> Option<LineAmount> {
         "net" => LineAmount::Net,
         _ => return None,
     })
+}
+
+/// A figure's value and what its facts sum to.
+pub(crate) fn answer(
+    figure: &Figure,
+    report: &DayReport,
+    day: &DayRow,
+    explained: &Explained,
+) -> (i64, i64) {
+    let listed = explained.listed.unwrap_or_default();
+    let value = match figure {
+        Figure::Item(_, amount) | Figure::Category(_, amount) => of_row(*amount, listed),
+        Figure::Discount(_, _, DiscountAmount::Count) => listed.count,
+        Figure::Discount(_, _, DiscountAmount::Amount) => listed.discount,
+        // The report of an open day has no digests yet.
+        Figure::List(_, what) if day.state == DayState::Open => explained
+            .digest
+            .as_ref()
+            .map_or(0, |list| of_list(list, *what)),
+        figure => value(figure, report),
+    };
+    // A digest is no sum.
+    let total = match (figure, &explained.digest) {
+        (Figure::List(_, ListFigure::Digest), Some(list)) => figures::fingerprint(list),
+        _ => explained.total,
+    };
+    (value, total)
 }
 
 /// The figure as the report has it; 0 for an item, class, hour or drawer that it does not have.
@@ -198,21 +252,6 @@ pub(crate) fn value(figure: &Figure, report: &DayReport) -> i64 {
                     TenderFlow::Net => row.net,
                 })
         }
-        Figure::Item(sku, amount) => {
-            let row = report.items.iter().find(|row| row.sku == *sku);
-            row.map_or(0, |row| {
-                of_lines(*amount, [row.units, row.gross, row.discount, row.net])
-            })
-        }
-        Figure::Category(category, amount) => {
-            let row = report
-                .categories
-                .iter()
-                .find(|row| row.category == *category);
-            row.map_or(0, |row| {
-                of_lines(*amount, [row.units, row.gross, row.discount, row.net])
-            })
-        }
         Figure::Hour(hour, amount) => {
             report
                 .hours
@@ -232,6 +271,8 @@ pub(crate) fn value(figure: &Figure, report: &DayReport) -> i64 {
             .iter()
             .find(|row| row.drawer_id == *drawer)
             .map_or(0, |row| match flow {
+                DrawerFlow::Carried => row.carried,
+                DrawerFlow::OpeningDifference => row.opening_difference.unwrap_or(0),
                 DrawerFlow::Float => row.float,
                 DrawerFlow::Tendered => row.tendered,
                 DrawerFlow::Change => row.change,
@@ -242,16 +283,16 @@ pub(crate) fn value(figure: &Figure, report: &DayReport) -> i64 {
                 DrawerFlow::Counted => row.counted.unwrap_or(0),
                 DrawerFlow::OverShort => row.over_short.unwrap_or(0),
             }),
-        Figure::Discount(source, id, amount) => {
-            let row = report
-                .discounts
-                .iter()
-                .find(|row| row.source == *source && row.discount_id == *id);
-            row.map_or(0, |row| match amount {
-                DiscountAmount::Count => row.count,
-                DiscountAmount::Amount => row.amount,
-            })
+        Figure::List(list, figure) => {
+            let list = match list {
+                DayList::Items => &report.items,
+                DayList::Categories => &report.categories,
+                DayList::Discounts => &report.discounts,
+            };
+            list.as_ref().map_or(0, |list| of_list(list, *figure))
         }
+        // A report does not hold rows of lists.
+        Figure::Item(..) | Figure::Category(..) | Figure::Discount(..) => 0,
         Figure::Store(figure) => match figure {
             StoreFigure::CarriedIn => report.carried_in,
             StoreFigure::Completed => report.completed,
@@ -280,12 +321,23 @@ fn block(report: &DayReport, which: Option<FactBlock>) -> Option<&Block> {
     }
 }
 
-fn of_lines(amount: LineAmount, [units, gross, discount, net]: [i64; 4]) -> i64 {
+fn of_row(amount: LineAmount, row: ListAmounts) -> i64 {
     match amount {
-        LineAmount::Units => units,
-        LineAmount::Gross => gross,
-        LineAmount::Discount => discount,
-        LineAmount::Net => net,
+        LineAmount::Units => row.count,
+        LineAmount::Gross => row.gross,
+        LineAmount::Discount => row.discount,
+        LineAmount::Net => row.net,
+    }
+}
+
+fn of_list(list: &ListDigest, figure: ListFigure) -> i64 {
+    match figure {
+        ListFigure::Rows => list.rows,
+        ListFigure::Count => list.count,
+        ListFigure::Gross => list.gross,
+        ListFigure::Discount => list.discount,
+        ListFigure::Net => list.net,
+        ListFigure::Digest => figures::fingerprint(list),
     }
 }
 
@@ -300,7 +352,15 @@ mod tests {
                 "sales.net",
                 Figure::Block(Some(FactBlock::Sales), BlockAmount::Net),
             ),
-            ("turnover.count", Figure::Block(None, BlockAmount::Count)),
+            ("turnover.net", Figure::Block(None, BlockAmount::Net)),
+            (
+                "items.digest",
+                Figure::List(DayList::Items, ListFigure::Digest),
+            ),
+            (
+                "discounts.amount",
+                Figure::List(DayList::Discounts, ListFigure::Discount),
+            ),
             (
                 "voids.taxes.STD.vat",
                 Figure::Tax(Some(FactBlock::Voids), "STD".into(), TaxPart::Vat),
@@ -352,6 +412,10 @@ mod tests {
             "items..net",
             "hours.9.vat",
             "tips.net",
+            "turnover.count",
+            "items.count",
+            "tenders.CASH.net",
+            "tenders.unspecified.net",
             "discounts.coupon.count",
             "discounts.luck.x.count",
             "carried_in.count",
@@ -362,6 +426,103 @@ mod tests {
                     && rejection.reason == Reason::InvalidArgument,
                 "{path}"
             );
+        }
+    }
+
+    /// A difference names a figure as it is asked for, and what is found there is the report's.
+    #[test]
+    fn every_name_of_a_figure_can_be_explained() {
+        use contract::event::{DrawerFigures, HourFigures, TaxAmount, TenderFigures};
+        let mut next = 0;
+        let mut number = || {
+            next += 1;
+            next
+        };
+        let mut block = || {
+            let tax = TaxAmount {
+                tax_class: "std".into(),
+                rate_bp: 1_000,
+                net: number(),
+                supply: number(),
+                vat: number(),
+                ..TaxAmount::default()
+            };
+            Some(Block {
+                count: number(),
+                gross: number(),
+                discount: number(),
+                net: number(),
+                supply: number(),
+                vat: number(),
+                taxes: vec![tax],
+            })
+        };
+        let blocks = [block(), block(), block(), block(), block()];
+        let [sales, voids, refunds_same_day, refunds_prior_days, turnover] = blocks;
+        let mut list = |byte| {
+            Some(ListDigest {
+                rows: number(),
+                count: number(),
+                gross: number(),
+                discount: number(),
+                net: number(),
+                sha256: vec![byte; 32].into(),
+            })
+        };
+        let [items, categories, discounts] = [list(7), list(8), list(9)];
+        let report = DayReport {
+            sales,
+            voids,
+            refunds_same_day,
+            refunds_prior_days,
+            turnover,
+            items,
+            categories,
+            discounts,
+            tenders: (1..=5)
+                .map(|kind| TenderFigures {
+                    kind,
+                    taken: number(),
+                    returned: number(),
+                    net: number(),
+                })
+                .collect(),
+            drawers: vec![DrawerFigures {
+                drawer_id: "main".into(),
+                float: number(),
+                tendered: number(),
+                change: number(),
+                returned: number(),
+                paid_in: number(),
+                paid_out: number(),
+                expected: number(),
+                counted: Some(number()),
+                over_short: Some(number()),
+                carried: number(),
+                opening_difference: Some(number()),
+            }],
+            hours: vec![HourFigures {
+                hour: "2026-03-02T09:00+09:00".into(),
+                orders: number(),
+                gross: number(),
+                discount: number(),
+                net: number(),
+            }],
+            carried_in: number(),
+            completed: number(),
+            cancelled: number(),
+            carried_out: number(),
+            first_ticket: number(),
+            last_ticket: number(),
+            first_document: number(),
+            last_document: number(),
+            grand_total_sales: number(),
+            grand_total_returns: number(),
+        };
+        let named = figures::figures(&report);
+        assert!(named.len() > 90, "{}", named.len());
+        for (name, number) in named {
+            assert_eq!(value(&parse(&name).unwrap(), &report), number, "{name}");
         }
     }
 }

@@ -9,6 +9,7 @@ mod admin;
 mod error;
 pub mod export;
 mod figure;
+mod lists;
 mod page;
 pub mod program;
 mod request;

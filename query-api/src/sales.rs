@@ -6,18 +6,23 @@ use contract::event::DayReport;
 use contract::{Currency, report_view, timestamp_to_proto};
 use jiff::Timestamp;
 use prost::Message as _;
-use read_model::{DayRow, DayState};
+use read_model::{DayRow, DayState, Reported};
 
 use crate::error::QueryError;
+use crate::lists::day_lists;
 
 /// The figures of a day; all zero for a date without trade.
 pub(crate) fn daily_sales(
     currency: Currency,
     store_id: String,
     business_date: String,
-    day: Option<&DayRow>,
+    found: Option<&Reported>,
     now: Timestamp,
 ) -> Result<GetDailySalesResponse, QueryError> {
+    let day = found.map(|found| &found.day);
+    let lists = found
+        .map(|found| day_lists(&found.rows, found.more, currency).0)
+        .unwrap_or_default();
     let report = match day {
         Some(day) => {
             DayReport::decode(day.body.as_slice()).map_err(|cause| QueryError::Stored {
@@ -33,7 +38,7 @@ pub(crate) fn daily_sales(
         store_id,
         business_date,
         state: state(day, now) as i32,
-        orders: sales.count,
+        orders: sales.count.unwrap_or_default(),
         gross: sales.gross,
         discount: sales.discount,
         net: sales.net,
@@ -45,10 +50,11 @@ pub(crate) fn daily_sales(
         turnover: report.turnover,
         tenders: report.tenders,
         drawers: report.drawers,
-        items: report.items,
-        categories: report.categories,
+        items: lists.items,
+        categories: lists.categories,
         hours: report.hours,
-        discounts: report.discounts,
+        discounts: lists.discounts,
+        more_rows: lists.more,
         z_number: day.map_or(0, |day| day.z_number),
         differences: day.map(differences).unwrap_or_default(),
         freshness: None,

@@ -9,13 +9,14 @@ use contract::api::query::{
 use contract::{BusinessDate, DayRule, OrderId, Reason, Rejection, StoreId, timestamp_to_proto};
 use jiff::tz::TimeZone;
 use prost::Message as _;
-use read_model::{OrderPage, ReadModelReader, Seen, StoreRow};
+use read_model::{OrderPage, ReadModelReader, ReportKey, ReportQuery, Seen, StoreRow};
 use runtime::{Clock, Shutdown};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
 use crate::error::QueryError;
+use crate::lists::ROWS_IN_A_REPORT;
 use crate::page;
 use crate::request::{Fields, answer_by, by, freshness, known, no_such_day, tokens, unknown_store};
 use crate::sales::daily_sales;
@@ -196,7 +197,13 @@ impl Queries {
         self.waiters
             .reflect(tokens(&request.at_least)?, deadline)
             .await?;
-        let seen = by(deadline, self.reader.day(&store, date)).await?;
+        let query = ReportQuery {
+            store: store.clone(),
+            key: date.map_or(ReportKey::Latest, ReportKey::Date),
+            rows: ROWS_IN_A_REPORT,
+            digests: false,
+        };
+        let seen = by(deadline, self.reader.report(&query)).await?;
         let seen = self.seen(seen, &store, deadline).await?;
         let currency = known(&seen.store)?;
         let date = date

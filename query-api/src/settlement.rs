@@ -4,7 +4,8 @@ use contract::api::query::settlement_service_server::SettlementService;
 use contract::api::query::{
     ExplainFigureRequest, ExplainFigureResponse, ExportSalesRequest, FigureFact, GetSalesRequest,
     GetSalesResponse, GetXReportRequest, GetXReportResponse, GetZReportRequest, GetZReportResponse,
-    ListZReportsRequest, ListZReportsResponse, get_z_report_request::Key,
+    ListDayRowsRequest, ListDayRowsResponse, ListZReportsRequest, ListZReportsResponse,
+    get_z_report_request::Key,
 };
 use contract::api::types::{DayReport, DifferingDay, DrawerSales};
 use contract::event::{self, BusinessDayClosed};
@@ -13,13 +14,16 @@ use contract::{
 };
 use event_log::Revision;
 use prost::Message as _;
-use read_model::{DayRow, DayState, EventPlace, FigureQuery, StoreRow, ZPage};
+use read_model::{
+    DayRow, DayState, EventPlace, FigureQuery, ReportKey, ReportQuery, Reported, StoreRow, ZPage,
+};
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
 use crate::error::QueryError;
 use crate::export::Rows;
 use crate::figure;
+use crate::lists::{ROWS_IN_A_REPORT, day_lists};
 use crate::page;
 use crate::request::{Fields, answer_by, by, freshness, known, no_such_day, tokens};
 use crate::sales::{differences, state};
@@ -84,6 +88,16 @@ impl SettlementService for Queries {
         ))
     }
 
+    async fn list_day_rows(
+        &self,
+        request: Request<ListDayRowsRequest>,
+    ) -> Result<Response<ListDayRowsResponse>, Status> {
+        let deadline = answer_by(request.metadata());
+        Ok(Response::new(
+            self.day_rows(request.into_inner(), deadline).await?,
+        ))
+    }
+
     type ExportSalesStream = Rows;
 
     async fn export_sales(
@@ -109,10 +123,17 @@ impl Queries {
         self.waiters
             .reflect(tokens(&request.at_least)?, deadline)
             .await?;
-        let seen = by(deadline, self.reader.day(&store, None)).await?;
+        let query = ReportQuery {
+            store: store.clone(),
+            key: ReportKey::Latest,
+            rows: ROWS_IN_A_REPORT,
+            digests: true,
+        };
+        let seen = by(deadline, self.reader.report(&query)).await?;
         let seen = self.seen(seen, &store, deadline).await?;
         let currency = known(&seen.store)?;
-        let day = seen.found.ok_or_else(|| no_such_day(&store))?;
+        let found = seen.found.ok_or_else(|| no_such_day(&store))?;
+        let day = &found.day;
         if day.state == DayState::Closed {
             let message = format!(
                 "Store {store} has no open business day: {} is closed. GetZReport has its report.",
@@ -122,11 +143,17 @@ impl Queries {
                 .with("store_id", &store)
                 .into());
         }
-        let body = decode_report(&day.body)?;
+        let digests = found.digests.clone().unwrap_or_default();
+        let body = event::DayReport {
+            items: Some(digests.items),
+            categories: Some(digests.categories),
+            discounts: Some(digests.discounts),
+            ..decode_report(&day.body)?
+        };
         let report = DayReport {
             store_id: store.to_string(),
             business_date: day.date.to_string(),
-            state: state(Some(&day), self.clock.now()).into(),
+            state: state(Some(day), self.clock.now()).into(),
             start_time: Some(timestamp_to_proto(day.start)),
             end_time: Some(timestamp_to_proto(day.end)),
             last_revision: revision(seen.store.revision()),
@@ -140,6 +167,7 @@ impl Queries {
         Ok(GetXReportResponse {
             report: Some(report),
             freshness: freshness(&seen.store, seen.epoch),
+            lists: Some(day_lists(&found.rows, found.more, currency).0),
         })
     }
 
@@ -171,15 +199,18 @@ impl Queries {
         self.waiters
             .reflect(tokens(&request.at_least)?, deadline)
             .await?;
-        let seen = match key {
-            Ok(number) => by(deadline, self.reader.z_report(&store, number)).await?,
-            Err(date) => by(deadline, self.reader.day(&store, Some(date))).await?,
+        let query = ReportQuery {
+            store: store.clone(),
+            key: key.map_or_else(ReportKey::Date, ReportKey::Number),
+            rows: ROWS_IN_A_REPORT,
+            digests: false,
         };
+        let seen = by(deadline, self.reader.report(&query)).await?;
         let seen = self.seen(seen, &store, deadline).await?;
         let currency = known(&seen.store)?;
-        let day = match (seen.found, key) {
-            (Some(day), _) if day.state == DayState::Closed => day,
-            (Some(day), _) => {
+        let found = match (seen.found, key) {
+            (Some(found), _) if found.day.state == DayState::Closed => found,
+            (Some(Reported { day, .. }), _) => {
                 let message = format!(
                     "Business day {} of store {store} is still open, so it has no Z report. GetXReport has it so far.",
                     day.date
@@ -199,11 +230,13 @@ impl Queries {
             }
             (None, Err(date)) => return Err(self.without_day(&seen.store, date).into()),
         };
+        let day = &found.day;
         Ok(GetZReportResponse {
-            report: Some(recorded(&store, &day, currency)?),
-            differences: differences(&day),
+            report: Some(recorded(&store, day, currency)?),
+            differences: differences(day),
             freshness: freshness(&seen.store, seen.epoch),
-            late_counts: late_counts(&day, currency)?,
+            late_counts: late_counts(day, currency)?,
+            lists: Some(day_lists(&found.rows, found.more, currency).0),
         })
     }
 
@@ -328,11 +361,13 @@ impl Queries {
         let day = seen
             .found
             .day
+            .clone()
             .ok_or_else(|| self.without_day(&seen.store, date))?;
         let report = match day.state {
             DayState::Closed => decode_closed(&day)?.report.unwrap_or_default(),
             DayState::Open => decode_report(&day.body)?,
         };
+        let (value, facts_total) = figure::answer(&query.figure, &report, &day, &seen.found);
         let more = seen.found.facts.len() > size as usize;
         let facts: Vec<_> = seen.found.facts.into_iter().take(size as usize).collect();
         let next_page_token = match facts.last() {
@@ -347,16 +382,16 @@ impl Queries {
             _ => String::new(),
         };
         Ok(ExplainFigureResponse {
-            value: figure::value(&query.figure, &report),
+            value,
             facts: facts.iter().map(figure_fact).collect(),
             next_page_token,
             freshness: freshness(&seen.store, seen.epoch),
-            facts_total: seen.found.total,
+            facts_total,
         })
     }
 
     /// Why a store has no day of this date: it has not begun, or nothing was sold on it.
-    fn without_day(&self, store: &StoreRow, date: BusinessDate) -> Rejection {
+    pub(crate) fn without_day(&self, store: &StoreRow, date: BusinessDate) -> Rejection {
         self.not_begun(store, date).unwrap_or_else(|| {
             let message = format!(
                 "Store {} did not trade on {date}, so there is no report of that day.",
@@ -371,12 +406,11 @@ impl Queries {
 
 /// The Z report of a closed day, as it was recorded.
 fn recorded(store: &StoreId, day: &DayRow, currency: Currency) -> Result<DayReport, QueryError> {
-    Ok(DayReport {
-        start_time: Some(timestamp_to_proto(day.start)),
-        end_time: Some(timestamp_to_proto(day.end)),
-        close_time: day.closed_at.map(timestamp_to_proto),
-        ..report_view::z_report(store.as_str(), &decode_closed(day)?, currency)
-    })
+    Ok(report_view::z_report(
+        store.as_str(),
+        &decode_closed(day)?,
+        currency,
+    ))
 }
 
 /// Drawers that were left uncounted by the close and counted since.
@@ -426,7 +460,7 @@ fn revision(revision: Revision) -> i64 {
     i64::try_from(revision.0).unwrap_or(i64::MAX)
 }
 
-fn foreign_token() -> Rejection {
+pub(crate) fn foreign_token() -> Rejection {
     Rejection::field(
         Reason::MalformedPageToken,
         "page_token",

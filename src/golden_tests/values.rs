@@ -206,6 +206,7 @@ fn order_cancelled() -> OrderCancelled {
         net: 8_500,
         taxes: taxes(8_500),
         tenders: returned_tenders(),
+        flags: vec!["DRAWER_OVERDRAWN".into()],
     }
 }
 
@@ -223,6 +224,7 @@ fn order_refunded() -> OrderRefunded {
         net: 8_500,
         taxes: taxes(8_500),
         tenders: returned_tenders(),
+        flags: vec!["DRAWER_OVERDRAWN".into()],
     }
 }
 
@@ -237,6 +239,17 @@ fn block(count: i64, gross: i64, discount: i64) -> Option<Block> {
         supply,
         vat: net - supply,
         taxes: taxes(net),
+    })
+}
+
+fn list(rows: i64, count: i64) -> Option<ListDigest> {
+    Some(ListDigest {
+        rows,
+        count,
+        gross: 200_000,
+        discount: 30_000,
+        net: 170_000,
+        sha256: hash(0x11),
     })
 }
 
@@ -264,23 +277,11 @@ fn report() -> DayReport {
             expected: 243_000,
             counted: Some(242_000),
             over_short: Some(-1_000),
+            carried: 100_500,
+            opening_difference: Some(-500),
         }],
-        items: vec![ItemFigures {
-            sku: "americano".into(),
-            name: name("아메리카노", "Americano"),
-            category: "coffee".into(),
-            units: 40,
-            gross: 200_000,
-            discount: 30_000,
-            net: 170_000,
-        }],
-        categories: vec![CategoryFigures {
-            category: "coffee".into(),
-            units: 40,
-            gross: 200_000,
-            discount: 30_000,
-            net: 170_000,
-        }],
+        items: list(12, 40),
+        categories: list(1, 40),
         hours: vec![HourFigures {
             hour: "2026-03-02T10:00+09:00".into(),
             orders: 10,
@@ -288,12 +289,7 @@ fn report() -> DayReport {
             discount: 30_000,
             net: 170_000,
         }],
-        discounts: vec![DiscountFigures {
-            source: DiscountSource::Coupon.into(),
-            discount_id: "morning".into(),
-            count: 10,
-            amount: 30_000,
-        }],
+        discounts: list(2, 10),
         carried_in: 1,
         completed: 8,
         cancelled: 1,
@@ -379,6 +375,7 @@ pub fn every_event() -> Vec<Event> {
             amount: 2_000,
             reason_code: "milk".into(),
             approver_id: "manager-1".into(),
+            flags: vec!["DRAWER_OVERDRAWN".into()],
         }),
         Case::DrawerCounted(DrawerCounted {
             business_date: "2026-03-02".into(),
@@ -396,6 +393,9 @@ pub fn every_event() -> Vec<Event> {
             automatic: true,
             report: Some(report()),
             carry_over: Some(carry_over()),
+            start_time: time(0),
+            end_time: time(86_400),
+            close_time: time(80_000),
         }),
         Case::MenuPublished(MenuPublished {
             version: "2026-03-01".into(),

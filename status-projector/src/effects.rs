@@ -9,7 +9,9 @@ use contract::order_view::order_of;
 use contract::{BusinessDate, OrderId, StoreId};
 use event_log::{Delivered, StreamIndex};
 use jiff::Timestamp;
-use read_model::{DayRow, Facts, Generation, OrderRow, ReadModelError, ReadModelWriter, StoreRow};
+use read_model::{
+    DayRow, Facts, Generation, ListRow, OrderRow, ReadModelError, ReadModelWriter, StoreRow,
+};
 
 use crate::fold::{Entry, StoreInput, StoreOutput};
 
@@ -53,6 +55,8 @@ struct Decoded {
     entries: Vec<Entry>,
     orders: Vec<OrderId>,
     days: Vec<BusinessDate>,
+    /// The open day, if the run closes it.
+    closes: Option<BusinessDate>,
 }
 
 pub(crate) async fn effects(
@@ -102,6 +106,14 @@ pub(crate) async fn effects(
         .iter()
         .flat_map(|run| run.days.iter().map(|date| (run.row.store.clone(), *date)))
         .collect();
+    let list_keys: Vec<(StoreId, BusinessDate)> = decoded
+        .iter()
+        .filter_map(|run| Some((run.row.store.clone(), run.closes?)))
+        .collect();
+    let mut lists: HashMap<StoreId, Vec<ListRow>> = HashMap::new();
+    for row in model.day_lists(generation, &list_keys).await? {
+        lists.entry(row.store.clone()).or_default().push(row);
+    }
     let mut orders: HashMap<StoreId, Vec<(OrderId, Bytes)>> = HashMap::new();
     for (store, order, body) in model.orders(generation, &order_keys).await? {
         orders.entry(store).or_default().push((order, body.into()));
@@ -114,11 +126,13 @@ pub(crate) async fn effects(
         let fold = |run: Decoded| {
             let orders = orders.remove(&run.row.store).unwrap_or_default();
             let days = days.remove(&run.row.store).unwrap_or_default();
+            let lists = lists.remove(&run.row.store).unwrap_or_default();
             project(
                 &StoreInput {
                     row: run.row,
                     orders,
                     days,
+                    lists,
                 },
                 &run.entries,
                 at,
@@ -173,6 +187,7 @@ fn decode(row: StoreRow, records: Vec<Delivered>) -> Decoded {
         .into_iter()
         .collect();
     let mut orders = BTreeSet::new();
+    let mut closes = false;
     let entries: Vec<Entry> = records
         .into_iter()
         .map(|delivered| Entry::of(delivered.record))
@@ -183,10 +198,12 @@ fn decode(row: StoreRow, records: Vec<Delivered>) -> Decoded {
             ..
         } = entry
         {
-            touched(payload, &mut orders, &mut days);
+            closes |= touched(payload, &mut orders, &mut days);
         }
     }
+    let closes = row.latest_date.filter(|_| row.day_open && closes);
     Decoded {
+        closes,
         row,
         entries,
         orders: orders.into_iter().collect(),
@@ -194,11 +211,13 @@ fn decode(row: StoreRow, records: Vec<Delivered>) -> Decoded {
     }
 }
 
+/// Whether a day is closed.
 fn touched(
     payload: &RecordPayload,
     orders: &mut BTreeSet<OrderId>,
     days: &mut BTreeSet<BusinessDate>,
-) {
+) -> bool {
+    let mut closes = false;
     for event in payload
         .commands
         .iter()
@@ -214,7 +233,9 @@ fn touched(
             }
             _ => {}
         }
+        closes |= matches!(event, Event::BusinessDayClosed(_));
     }
+    closes
 }
 
 /// Runs `work` where it does not hold up others, if there is enough of it. It is pure: after a panic nothing is half done.

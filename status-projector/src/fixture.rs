@@ -12,7 +12,8 @@ use contract::event::{
     RecordPayload, RecordedCommand, ReturnedLine, ReturnedTender, ServiceMode, TaxAmount, TaxKind,
     Tender, TenderKind, event::Event as Kind,
 };
-use contract::{BusinessDate, DayRule, Money, OrderId, timestamp_to_proto};
+use contract::list_digest::{ListAmounts, digest, discount_key};
+use contract::{BusinessDate, DayBounds, DayRule, Money, OrderId, timestamp_to_proto};
 use event_log::{ChainState, Header, LedgerName, READER_VERSION, Record, RecordHash, Revision};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
@@ -34,6 +35,9 @@ pub struct Ledger {
     pub z_number: i64,
     pub z_hash: RecordHash,
     orders: u64,
+    /// Of the open day: what was sold by item and category, and discounts.
+    lists: [BTreeMap<String, ListAmounts>; 3],
+    bounds: Option<DayBounds>,
     zone: String,
     currency: String,
 }
@@ -58,6 +62,8 @@ impl Ledger {
             z_number: 0,
             z_hash: RecordHash::NONE,
             orders: 0,
+            lists: Default::default(),
+            bounds: None,
             zone: zone.into(),
             currency: currency.into(),
         })
@@ -144,6 +150,8 @@ impl Ledger {
         });
         self.date = date.into();
         self.ticket = 0;
+        self.lists = Default::default();
+        self.bounds = Some(bounds);
         let events = if self.chain.is_none() {
             vec![self.opened(), day]
         } else {
@@ -204,6 +212,31 @@ impl Ledger {
     }
 
     pub fn place(&mut self, placed: OrderPlaced) -> Result<Record, Failure> {
+        let [items, categories, discounts] = &mut self.lists;
+        let list = |list: &mut BTreeMap<String, ListAmounts>, key: &str, amounts| {
+            let row = list.entry(key.to_owned()).or_default();
+            *row = row.plus(amounts).ok_or("a list overflows")?;
+            Ok::<_, Failure>(())
+        };
+        for line in &placed.lines {
+            let amounts = ListAmounts {
+                count: line.quantity.into(),
+                gross: line.gross,
+                discount: line.discount,
+                net: line.net,
+            };
+            list(items, &line.sku, amounts)?;
+            list(categories, &line.category, amounts)?;
+        }
+        for own in &placed.discounts {
+            let amounts = ListAmounts {
+                count: 1,
+                discount: own.amount,
+                ..ListAmounts::default()
+            };
+            let key = discount_key(own.source, &own.discount_id);
+            list(discounts, &key, amounts)?;
+        }
         self.append(vec![Kind::OrderPlaced(placed)])
     }
 
@@ -280,8 +313,18 @@ impl Ledger {
         }
     }
 
-    /// The close of the open day, with this report.
+    /// The close of the open day, with this report and the digests of the lists, recorded by the next record.
     pub fn closed(&self, report: DayReport, open_orders: i64) -> BusinessDayClosed {
+        let [items, categories, discounts] = &self.lists;
+        let list = |list: &BTreeMap<String, ListAmounts>| {
+            digest(list.iter().map(|(key, row)| (key.as_str(), *row)))
+        };
+        let report = DayReport {
+            items: report.items.or_else(|| list(items)),
+            categories: report.categories.or_else(|| list(categories)),
+            discounts: report.discounts.or_else(|| list(discounts)),
+            ..report
+        };
         let (revision, hash) = self.chain.map_or((0, RecordHash::NONE), |chain| {
             (chain.revision.0, chain.hash)
         });
@@ -303,6 +346,9 @@ impl Ledger {
                 document_number: self.document,
                 ..CarryOver::default()
             }),
+            start_time: self.bounds.map(|bounds| timestamp_to_proto(bounds.start)),
+            end_time: self.bounds.map(|bounds| timestamp_to_proto(bounds.end)),
+            close_time: Some(timestamp_to_proto(self.now)),
         }
     }
 

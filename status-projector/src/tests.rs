@@ -9,8 +9,8 @@ use event_log::sqlite::SqliteLog;
 use event_log::{EventLog, Expectation, LogEpoch, Outcome, Record, Revision, StreamIndex};
 use jiff::Timestamp;
 use read_model::{
-    Batch, DayRow, Fence, Generation, Heartbeat, ReadModel, ReadModelError, ReadModelWriter,
-    StoreRow, StreamRow,
+    Batch, DayRow, Fence, Generation, Heartbeat, ListRow, ReadModel, ReadModelError,
+    ReadModelWriter, StoreRow, StreamRow,
 };
 use runtime::{Clock, Shutdown};
 use tokio::time::{Instant, sleep};
@@ -244,6 +244,15 @@ impl ReadModelWriter for Slow {
     ) -> Result<Vec<DayRow>, ReadModelError> {
         sleep(self.step).await;
         self.writer.days(generation, days).await
+    }
+
+    async fn day_lists(
+        &self,
+        generation: Generation,
+        days: &[(StoreId, BusinessDate)],
+    ) -> Result<Vec<ListRow>, ReadModelError> {
+        sleep(self.step).await;
+        self.writer.day_lists(generation, days).await
     }
 
     /// Slow before the transaction and within it, where nobody can take the stream over.

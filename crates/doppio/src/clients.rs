@@ -12,6 +12,8 @@ use contract::api::ordering::ordering_service_client::OrderingServiceClient;
 use contract::api::query::ListStoresRequest;
 use contract::api::query::query_service_client::QueryServiceClient;
 use contract::api::query::settlement_service_client::SettlementServiceClient;
+use contract::api::query::{DayList, ListDayRowsRequest};
+use contract::api::types::DayLists;
 use jiff::tz::TimeZone;
 use runtime::TraceContext;
 use tonic::transport::{Channel, Uri};
@@ -24,6 +26,7 @@ use crate::system::{Addresses, Plan, System};
 /// How long a command waits for an answer.
 const CALL_DEADLINE: Duration = Duration::from_secs(10);
 const STOP_GRACE: Duration = Duration::from_secs(5);
+const ROWS_A_PAGE: i32 = 1_000;
 const DEFAULT_SERVER: &str = "http://127.0.0.1:7400";
 
 /// Which system a command works on.
@@ -79,6 +82,46 @@ impl Clients {
             settlement: SettlementServiceClient::new(query.clone()),
             admin: AdminServiceClient::new(query),
         })
+    }
+}
+
+impl Clients {
+    /// All rows of a day's lists, of which an answer held the first.
+    pub async fn all_rows(
+        &self,
+        store: &str,
+        date: &str,
+        at_least: Vec<String>,
+        first: DayLists,
+    ) -> Result<DayLists, Failure> {
+        if !first.more {
+            return Ok(first);
+        }
+        let mut all = DayLists::default();
+        for list in [DayList::Items, DayList::Categories, DayList::Discounts] {
+            let mut request = ListDayRowsRequest {
+                store_id: store.to_owned(),
+                business_date: date.to_owned(),
+                list: list.into(),
+                page_size: ROWS_A_PAGE,
+                page_token: String::new(),
+                at_least: at_least.clone(),
+            };
+            loop {
+                let mut client = self.settlement.clone();
+                let answer = client.list_day_rows(call(request.clone())).await?;
+                let answer = answer.into_inner();
+                let rows = answer.rows.unwrap_or_default();
+                all.items.extend(rows.items);
+                all.categories.extend(rows.categories);
+                all.discounts.extend(rows.discounts);
+                if answer.next_page_token.is_empty() {
+                    break;
+                }
+                request.page_token = answer.next_page_token;
+            }
+        }
+        Ok(all)
     }
 }
 

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use contract::list_digest::ListAmounts;
 use contract::{BusinessDate, Currency, Money, OrderId, StoreId};
 use event_log::{ChainState, Checkpoint, LogEpoch, Position, RecordHash, Revision, StreamIndex};
 use jiff::Timestamp;
@@ -13,12 +14,12 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::{
-    Batch, BlockAmount, CashKind, CashRow, CompletionRow, DayRow, DayState, DiscountAmount,
-    DiscountRow, DrawerFlow, EventPlace, ExportQuery, ExportTable, FactBlock, FactKind, FactRow,
-    Facts, Fence, Figure, FigureDifference, FigureQuery, Generation, Heartbeat, LineAmount,
-    LineRow, OrderPage, OrderRow, Quarantine, ReadModel, ReadModelError, ReadModelWriter,
-    SalesBasis, SalesGrouping, SalesQuery, SalesSum, StoreFigure, StoreRow, StreamRow, TaxPart,
-    TenderFlow, TenderRow, ZPage,
+    Batch, BlockAmount, CashKind, CashRow, CompletionRow, DayList, DayRow, DayState, Digests,
+    DiscountAmount, DiscountRow, DrawerFlow, EventPlace, ExportQuery, ExportTable, FactBlock,
+    FactKind, FactRow, Facts, Fence, Figure, FigureDifference, FigureQuery, Generation, Heartbeat,
+    LineAmount, LineRow, ListFigure, ListPage, ListRow, OrderPage, OrderRow, Quarantine, ReadModel,
+    ReadModelError, ReadModelWriter, ReportKey, ReportQuery, SalesBasis, SalesGrouping, SalesQuery,
+    SalesSum, StoreFigure, StoreRow, StreamRow, TaxPart, TenderFlow, TenderRow, ZPage,
 };
 
 /// Why a test could not be carried out or failed.
@@ -60,6 +61,7 @@ macro_rules! each_law {
             a_sum_that_does_not_fit_is_told_from_an_outage,
             exports_leave_room_for_orders,
             stores_asked_of_tell_quarantine_and_lag,
+            lists_are_added_to_and_read_page_by_page,
         );
     };
     ($backend:ident, $fixture:expr; $($law:ident,)*) => {
@@ -778,6 +780,23 @@ fn at(revision: u64) -> EventPlace {
     }
 }
 
+fn list_row(list: DayList, key: &str, count: i64) -> Result<ListRow, Failure> {
+    Ok(ListRow {
+        store: store()?,
+        date: date("2026-03-01")?,
+        list,
+        key: key.into(),
+        category: "coffee \"hot\"".into(),
+        name: BTreeMap::from([("ko".into(), "라떼 \"1\"".into())]),
+        amounts: ListAmounts {
+            count,
+            gross: count * 5_000,
+            discount: count * 500,
+            net: count * 4_500,
+        },
+    })
+}
+
 /// A sale of two lines on the first day, paid in cash; half of it given back on the second; a float, stated twice.
 fn facts() -> Result<Facts, Failure> {
     let sale = FactRow {
@@ -927,6 +946,7 @@ fn facts() -> Result<Facts, Failure> {
         tenders: vec![cash, back],
         completions: vec![completion],
         cash: vec![float, restated, counted, late],
+        lists: vec![list_row(DayList::Items, "latte", 2)?],
     })
 }
 
@@ -1254,6 +1274,47 @@ pub async fn a_figure_is_explained_by_its_facts(
         (
             second,
             Figure::Drawer("main".into(), DrawerFlow::OverShort),
+            // Nobody counted it, and it cannot hold less than nothing.
+            vec![4_500],
+        ),
+        (
+            first,
+            Figure::Drawer("main".into(), DrawerFlow::Carried),
+            vec![50_000],
+        ),
+        (
+            first,
+            Figure::Drawer("main".into(), DrawerFlow::OpeningDifference),
+            vec![-10_000],
+        ),
+        (
+            first,
+            Figure::List(DayList::Items, ListFigure::Rows),
+            vec![1],
+        ),
+        (
+            first,
+            Figure::List(DayList::Categories, ListFigure::Count),
+            vec![2],
+        ),
+        (
+            first,
+            Figure::List(DayList::Items, ListFigure::Net),
+            vec![9_000],
+        ),
+        (
+            first,
+            Figure::List(DayList::Discounts, ListFigure::Rows),
+            vec![2],
+        ),
+        (
+            first,
+            Figure::List(DayList::Discounts, ListFigure::Discount),
+            vec![1_000],
+        ),
+        (
+            second,
+            Figure::List(DayList::Items, ListFigure::Digest),
             vec![],
         ),
         (
@@ -1594,5 +1655,115 @@ pub async fn stores_asked_of_tell_quarantine_and_lag(
             ]
         );
     }
+    Ok(())
+}
+
+pub async fn lists_are_added_to_and_read_page_by_page(
+    one: &ReadModel,
+    other: &ReadModel,
+) -> Result<(), Failure> {
+    one.writer.migrate().await?;
+    let owned = own(&*one.writer, "one").await?;
+    let day = DayRow {
+        date: date("2026-03-01")?,
+        z_number: 4,
+        ..day_row()?
+    };
+    let first = vec![
+        list_row(DayList::Items, "a-b", 1)?,
+        list_row(DayList::Items, "a1", 2)?,
+        list_row(DayList::Items, "latte", 3)?,
+        list_row(DayList::Discounts, "5/spring", 4)?,
+    ];
+    let batch_of = |owned: &StreamRow, position, lists| {
+        Ok::<_, Failure>(Batch {
+            days: vec![day.clone()],
+            facts: Facts {
+                lists,
+                ..Facts::default()
+            },
+            ..batch(owned, position)?
+        })
+    };
+    let batch = batch_of(&owned, 5, first.clone())?;
+    one.writer.commit(&batch).await?;
+    // A batch that is sent again is fenced, so nothing is added twice.
+    assert!(is_fenced(&one.writer.commit(&batch).await));
+    let renamed = ListRow {
+        category: "hot".into(),
+        name: BTreeMap::from([("en".into(), "Latte".into())]),
+        ..list_row(DayList::Items, "latte", 10)?
+    };
+    let owned = StreamRow {
+        position: Position(5),
+        ..owned
+    };
+    one.writer
+        .commit(&batch_of(&owned, 6, vec![renamed.clone()])?)
+        .await?;
+    let latte = ListRow {
+        amounts: list_row(DayList::Items, "latte", 13)?.amounts,
+        ..renamed
+    };
+    let all = [
+        vec![first[0].clone(), first[1].clone(), latte],
+        vec![first[3].clone()],
+    ]
+    .concat();
+
+    let query = ReportQuery {
+        store: store()?,
+        key: ReportKey::Number(4),
+        rows: 3,
+        digests: true,
+    };
+    let seen = other.reader.report(&query).await?.ok_or("a store")?;
+    let found = seen.found.ok_or("a day")?;
+    assert_eq!((found.rows, found.more), (all.clone(), false));
+    assert_eq!(found.day.date, date("2026-03-01")?);
+    let digests = Digests::of(&all).ok_or("they fit")?;
+    assert_eq!(found.digests.as_ref(), Some(&digests));
+    assert_eq!((digests.items.rows, digests.items.count), (3, 16));
+    assert_eq!(digests.categories.rows, 0);
+
+    let query = ReportQuery {
+        key: ReportKey::Date(date("2026-03-01")?),
+        rows: 2,
+        digests: false,
+        ..query
+    };
+    let seen = other.reader.report(&query).await?.ok_or("a store")?;
+    let found = seen.found.ok_or("a day")?;
+    let keys: Vec<&str> = found.rows.iter().map(|row| row.key.as_str()).collect();
+    assert_eq!((keys, found.more), (vec!["a-b", "a1", "5/spring"], true));
+    assert!(found.digests.is_none());
+
+    let mut page = ListPage {
+        store: store()?,
+        date: date("2026-03-01")?,
+        list: DayList::Items,
+        after: String::new(),
+        limit: 2,
+    };
+    let mut paged = Vec::new();
+    loop {
+        let seen = other.reader.list(&page).await?.ok_or("a store")?;
+        let rows = seen.found.ok_or("a day")?;
+        let Some(last) = rows.last() else { break };
+        page.after.clone_from(&last.key);
+        paged.extend(rows);
+    }
+    assert_eq!(paged, all[..3]);
+    // The projector reads sums, not names.
+    let stored = one
+        .writer
+        .day_lists(LIVE, &[(store()?, date("2026-03-01")?)])
+        .await?;
+    assert_eq!(Digests::of(&stored), Some(digests));
+    page.date = date("2026-03-05")?;
+    let seen = other.reader.list(&page).await?.ok_or("a store")?;
+    assert!(seen.found.is_none());
+    page.store = StoreId::new("nowhere")?;
+    assert!(other.reader.list(&page).await?.is_none());
     Ok(())
 }

@@ -2,6 +2,8 @@ use contract::{BusinessDate, Money, OrderId, StoreId};
 use event_log::Revision;
 use jiff::Timestamp;
 
+use crate::lists::ListRow;
+
 /// What happened to money by an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FactKind {
@@ -158,6 +160,8 @@ pub struct Facts {
     pub tenders: Vec<TenderRow>,
     pub completions: Vec<CompletionRow>,
     pub cash: Vec<CashRow>,
+    /// What is added to the days' lists; each key once.
+    pub lists: Vec<ListRow>,
 }
 
 impl Facts {
@@ -168,5 +172,6 @@ impl Facts {
         self.tenders.append(&mut other.tenders);
         self.completions.append(&mut other.completions);
         self.cash.append(&mut other.cash);
+        self.lists.append(&mut other.lists);
     }
 }

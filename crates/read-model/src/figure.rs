@@ -1,9 +1,12 @@
 //! Figures of a day's report as questions about facts.
 
+use contract::event::ListDigest;
+use contract::list_digest::{ListAmounts, discount_key};
 use contract::{BusinessDate, OrderId, StoreId};
 use jiff::Timestamp;
 
 use crate::facts::{EventPlace, FactBlock};
+use crate::lists::DayList;
 use crate::rows::DayRow;
 use crate::settlement::{JOIN_DISCOUNTS, JOIN_LINES, JOIN_TENDERS};
 
@@ -50,6 +53,10 @@ pub enum DrawerFlow {
     Returned,
     PaidIn,
     PaidOut,
+    /// What the last close left.
+    Carried,
+    /// What was counted at the opening, less that.
+    OpeningDifference,
     Expected,
     /// At the close; a drawer that was left uncounted has neither this nor the next.
     Counted,
@@ -60,6 +67,19 @@ pub enum DrawerFlow {
 pub enum DiscountAmount {
     Count,
     Amount,
+}
+
+/// A figure of a whole list of a day.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ListFigure {
+    Rows,
+    /// Units sold; how often discounts were applied.
+    Count,
+    Gross,
+    Discount,
+    Net,
+    /// No sum: what tells two lists of equal sums apart. Behind it stand the sales that made the list.
+    Digest,
 }
 
 /// A figure of the store rather than of the day's sales.
@@ -94,6 +114,8 @@ pub enum Figure {
     Drawer(String, DrawerFlow),
     /// By source, as `doppio.type.v1.DiscountSource` numbers them, and id.
     Discount(i32, String, DiscountAmount),
+    /// Of all items, categories or discounts.
+    List(DayList, ListFigure),
     Store(StoreFigure),
 }
 
@@ -127,6 +149,10 @@ pub struct Explained {
     pub total: i64,
     /// By place; none adds 0.
     pub facts: Vec<FigureFact>,
+    /// Of an item, category or discount: its row in the day's list, if it has one.
+    pub listed: Option<ListAmounts>,
+    /// Of a figure of a list: its digest as the rows are now.
+    pub digest: Option<ListDigest>,
 }
 
 const OF_DAY: &str = "WHERE f.generation = (SELECT generation FROM live_generations WHERE projection = 'sales') \
@@ -148,15 +174,26 @@ impl Figure {
     /// What `$3` of [`Self::entries`] stands for.
     pub(crate) fn key(&self) -> String {
         match self {
-            Self::Block(..) | Self::Store(_) => String::new(),
+            Self::Block(..) | Self::List(..) | Self::Store(_) => String::new(),
             Self::Tender(kind, _) => kind.to_string(),
-            Self::Discount(source, id, _) => format!("{source}/{id}"),
+            Self::Discount(source, id, _) => discount_key(*source, id),
             Self::Tax(_, key, _)
             | Self::Item(key, _)
             | Self::Category(key, _)
             | Self::Hour(key, _)
             | Self::Drawer(key, _) => key.clone(),
         }
+    }
+
+    /// The row of a day's list that the figure is of.
+    pub(crate) fn list_key(&self) -> Option<(DayList, String)> {
+        let list = match self {
+            Self::Item(..) => DayList::Items,
+            Self::Category(..) => DayList::Categories,
+            Self::Discount(..) => DayList::Discounts,
+            _ => return None,
+        };
+        Some((list, self.key()))
     }
 
     /// A query for (revision, event_index, kind, order_id, recorded_at_us, amount) of store `$1`, date `$2` and key `$3`.
@@ -218,9 +255,38 @@ impl Figure {
                      AND CAST(x.source AS TEXT) || '/' || x.discount_id = $3"
                 )
             }
+            Self::List(list, figure) => whole_list(*list, *figure),
             Self::Store(figure) => store(*figure),
         }
     }
+}
+
+/// The sales behind a whole list.
+fn whole_list(list: DayList, figure: ListFigure) -> String {
+    let (join, key, rows, last) = match list {
+        DayList::Items => (JOIN_LINES, "l.sku", "l", "l.position"),
+        DayList::Categories => (JOIN_LINES, "l.category", "l", "l.position"),
+        DayList::Discounts => (JOIN_DISCOUNTS, "x.source, x.discount_id", "x", "x.position"),
+    };
+    let amount = match (figure, rows) {
+        (ListFigure::Rows, _) => {
+            return format!(
+                "SELECT revision, event_index, kind, order_id, recorded_at_us, CAST(1 AS BIGINT) AS amount FROM (SELECT {FACT}, \
+                 ROW_NUMBER() OVER (PARTITION BY {key} ORDER BY f.revision, f.event_index, {last}) AS place FROM facts f {join} {OF_DAY} \
+                 AND f.block = 1 AND CAST($3 AS TEXT) = '') w WHERE place = 1"
+            );
+        }
+        (ListFigure::Count, "x") => "1",
+        (ListFigure::Discount | ListFigure::Digest, "x") => "x.amount",
+        (ListFigure::Gross | ListFigure::Net, "x") => "0",
+        (ListFigure::Count, _) => "l.quantity",
+        (ListFigure::Gross, _) => "l.gross",
+        (ListFigure::Discount, _) => "l.discount",
+        (ListFigure::Net | ListFigure::Digest, _) => "l.net",
+    };
+    format!(
+        "SELECT {FACT}, {amount} AS amount FROM facts f {join} {OF_DAY} AND f.block = 1 AND CAST($3 AS TEXT) = ''"
+    )
 }
 
 /// carried in + sales.count - completed - cancelled = carried out; numbers and grand totals run through all days.
@@ -320,6 +386,8 @@ fn drawer(flow: DrawerFlow) -> String {
     };
     match flow {
         DrawerFlow::Float => cash("c.effect", "4, 5"),
+        DrawerFlow::Carried => cash("c.effect", "4"),
+        DrawerFlow::OpeningDifference => cash("c.effect", "5"),
         DrawerFlow::PaidIn => cash("c.amount", "6"),
         DrawerFlow::PaidOut => cash("c.amount", "7"),
         DrawerFlow::Tendered => tenders("t.tendered"),
@@ -329,10 +397,14 @@ fn drawer(flow: DrawerFlow) -> String {
         DrawerFlow::Counted => cash("c.amount", "8"),
         DrawerFlow::OverShort => {
             let counted = format!("SELECT 1 {CASH} AND c.drawer_id = $3 AND c.kind = 8");
+            // A drawer that nobody counted holds nothing where it should hold less.
+            let closed = "SELECT 1 FROM business_days d WHERE d.generation = (SELECT generation FROM live_generations \
+                          WHERE projection = 'sales') AND d.store_id = $1 AND d.business_date = $2 AND d.state = 2";
             format!(
-                "{} UNION ALL SELECT * FROM ({}) w WHERE EXISTS ({counted})",
+                "{} UNION ALL SELECT * FROM ({}) w WHERE EXISTS ({counted}) OR (EXISTS ({closed}) AND (SELECT SUM(amount) FROM ({}) n) < 0)",
                 cash("c.amount", "8"),
-                expected("-")
+                expected("-"),
+                expected("")
             )
         }
     }

@@ -9,6 +9,7 @@ mod error;
 mod export;
 mod facts;
 mod figure;
+mod lists;
 mod postgres;
 mod postgres_facts;
 mod rows;
@@ -28,8 +29,9 @@ pub use facts::{
 };
 pub use figure::{
     BlockAmount, DiscountAmount, DrawerFlow, Explained, Figure, FigureFact, FigureQuery,
-    LineAmount, StoreFigure, TaxPart, TenderFlow,
+    LineAmount, ListFigure, StoreFigure, TaxPart, TenderFlow,
 };
+pub use lists::{DayList, Digests, ListPage, ListRow, ReportKey, ReportQuery, Reported};
 pub use rows::{
     Batch, DayRow, DayState, Fence, FigureDifference, Generation, Heartbeat, OrderPage, OrderRow,
     Orders, PROJECTION, Progress, ProjectionStatus, Quarantine, Seen, StoreProgress, StoreRow,

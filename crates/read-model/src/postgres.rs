@@ -4,6 +4,7 @@ use std::str::FromStr as _;
 use std::time::Duration;
 
 use contract::api::query::ExportSalesResponse;
+use contract::list_digest::ListAmounts;
 use contract::{BusinessDate, Currency, Money, OrderId, StoreId};
 use event_log::{ChainState, LogEpoch, Position, RecordHash, Revision, StreamIndex};
 use jiff::Timestamp;
@@ -19,7 +20,11 @@ use crate::export::{
     z_report,
 };
 use crate::facts::EventPlace;
-use crate::figure::{Explained, FigureFact, FigureQuery};
+use crate::figure::{Explained, Figure, FigureFact, FigureQuery};
+use crate::lists::{
+    AMOUNTS, DayList, Digests, FIRST_ROWS, ListPage, ListRow, ONE_ROW, PAGE, ReportKey,
+    ReportQuery, Reported, lists,
+};
 use crate::postgres_facts::write_facts;
 use crate::rows::{
     Batch, DayRow, DayState, Fence, Generation, Heartbeat, OrderPage, OrderRow, Orders, Progress,
@@ -141,6 +146,13 @@ impl PostgresModel {
         }
     }
 
+    async fn day_snapshot(&self) -> Result<Transaction<'static, Postgres>, ReadModelError> {
+        Ok(self
+            .reads
+            .begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            .await?)
+    }
+
     async fn snapshot(&self) -> Result<Transaction<'static, Postgres>, ReadModelError> {
         Ok(self
             .reports
@@ -179,6 +191,25 @@ impl PostgresModel {
              ON d.generation = $1 AND d.store_id = k.store_id AND d.business_date = k.business_date"
         ));
         Ok(query
+            .bind(generation.0)
+            .bind(stores)
+            .bind(dates)
+            .fetch_all(&self.writes)
+            .await?)
+    }
+
+    async fn stored_lists(
+        &self,
+        generation: Generation,
+        days: &[(StoreId, BusinessDate)],
+    ) -> Result<Vec<PgRow>, ReadModelError> {
+        let stores: Vec<&str> = days.iter().map(|(store, _)| store.as_str()).collect();
+        let dates: Vec<String> = days.iter().map(|(_, date)| date.to_string()).collect();
+        let query = "SELECT l.store_id, l.business_date, l.list, l.list_key, '' AS category, '{}' AS name, l.units, l.gross, l.discount, \
+                     l.net FROM UNNEST($2::text[], $3::text[]) k(store_id, business_date) JOIN day_lists l \
+                     ON l.generation = $1 AND l.store_id = k.store_id AND l.business_date = k.business_date \
+                     ORDER BY l.store_id, l.business_date, l.list, l.list_key";
+        Ok(sqlx::query(query)
             .bind(generation.0)
             .bind(stores)
             .bind(dates)
@@ -370,6 +401,8 @@ async fn write_days(
     .await?;
     Ok(())
 }
+
+lists!(PostgresModel, PgRow, Postgres);
 
 backend!(
     PostgresModel,

@@ -4,9 +4,10 @@ use sqlx::{Postgres, Transaction};
 
 use crate::error::ReadModelError;
 use crate::facts::{CashRow, CompletionRow, DiscountRow, FactRow, Facts, LineRow, TenderRow};
+use crate::lists::ListRow;
 use crate::postgres::{column, text};
 use crate::rows::Generation;
-use crate::shared::signed;
+use crate::shared::{json, signed};
 
 pub(crate) async fn write_facts(
     transaction: &mut Transaction<'_, Postgres>,
@@ -18,7 +19,8 @@ pub(crate) async fn write_facts(
     write_discounts(transaction, generation, &facts.discounts).await?;
     write_tenders(transaction, generation, &facts.tenders).await?;
     write_completions(transaction, generation, &facts.completions).await?;
-    write_cash(transaction, generation, &facts.cash).await
+    write_cash(transaction, generation, &facts.cash).await?;
+    write_lists(transaction, generation, &facts.lists).await
 }
 
 async fn write_orders_facts(
@@ -198,6 +200,43 @@ async fn write_cash(
     .bind(column(rows, |row| row.amount.minor()))
     .bind(column(rows, |row| row.effect.minor()))
     .bind(column(rows, |row| text(&row.reason_code)))
+    .execute(&mut **transaction)
+    .await?;
+    Ok(())
+}
+
+/// Adds to the rows that are there; the batch's fence makes sure that it happens once.
+async fn write_lists(
+    transaction: &mut Transaction<'_, Postgres>,
+    generation: Generation,
+    rows: &[ListRow],
+) -> Result<(), ReadModelError> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let names = rows
+        .iter()
+        .map(|row| Ok(text(&json(&row.name)?)))
+        .collect::<Result<Vec<String>, ReadModelError>>()?;
+    sqlx::query(
+        "INSERT INTO day_lists (generation, store_id, business_date, list, list_key, category, name, units, gross, discount, net) \
+         SELECT $1, * FROM UNNEST($2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::bigint[], $9::bigint[], \
+         $10::bigint[], $11::bigint[]) \
+         ON CONFLICT (generation, store_id, business_date, list, list_key) DO UPDATE SET category = excluded.category, \
+         name = excluded.name, units = day_lists.units + excluded.units, gross = day_lists.gross + excluded.gross, \
+         discount = day_lists.discount + excluded.discount, net = day_lists.net + excluded.net",
+    )
+    .bind(generation.0)
+    .bind(rows.iter().map(|row| row.store.as_str()).collect::<Vec<_>>())
+    .bind(column(rows, |row| row.date.to_string()))
+    .bind(column(rows, |row| row.list as i64))
+    .bind(column(rows, |row| text(&row.key)))
+    .bind(column(rows, |row| text(&row.category)))
+    .bind(names)
+    .bind(column(rows, |row| row.amounts.count))
+    .bind(column(rows, |row| row.amounts.gross))
+    .bind(column(rows, |row| row.amounts.discount))
+    .bind(column(rows, |row| row.amounts.net))
     .execute(&mut **transaction)
     .await?;
     Ok(())

@@ -179,7 +179,7 @@ pub struct DayRow {
     /// 0 until the day is closed.
     pub z_number: i64,
     pub revision: Revision,
-    /// `doppio.event.v1.DayReport` as the projection computes it, encoded.
+    /// `doppio.event.v1.DayReport` as the projection computes it, encoded; the digests of its lists are there once the day is closed.
     pub body: Vec<u8>,
     /// `doppio.event.v1.BusinessDayClosed` as it was recorded, encoded, without its `carry_over`; empty until the day is closed.
     pub recorded: Vec<u8>,

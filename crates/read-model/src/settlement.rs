@@ -308,6 +308,14 @@ macro_rules! settlement {
                 row.map(|row| Ok(Seen { store: store_row(&row)?, epoch: epoch(&row)?, found: day_row(&row)? })).transpose()
             }
 
+            async fn report(&self, query: &ReportQuery) -> Result<Option<Seen<Option<Reported>>>, ReadModelError> {
+                self.read_report(query).await
+            }
+
+            async fn list(&self, page: &ListPage) -> Result<Option<Seen<Option<Vec<ListRow>>>>, ReadModelError> {
+                self.read_list(page).await
+            }
+
             async fn z_reports(&self, page: &ZPage) -> Result<Option<Seen<Vec<DayRow>>>, ReadModelError> {
                 // In the order of numbers, which is that of dates too, but for days that a clock had opened too early.
                 let rows = sqlx::query(concat!(
@@ -395,9 +403,21 @@ macro_rules! settlement {
                 .bind(i64::from(query.limit))
                 .fetch_all(&mut *snapshot)
                 .await?;
+                let listed = match query.figure.list_key() {
+                    Some((list, key)) => {
+                        let row = sqlx::query(ONE_ROW).bind(store).bind(&date).bind(list as i64).bind(&key);
+                        let row = row.fetch_optional(&mut *snapshot).await?;
+                        row.as_ref().map(list_row).transpose()?.map(|row| row.amounts)
+                    }
+                    None => None,
+                };
+                let digest = match &query.figure {
+                    Figure::List(list, _) => Some(list_digests(&mut snapshot, &query.store, &date).await?.get(*list).clone()),
+                    _ => None,
+                };
                 snapshot.rollback().await?;
                 let facts = facts.iter().map(figure_fact).collect::<Result<_, _>>()?;
-                let found = Explained { day: day_row(&row)?, total: total.try_get("total")?, facts };
+                let found = Explained { day: day_row(&row)?, total: total.try_get("total")?, facts, listed, digest };
                 Ok(Some(Seen { store: store_row(&row)?, epoch: epoch(&row)?, found }))
             }
         }

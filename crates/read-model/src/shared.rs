@@ -69,7 +69,7 @@ macro_rules! stream_columns {
     };
 }
 
-/// Both traits for a backend with pools `reads`, `reports` and `writes`, and methods `commit_batch`, `stored_orders`, `stored_days` and `told`.
+/// Both traits for a backend with pools `reads`, `reports` and `writes`, and methods `commit_batch`, `stored_orders`, `stored_days`, `stored_lists` and `told`.
 /// `$list` turns the JSON array in `$1` into rows; `$list2` the one in `$2`.
 macro_rules! backend {
     ($model:ident, $row:ty, $list:literal, $list2:literal) => {
@@ -308,6 +308,13 @@ macro_rules! backend {
                 }
                 let rows = self.stored_days(generation, days).await?;
                 rows.iter().filter_map(|row| day_row(row).transpose()).collect()
+            }
+
+            async fn day_lists(&self, generation: Generation, days: &[(StoreId, BusinessDate)]) -> Result<Vec<ListRow>, ReadModelError> {
+                if days.is_empty() {
+                    return Ok(Vec::new());
+                }
+                self.stored_lists(generation, days).await?.iter().map(list_row).collect()
             }
 
             async fn commit(&self, batch: &Batch) -> Result<(), ReadModelError> {

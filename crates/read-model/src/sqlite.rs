@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use contract::api::query::ExportSalesResponse;
+use contract::list_digest::ListAmounts;
 use contract::{BusinessDate, Currency, Money, OrderId, StoreId};
 use event_log::{ChainState, LogEpoch, Position, RecordHash, Revision, StreamIndex};
 use jiff::Timestamp;
@@ -26,7 +27,11 @@ use crate::export::{
     z_report,
 };
 use crate::facts::EventPlace;
-use crate::figure::{Explained, FigureFact, FigureQuery};
+use crate::figure::{Explained, Figure, FigureFact, FigureQuery};
+use crate::lists::{
+    AMOUNTS, DayList, Digests, FIRST_ROWS, ListPage, ListRow, ONE_ROW, PAGE, ReportKey,
+    ReportQuery, Reported, lists,
+};
 use crate::rows::{
     Batch, DayRow, DayState, Fence, Generation, Heartbeat, OrderPage, OrderRow, Orders, Progress,
     ProjectionStatus, Quarantine, Seen, StoreProgress, StoreRow, StreamRow, StreamSight,
@@ -174,6 +179,10 @@ impl SqliteModel {
         }
     }
 
+    async fn day_snapshot(&self) -> Result<Transaction<'static, Sqlite>, ReadModelError> {
+        Ok(self.reads.begin().await?)
+    }
+
     async fn snapshot(&self) -> Result<Transaction<'static, Sqlite>, ReadModelError> {
         Ok(self.reports.begin().await?)
     }
@@ -213,6 +222,25 @@ impl SqliteModel {
              ON d.generation = $1 AND d.store_id = k.value ->> 0 AND d.business_date = k.value ->> 1"
         ));
         Ok(query
+            .bind(generation.0)
+            .bind(json(&keys)?)
+            .fetch_all(&self.writes)
+            .await?)
+    }
+
+    async fn stored_lists(
+        &self,
+        generation: Generation,
+        days: &[(StoreId, BusinessDate)],
+    ) -> Result<Vec<SqliteRow>, ReadModelError> {
+        let keys: Vec<_> = days
+            .iter()
+            .map(|(store, date)| (store.as_str(), date.to_string()))
+            .collect();
+        let query = "SELECT l.store_id, l.business_date, l.list, l.list_key, '' AS category, '{}' AS name, l.units, l.gross, l.discount, \
+                     l.net FROM json_each($2) k CROSS JOIN day_lists l ON l.generation = $1 AND l.store_id = k.value ->> 0 \
+                     AND l.business_date = k.value ->> 1 ORDER BY l.store_id, l.business_date, l.list, l.list_key";
+        Ok(sqlx::query(query)
             .bind(generation.0)
             .bind(json(&keys)?)
             .fetch_all(&self.writes)
@@ -452,6 +480,8 @@ async fn write_days(
     .await?;
     Ok(())
 }
+
+lists!(SqliteModel, SqliteRow, Sqlite);
 
 backend!(
     SqliteModel,

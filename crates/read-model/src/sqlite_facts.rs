@@ -4,6 +4,7 @@ use sqlx::{Sqlite, Transaction};
 
 use crate::error::ReadModelError;
 use crate::facts::{CashRow, CompletionRow, DiscountRow, FactRow, Facts, LineRow, TenderRow};
+use crate::lists::ListRow;
 use crate::rows::Generation;
 use crate::shared::json;
 use crate::sqlite::Blobs;
@@ -18,7 +19,8 @@ pub(crate) async fn write_facts(
     write_discounts(transaction, generation, &facts.discounts).await?;
     write_tenders(transaction, generation, &facts.tenders).await?;
     write_completions(transaction, generation, &facts.completions).await?;
-    write_cash(transaction, generation, &facts.cash).await
+    write_cash(transaction, generation, &facts.cash).await?;
+    write_lists(transaction, generation, &facts.lists).await
 }
 
 async fn write_orders_facts(
@@ -250,6 +252,45 @@ async fn write_cash(
          drawer_id, amount, effect, reason_code) \
          SELECT $1, value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7, value ->> 8, \
          value ->> 9, value ->> 10 FROM json_each($2)",
+    )
+    .bind(generation.0)
+    .bind(json(&values)?)
+    .execute(&mut **transaction)
+    .await?;
+    Ok(())
+}
+
+/// Adds to the rows that are there; the batch's fence makes sure that it happens once.
+async fn write_lists(
+    transaction: &mut Transaction<'_, Sqlite>,
+    generation: Generation,
+    rows: &[ListRow],
+) -> Result<(), ReadModelError> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let mut values = Vec::with_capacity(rows.len());
+    for row in rows {
+        values.push((
+            row.store.as_str(),
+            row.date.to_string(),
+            row.list as i64,
+            &row.key,
+            &row.category,
+            json(&row.name)?,
+            row.amounts.count,
+            row.amounts.gross,
+            row.amounts.discount,
+            row.amounts.net,
+        ));
+    }
+    sqlx::query(
+        "INSERT INTO day_lists (generation, store_id, business_date, list, list_key, category, name, units, gross, discount, net) \
+         SELECT $1, value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7, value ->> 8, \
+         value ->> 9 FROM json_each($2) WHERE true \
+         ON CONFLICT (generation, store_id, business_date, list, list_key) DO UPDATE SET category = excluded.category, \
+         name = excluded.name, units = day_lists.units + excluded.units, gross = day_lists.gross + excluded.gross, \
+         discount = day_lists.discount + excluded.discount, net = day_lists.net + excluded.net",
     )
     .bind(generation.0)
     .bind(json(&values)?)

@@ -5,6 +5,7 @@ use tokio::sync::watch;
 use crate::error::ReadModelError;
 use crate::export::{Export, ExportQuery};
 use crate::figure::{Explained, FigureQuery};
+use crate::lists::{ListPage, ListRow, ReportQuery, Reported};
 use crate::rows::{
     Batch, DayRow, Fence, Generation, Heartbeat, OrderPage, Orders, Progress, ProjectionStatus,
     Seen, StoreRow, StreamRow,
@@ -72,6 +73,13 @@ pub trait ReadModelWriter: Send + Sync + 'static {
         days: &[(StoreId, BusinessDate)],
     ) -> Result<Vec<DayRow>, ReadModelError>;
 
+    /// All rows of these days' lists, without names, by list and then by key.
+    async fn day_lists(
+        &self,
+        generation: Generation,
+        days: &[(StoreId, BusinessDate)],
+    ) -> Result<Vec<ListRow>, ReadModelError>;
+
     async fn commit(&self, batch: &Batch) -> Result<(), ReadModelError>;
 }
 
@@ -124,6 +132,18 @@ pub trait SettlementReader: Send + Sync + 'static {
         store: &StoreId,
         number: i64,
     ) -> Result<Option<Seen<Option<DayRow>>>, ReadModelError>;
+
+    /// A day with its lists.
+    async fn report(
+        &self,
+        query: &ReportQuery,
+    ) -> Result<Option<Seen<Option<Reported>>>, ReadModelError>;
+
+    /// Rows of a day's list by key; `None` for a day that there is not.
+    async fn list(
+        &self,
+        page: &ListPage,
+    ) -> Result<Option<Seen<Option<Vec<ListRow>>>>, ReadModelError>;
 
     /// Closed days by number.
     async fn z_reports(&self, page: &ZPage) -> Result<Option<Seen<Vec<DayRow>>>, ReadModelError>;

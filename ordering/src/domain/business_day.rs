@@ -14,14 +14,15 @@ use super::closed_dates::ClosedDates;
 use super::command::{CarryOver, CloseBusinessDay};
 use super::figures::DayFigures;
 use super::stamp::{self, Reading, Stamp};
-use super::state::{Floats, OpenDay, OpenOrder, Settings, StoreState};
+use super::state::{Floats, OpenDay, Settings, StoreState};
 use crate::catalog::Store;
 
 /// Open orders that a close names; more are only counted.
 const CARRIED_ORDERS: usize = 2_000;
 /// Bytes of a close; a record holds 128 KiB, and what opens the next day stands beside it.
 const CLOSE_BYTES: usize = 112 * 1024;
-const CARRIED_ORDER_BYTES: usize = 28;
+/// The most that one carried order takes: 16 bytes of an id, a revision of up to 9, tags and lengths.
+const CARRIED_ORDER_BYTES: usize = 30;
 const REPORT_VERSION: u32 = 1;
 
 /// Circumstances of a decision.
@@ -176,6 +177,8 @@ pub fn decide_close(
                 ));
             }
             check_open_orders(state, &manual.carry_over)?;
+            let counted = manual.counts.iter().map(|(drawer, _)| drawer.as_str());
+            check_room(&day.figures, counted, &[])?;
             let mut figures = day.figures.clone();
             for (drawer, counted) in &manual.counts {
                 figures.counted(drawer.as_str(), counted.minor());
@@ -191,6 +194,21 @@ pub fn decide_close(
             format!("business day {} is not open", command.business_date),
         )),
     }
+}
+
+/// The Z has a bounded number of drawers and tax classes.
+pub fn check_room<'a>(
+    figures: &DayFigures,
+    drawers: impl Iterator<Item = &'a str>,
+    taxes: &[e::TaxAmount],
+) -> Result<(), Rejection> {
+    if figures.has_room_for_drawers(drawers) && figures.has_room_for_taxes(taxes) {
+        return Ok(());
+    }
+    Err(Rejection::new(
+        Reason::TooManyKinds,
+        Reason::TooManyKinds.meaning(),
+    ))
 }
 
 /// Open orders block a manual close unless they are carried over explicitly.
@@ -307,29 +325,11 @@ fn close(
         .report(state.grand_total_sales, state.grand_total_returns)
         .map_err(overflow)?;
     let floats = figures.closing_floats().map_err(overflow)?;
-    let room = CLOSE_BYTES.saturating_sub(report.encoded_len()) / CARRIED_ORDER_BYTES;
-    let open = state.open_orders.len().min(CARRIED_ORDERS).min(room);
-    let carried = |order_id: &contract::OrderId, revision: u64| e::CarriedOrder {
-        order_id: order_id.to_bytes(),
-        placed_revision: i64::try_from(revision).unwrap_or(i64::MAX),
-    };
-    let mut closed = ClosedDates::clone(&state.closed);
-    closed.insert(day.date);
+    let mut closed_dates = ClosedDates::clone(&state.closed);
+    closed_dates.insert(day.date);
     let carry_over = e::CarryOver {
-        closed_dates: closed.to_event(),
-        open_orders: state
-            .open_orders
-            .iter()
-            .take(open)
-            .map(
-                |(
-                    id,
-                    OpenOrder {
-                        placed_revision, ..
-                    },
-                )| carried(id, *placed_revision),
-            )
-            .collect(),
+        closed_dates: closed_dates.to_event(),
+        open_orders: Vec::new(),
         open_order_count: state.open_count,
         unresolved_membership_count: i64::try_from(state.unresolved.len()).unwrap_or(i64::MAX),
         floats: drawer_floats(&floats),
@@ -342,7 +342,7 @@ fn close(
         menu_version: state.menu_version.clone(),
         menu_hash: Bytes::from(state.menu_hash.clone()),
     };
-    Ok(Event::BusinessDayClosed(e::BusinessDayClosed {
+    let mut closed = e::BusinessDayClosed {
         business_date: day.date.to_string(),
         z_number: state.z_number + 1,
         report_version: REPORT_VERSION,
@@ -355,5 +355,239 @@ fn close(
         automatic,
         report: Some(report),
         carry_over: Some(carry_over),
-    }))
+        start_time: Some(timestamp_to_proto(day.start)),
+        end_time: Some(timestamp_to_proto(day.end)),
+        close_time: Some(timestamp_to_proto(moment.at)),
+    };
+    // Orders are named as far as all that has to be said leaves room.
+    let room = CLOSE_BYTES.saturating_sub(closed.encoded_len()) / CARRIED_ORDER_BYTES;
+    let open = state.open_orders.len().min(CARRIED_ORDERS).min(room);
+    let carried = |order_id: &contract::OrderId, revision: u64| e::CarriedOrder {
+        order_id: order_id.to_bytes(),
+        placed_revision: i64::try_from(revision).unwrap_or(i64::MAX),
+    };
+    if let Some(carry_over) = &mut closed.carry_over {
+        let orders = state.open_orders.iter().take(open);
+        carry_over.open_orders = orders
+            .map(|(id, order)| carried(id, order.placed_revision))
+            .collect();
+    }
+    Ok(Event::BusinessDayClosed(closed))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use contract::event::event::Event as Fact;
+    use contract::{Currency, DayRule, Money, OrderId, Slug, encode_payload};
+    use event_log::MAX_PAYLOAD_BYTES;
+    use jiff::tz::TimeZone;
+
+    use super::super::command::ManualClose;
+    use super::super::state::{Identity, OpenOrder};
+    use super::super::{MAX_DRAWERS_PER_DAY, MAX_TAX_CLASSES_PER_DAY};
+    use super::*;
+
+    /// Takes nine bytes, and sums of it still fit.
+    const LARGE: i64 = 1 << 57;
+
+    fn longest(number: usize) -> String {
+        format!("{number:0>32}")
+    }
+
+    fn taxes() -> Vec<e::TaxAmount> {
+        let class = |number| e::TaxAmount {
+            tax_class: longest(number),
+            kind: e::TaxKind::OutOfScope.into(),
+            rate_bp: 10_000,
+            net: LARGE / 64,
+            supply: LARGE / 64,
+            vat: LARGE / 64,
+        };
+        (0..MAX_TAX_CLASSES_PER_DAY).map(class).collect()
+    }
+
+    fn cash(number: usize, amount: i64) -> e::Tender {
+        e::Tender {
+            kind: e::TenderKind::Cash.into(),
+            amount,
+            tendered: LARGE / 32,
+            change: LARGE / 64,
+            drawer_id: longest(number),
+            ..e::Tender::default()
+        }
+    }
+
+    /// A day that has everything a report may hold, each as long and as large as it may be, and more open orders than are named.
+    fn fullest_day() -> StoreState {
+        let floats: Floats = (0..MAX_DRAWERS_PER_DAY)
+            .map(|number| (longest(number), LARGE))
+            .collect();
+        let mut figures = DayFigures::begin(LARGE, LARGE, &floats);
+        // A day that is opened early has up to two days' hours, and a clock change two more.
+        for hour in 0..50 {
+            let sale = e::OrderPlaced {
+                gross: LARGE / 64,
+                discount: LARGE / 64,
+                net: LARGE / 64,
+                taxes: if hour == 0 { taxes() } else { Vec::new() },
+                tenders: vec![cash(hour, LARGE / 64)],
+                document_number: LARGE + i64::try_from(hour).unwrap(),
+                ..e::OrderPlaced::default()
+            };
+            let hour = format!("2026-03-02T{hour:02}:00+09:00");
+            figures.placed(&sale, hour).unwrap();
+        }
+        let back = |kind: i32, number| e::ReturnedTender {
+            kind,
+            amount: LARGE,
+            drawer_id: longest(number),
+            ..e::ReturnedTender::default()
+        };
+        for sale_business_date in ["2026-03-02", "2026-03-01"] {
+            let cancelled = e::OrderCancelled {
+                business_date: "2026-03-02".into(),
+                sale_business_date: sale_business_date.into(),
+                gross: LARGE,
+                discount: LARGE,
+                net: LARGE,
+                taxes: taxes(),
+                tenders: (1..=5).map(|kind| back(kind, 0)).collect(),
+                ..e::OrderCancelled::default()
+            };
+            figures.cancelled(&cancelled).unwrap();
+        }
+        let refunded = e::OrderRefunded {
+            business_date: "2026-03-02".into(),
+            sale_business_date: "2026-03-02".into(),
+            gross: LARGE,
+            discount: LARGE,
+            net: LARGE,
+            taxes: taxes(),
+            tenders: (0..MAX_DRAWERS_PER_DAY)
+                .map(|number| e::ReturnedTender {
+                    amount: LARGE / 50,
+                    ..back(1, number)
+                })
+                .collect(),
+            ..e::OrderRefunded::default()
+        };
+        figures.refunded(&refunded).unwrap();
+        for number in 0..MAX_DRAWERS_PER_DAY {
+            for (kind, amount) in [
+                (e::CashMovementKind::Float, LARGE / 2),
+                (e::CashMovementKind::PaidIn, LARGE),
+                (e::CashMovementKind::PaidOut, LARGE * 2),
+            ] {
+                let moved = e::CashMoved {
+                    drawer_id: longest(number),
+                    kind: kind.into(),
+                    amount,
+                    ..e::CashMoved::default()
+                };
+                figures.cash_moved(&moved).unwrap();
+            }
+        }
+        // The room is used up to the last.
+        assert!(!figures.has_room_for_drawers(std::iter::once("one-more")));
+        let one_more = e::TaxAmount::default();
+        assert!(!figures.has_room_for_taxes(&[one_more]));
+
+        let rule = DayRule::new(TimeZone::UTC, 240).unwrap();
+        let date = BusinessDate::parse("2026-03-02").unwrap();
+        let bounds = rule.bounds(date).unwrap();
+        let names = ["en", "ko", "ja", "zh"].map(|language| (language.to_owned(), "店".repeat(64)));
+        let open = |number: u128| {
+            let order = OpenOrder {
+                placed_revision: u64::MAX / 2 - 1,
+                order: None,
+            };
+            (OrderId::from_uuid(Uuid::from_u128(number)), order)
+        };
+        let mut state = StoreState::default();
+        state.identity = Some(Identity {
+            ledger_id: Uuid::from_u128(1),
+            currency: Currency::new("KRW").unwrap(),
+        });
+        state.settings = Some(Arc::new(Settings(e::StoreConfigured {
+            time_zone: "America/Argentina/ComodRivadavia".into(),
+            cutoff_minutes: 1_439,
+            legal_entity: "店".repeat(200),
+            tax_id: "9".repeat(64),
+            store_name: names.into(),
+            discount_step: LARGE,
+        })));
+        state.day = Some(OpenDay {
+            date,
+            start: bounds.start,
+            end: bounds.end,
+            rule,
+            figures,
+        });
+        state.z_number = LARGE;
+        state.previous_z_hash = Some([7; 32]);
+        state.grand_total_sales = LARGE;
+        state.grand_total_returns = LARGE;
+        state.document_number = LARGE;
+        state.open_count = LARGE;
+        state.open_orders = (0..3_000).map(open).collect();
+        state.menu_version = "v".repeat(64);
+        state.menu_hash = vec![9; 32];
+        state
+    }
+
+    #[test]
+    fn all_that_a_close_may_hold_fits_into_a_record() {
+        let state = fullest_day();
+        let day = state.day.as_ref().unwrap();
+        let moment = Moment {
+            at: day.end,
+            latest: day.end,
+            doubt: None,
+            last_revision: u64::MAX / 2,
+            last_hash: [3; 32],
+            new_ledger_id: Uuid::from_u128(2),
+            client_time: Some(day.end),
+        };
+        let counts = (0..MAX_DRAWERS_PER_DAY)
+            .map(|number| (Slug::new(&longest(number)).unwrap(), Money::new(LARGE)))
+            .collect();
+        let manual = ManualClose {
+            request_id: contract::RequestId::from_uuid(Uuid::from_u128(3)),
+            counts,
+            carry_over: CarryOver::All,
+        };
+        for manual in [None, Some(manual)] {
+            let close = CloseBusinessDay {
+                business_date: day.date,
+                manual,
+            };
+            let events = decide_close(&state, &close, &moment).unwrap();
+            let [Fact::BusinessDayClosed(closed)] = events.as_slice() else {
+                panic!("a close is one event")
+            };
+            let carried = closed.carry_over.as_ref().unwrap();
+            assert_eq!(carried.open_orders.len(), CARRIED_ORDERS);
+            let bytes = closed.encoded_len();
+            // It was meant to be the fullest.
+            assert!((90_000..=CLOSE_BYTES).contains(&bytes), "{bytes} bytes");
+            let command = e::RecordedCommand {
+                request_id: Bytes::from(vec![0; 16]),
+                content_hash: Bytes::from(vec![0; 32]),
+                traceparent: "x".repeat(55),
+                events: events
+                    .into_iter()
+                    .map(|event| e::Event { event: Some(event) })
+                    .collect(),
+                ..e::RecordedCommand::default()
+            };
+            let payload = e::RecordPayload {
+                software_version: "x".repeat(32),
+                commands: vec![command],
+                clocks: Some(e::Clocks::default()),
+            };
+            assert!(encode_payload(&payload).len() < MAX_PAYLOAD_BYTES);
+        }
+    }
 }

@@ -3,10 +3,12 @@
 use contract::event::{self as e, ReturnedTender, TenderKind, event::Event};
 use contract::{Money, Reason, Rejection, Slug};
 
+use super::business_day::check_room;
 use super::change_status::illegal;
 use super::command::{CancelOrder, RequestedReturn};
+use super::drawer;
 use super::order::{OrderState, Sale, Unreadable};
-use super::state::{OpenDay, StoreState};
+use super::state::StoreState;
 use super::tenders::MAIN_DRAWER;
 
 pub fn decide(
@@ -31,7 +33,13 @@ pub fn decide(
         )
     })?;
     let tenders = returned_tenders(&sale, rest.net, &command.tenders)?;
-    check_room(day, &tenders)?;
+    check_room(
+        &day.figures,
+        tenders.iter().map(|tender| tender.drawer_id.as_str()),
+        &rest.taxes,
+    )?;
+    let approved = command.approver_id.is_some();
+    let flags = drawer::take_out(&day.figures, drawer::cash(&tenders), approved)?;
     Ok(vec![Event::OrderCancelled(e::OrderCancelled {
         order_id: command.order_id.to_bytes(),
         business_date: day.date.to_string(),
@@ -49,26 +57,13 @@ pub fn decide(
         net: rest.net.minor(),
         taxes: rest.taxes,
         tenders,
+        flags,
     })])
 }
 
 /// A mistake in this program, not in the command.
 pub fn unreadable(error: Unreadable) -> Rejection {
     Rejection::new(Reason::Internal, error.to_string())
-}
-
-/// The Z has a bounded number of drawers.
-pub fn check_room(day: &OpenDay, tenders: &[ReturnedTender]) -> Result<(), Rejection> {
-    if day.figures.has_room_for(
-        tenders.iter().map(|tender| tender.drawer_id.as_str()),
-        std::iter::empty(),
-    ) {
-        return Ok(());
-    }
-    Err(Rejection::new(
-        Reason::TooManyKinds,
-        Reason::TooManyKinds.meaning(),
-    ))
 }
 
 /// How `amount` goes back: as wished, each tender up to its unreturned rest; or other than cash first, cash last.

@@ -1,17 +1,17 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use contract::event::{
-    self as e, Block, CategoryFigures, DayReport, DiscountFigures, DrawerFigures, HourFigures,
-    ItemFigures, OrderLine, OrderPlaced, ReturnedTender, TaxAmount, TenderFigures,
+    self as e, Block, DayReport, DrawerFigures, HourFigures, ListDigest, OrderLine, OrderPlaced,
+    ReturnedTender, TaxAmount, TenderFigures,
 };
-
+use contract::list_digest::{self, ListAmounts};
 use imbl::OrdMap;
 
 use super::state::Floats;
-use super::{MAX_DISCOUNTS_PER_DAY, MAX_DRAWERS_PER_DAY};
+use super::{MAX_DRAWERS_PER_DAY, MAX_TAX_CLASSES_PER_DAY};
 
 /// A sum does not fit into 64 bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,7 +89,8 @@ impl Sums {
     /// `self - voids - same day - prior days`, figure by figure.
     fn less(&self, parts: [&Self; 3]) -> Result<Self, Overflow> {
         let mut rest = Self {
-            count: difference(self.count, parts.map(|part| part.count))?,
+            // Orders less refunds count nothing.
+            count: 0,
             gross: difference(self.gross, parts.map(|part| part.gross))?,
             discount: difference(self.discount, parts.map(|part| part.discount))?,
             net: difference(self.net, parts.map(|part| part.net))?,
@@ -105,28 +106,39 @@ impl Sums {
     }
 }
 
-#[derive(Debug, Clone, Default)]
-struct Sold {
-    name: BTreeMap<String, String>,
-    category: String,
-    units: i64,
-    gross: i64,
-    discount: i64,
-    net: i64,
+/// Rows of a list by key.
+type List = OrdMap<String, ListAmounts>;
+
+fn add_to(list: &mut List, key: &str, amounts: ListAmounts) -> Result<(), Overflow> {
+    match list.get_mut(key) {
+        Some(row) => *row = row.plus(amounts).ok_or(Overflow)?,
+        None => {
+            list.insert(key.to_owned(), amounts);
+        }
+    }
+    Ok(())
 }
 
-impl Sold {
-    fn add(&mut self, line: &OrderLine) -> Result<(), Overflow> {
-        add(&mut self.units, line.quantity.into())?;
-        add(&mut self.gross, line.gross)?;
-        add(&mut self.discount, line.discount)?;
-        add(&mut self.net, line.net)
+fn sold(line: &OrderLine) -> ListAmounts {
+    ListAmounts {
+        count: line.quantity.into(),
+        gross: line.gross,
+        discount: line.discount,
+        net: line.net,
     }
+}
+
+fn digest(list: &List) -> Result<Option<ListDigest>, Overflow> {
+    let rows = list.iter().map(|(key, row)| (key.as_str(), *row));
+    list_digest::digest(rows).map(Some).ok_or(Overflow)
 }
 
 #[derive(Debug, Clone, Default)]
 struct Drawer {
-    float: i64,
+    /// What the last close left in it.
+    carried: i64,
+    /// What it was counted to hold at the opening, if it was.
+    stated: Option<i64>,
     tendered: i64,
     change: i64,
     returned: i64,
@@ -136,6 +148,10 @@ struct Drawer {
 }
 
 impl Drawer {
+    fn float(&self) -> i64 {
+        self.stated.unwrap_or(self.carried)
+    }
+
     fn expected(&self) -> Result<i64, Overflow> {
         [
             self.tendered,
@@ -145,8 +161,41 @@ impl Drawer {
             -self.paid_out,
         ]
         .into_iter()
-        .try_fold(self.float, i64::checked_add)
+        .try_fold(self.float(), i64::checked_add)
         .ok_or(Overflow)
+    }
+
+    /// What it holds at the close as far as anybody knows: what was counted, else what it should hold, which cannot be less than nothing.
+    fn held(&self) -> Result<i64, Overflow> {
+        match self.counted {
+            Some(counted) => Ok(counted),
+            None => Ok(self.expected()?.max(0)),
+        }
+    }
+
+    /// Its figures at the close.
+    fn figures(&self, drawer_id: &str) -> Result<DrawerFigures, Overflow> {
+        let expected = self.expected()?;
+        let known = self.counted.is_some() || expected < 0;
+        let over_short = self.held()?.checked_sub(expected).ok_or(Overflow)?;
+        let opening_difference = self
+            .stated
+            .map(|stated| stated.checked_sub(self.carried).ok_or(Overflow))
+            .transpose()?;
+        Ok(DrawerFigures {
+            drawer_id: drawer_id.to_owned(),
+            float: self.float(),
+            tendered: self.tendered,
+            change: self.change,
+            returned: self.returned,
+            paid_in: self.paid_in,
+            paid_out: self.paid_out,
+            expected,
+            counted: self.counted,
+            over_short: known.then_some(over_short),
+            carried: self.carried,
+            opening_difference,
+        })
     }
 }
 
@@ -161,11 +210,11 @@ pub struct DayFigures {
     /// By kind: taken, returned.
     tenders: OrdMap<i32, (i64, i64)>,
     drawers: OrdMap<String, Drawer>,
-    items: OrdMap<String, Sold>,
+    items: List,
     /// By each line's category, which a changed menu may change in the middle of a day.
-    categories: OrdMap<String, Sold>,
+    categories: List,
     hours: OrdMap<String, (i64, i64, i64, i64)>,
-    discounts: OrdMap<(i32, String), (i64, i64)>,
+    discounts: List,
     carried_in: i64,
     completed: i64,
     cancelled: i64,
@@ -183,7 +232,7 @@ impl DayFigures {
                 (
                     drawer.clone(),
                     Drawer {
-                        float: *float,
+                        carried: *float,
                         ..Drawer::default()
                     },
                 )
@@ -226,14 +275,8 @@ impl DayFigures {
             }
         }
         for line in &placed.lines {
-            let item = self.items.entry(line.sku.clone()).or_default();
-            item.name.clone_from(&line.name);
-            item.category.clone_from(&line.category);
-            item.add(line)?;
-            self.categories
-                .entry(line.category.clone())
-                .or_default()
-                .add(line)?;
+            add_to(&mut self.items, &line.sku, sold(line))?;
+            add_to(&mut self.categories, &line.category, sold(line))?;
         }
         let (orders, gross, discount, net) = self.hours.entry(hour).or_default();
         add(orders, 1)?;
@@ -241,12 +284,13 @@ impl DayFigures {
         add(discount, placed.discount)?;
         add(net, placed.net)?;
         for applied in &placed.discounts {
-            let (count, amount) = self
-                .discounts
-                .entry((applied.source, applied.discount_id.clone()))
-                .or_default();
-            add(count, 1)?;
-            add(amount, applied.amount)?;
+            let once = ListAmounts {
+                count: 1,
+                discount: applied.amount,
+                ..ListAmounts::default()
+            };
+            let key = list_digest::discount_key(applied.source, &applied.discount_id);
+            add_to(&mut self.discounts, &key, once)?;
         }
         Ok(())
     }
@@ -315,7 +359,7 @@ impl DayFigures {
         match moved.kind() {
             // A float states what the drawer starts with; it does not add to what was carried over.
             e::CashMovementKind::Float => {
-                drawer.float = moved.amount;
+                drawer.stated = Some(moved.amount);
                 Ok(())
             }
             e::CashMovementKind::PaidIn => add(&mut drawer.paid_in, moved.amount),
@@ -324,23 +368,48 @@ impl DayFigures {
         }
     }
 
-    /// Whether the day's report has room for what an order brings: its drawers and discounts.
+    /// Whether the day's report has room for these drawers beside those it has.
     #[must_use]
-    pub fn has_room_for<'a>(
-        &self,
-        drawers: impl Iterator<Item = &'a str>,
-        discounts: impl Iterator<Item = (i32, &'a str)>,
-    ) -> bool {
-        let new_drawers = drawers
+    pub fn has_room_for_drawers<'a>(&self, drawers: impl Iterator<Item = &'a str>) -> bool {
+        let new = drawers
             .filter(|drawer| !drawer.is_empty() && !self.drawers.contains_key(*drawer))
             .collect::<BTreeSet<_>>()
             .len();
-        let new_discounts = discounts
-            .filter(|(source, id)| !self.discounts.contains_key(&(*source, (*id).to_owned())))
-            .collect::<BTreeSet<_>>()
-            .len();
-        (new_drawers == 0 || self.drawers.len() + new_drawers <= MAX_DRAWERS_PER_DAY)
-            && (new_discounts == 0 || self.discounts.len() + new_discounts <= MAX_DISCOUNTS_PER_DAY)
+        new == 0 || self.drawers.len() + new <= MAX_DRAWERS_PER_DAY
+    }
+
+    /// Whether the day's report has room for these tax classes, each at its rate, beside those it has.
+    #[must_use]
+    pub fn has_room_for_taxes(&self, taxes: &[TaxAmount]) -> bool {
+        let blocks = [
+            &self.sales,
+            &self.voids,
+            &self.refunds_same_day,
+            &self.refunds_prior_days,
+        ];
+        let known = |tax: &TaxAmount| {
+            let key = (tax.tax_class.clone(), tax.rate_bp);
+            blocks.iter().any(|block| block.taxes.contains_key(&key))
+        };
+        if taxes.iter().all(known) {
+            return true;
+        }
+        let mut all: BTreeSet<(&str, u32)> = blocks
+            .iter()
+            .flat_map(|block| block.taxes.keys())
+            .map(|(class, rate)| (class.as_str(), *rate))
+            .collect();
+        all.extend(
+            taxes
+                .iter()
+                .map(|tax| (tax.tax_class.as_str(), tax.rate_bp)),
+        );
+        all.len() <= MAX_TAX_CLASSES_PER_DAY
+    }
+
+    /// What a drawer should hold by now.
+    pub fn expected(&self, drawer_id: &str) -> Result<i64, Overflow> {
+        self.drawers.get(drawer_id).map_or(Ok(0), Drawer::expected)
     }
 
     /// What a drawer was counted to hold at the close.
@@ -364,20 +433,19 @@ impl DayFigures {
         self.sales.net
     }
 
-    /// What each drawer should hold, or was counted to hold: the next day's floats.
+    /// What each drawer holds at the close: the next day's floats. A drawer that holds nothing leaves.
     pub fn closing_floats(&self) -> Result<Floats, Overflow> {
-        self.drawers
-            .iter()
-            .map(|(id, drawer)| {
-                Ok((
-                    id.clone(),
-                    drawer.counted.map_or_else(|| drawer.expected(), Ok)?,
-                ))
-            })
-            .collect()
+        let mut floats = Floats::new();
+        for (id, drawer) in &self.drawers {
+            let held = drawer.held()?;
+            if held != 0 {
+                floats.insert(id.clone(), held);
+            }
+        }
+        Ok(floats)
     }
 
-    /// The body of the report. Grand totals are those before this day.
+    /// The body of the report at the close. Grand totals are those before this day.
     pub fn report(
         &self,
         grand_total_sales: i64,
@@ -394,6 +462,9 @@ impl DayFigures {
             refunds_same_day: Some(self.refunds_same_day.block()?),
             refunds_prior_days: Some(self.refunds_prior_days.block()?),
             turnover: Some(turnover.block()?),
+            items: digest(&self.items)?,
+            categories: digest(&self.categories)?,
+            discounts: digest(&self.discounts)?,
             carried_in: self.carried_in,
             completed: self.completed,
             cancelled: self.cancelled,
@@ -425,42 +496,7 @@ impl DayFigures {
             });
         }
         for (drawer_id, drawer) in &self.drawers {
-            let expected = drawer.expected()?;
-            report.drawers.push(DrawerFigures {
-                drawer_id: drawer_id.clone(),
-                float: drawer.float,
-                tendered: drawer.tendered,
-                change: drawer.change,
-                returned: drawer.returned,
-                paid_in: drawer.paid_in,
-                paid_out: drawer.paid_out,
-                expected,
-                counted: drawer.counted,
-                over_short: drawer
-                    .counted
-                    .map(|counted| counted.checked_sub(expected).ok_or(Overflow))
-                    .transpose()?,
-            });
-        }
-        for (sku, item) in &self.items {
-            report.items.push(ItemFigures {
-                sku: sku.clone(),
-                name: item.name.clone(),
-                category: item.category.clone(),
-                units: item.units,
-                gross: item.gross,
-                discount: item.discount,
-                net: item.net,
-            });
-        }
-        for (category, sold) in &self.categories {
-            report.categories.push(CategoryFigures {
-                category: category.clone(),
-                units: sold.units,
-                gross: sold.gross,
-                discount: sold.discount,
-                net: sold.net,
-            });
+            report.drawers.push(drawer.figures(drawer_id)?);
         }
         for (hour, (orders, gross, discount, net)) in &self.hours {
             report.hours.push(HourFigures {
@@ -469,14 +505,6 @@ impl DayFigures {
                 gross: *gross,
                 discount: *discount,
                 net: *net,
-            });
-        }
-        for ((source, discount_id), (count, amount)) in &self.discounts {
-            report.discounts.push(DiscountFigures {
-                source: *source,
-                discount_id: discount_id.clone(),
-                count: *count,
-                amount: *amount,
             });
         }
         Ok(report)

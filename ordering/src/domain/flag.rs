@@ -21,6 +21,8 @@ pub enum Flag {
     UnknownPromotion,
     /// More of an option than the menu allows.
     QuantityOdd,
+    /// More cash was taken out of a drawer than it should have held, as an approver wished.
+    DrawerOverdrawn,
 }
 
 impl Flag {
@@ -38,6 +40,7 @@ impl Flag {
             Self::UnknownTaxClass => "UNKNOWN_TAX_CLASS",
             Self::UnknownPromotion => "UNKNOWN_PROMOTION",
             Self::QuantityOdd => "QUANTITY_ODD",
+            Self::DrawerOverdrawn => "DRAWER_OVERDRAWN",
         }
     }
 }

@@ -10,6 +10,7 @@ mod closed_dates;
 mod command;
 mod content_hash;
 pub mod count_drawer;
+mod drawer;
 mod figures;
 #[cfg(test)]
 pub(crate) mod fixture;
@@ -28,9 +29,10 @@ mod tenders;
 /// Largest amount of one command, in minor units: a day's and a store's sums then fit into 64 bits for ever, so that a day can always be
 /// closed.
 pub const MAX_AMOUNT_MINOR: i64 = 10_000_000_000_000;
-/// Different drawers, and different discounts, of one business day: each has its figures in the Z, which has to fit into a record.
+/// Different drawers, and different tax classes with their rates, of one business day: each has its figures in the Z, which has to fit into
+/// a record. What a day may have more of (items, categories, discounts) the Z holds a digest of.
 pub const MAX_DRAWERS_PER_DAY: usize = 50;
-pub const MAX_DISCOUNTS_PER_DAY: usize = 300;
+pub const MAX_TAX_CLASSES_PER_DAY: usize = 64;
 
 pub use closed_dates::ClosedDates;
 pub use command::{

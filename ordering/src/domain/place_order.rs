@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
 use super::Flag;
-use super::business_day::Moment;
+use super::business_day::{Moment, check_room};
 use super::command::{Draft, MemberKey, MemberStanding, PlaceOrder};
 use super::pricing;
 use super::stamp;
@@ -79,19 +79,11 @@ pub fn decide(
         check_expected(command.expected_total, due)?;
     }
     let settled = tenders::settle(due, &command.tenders)?;
-    let discounts = priced
-        .discounts
-        .iter()
-        .map(|discount| (discount.source, discount.discount_id.as_str()));
-    if !day.figures.has_room_for(
+    check_room(
+        &day.figures,
         settled.iter().map(|tender| tender.drawer_id.as_str()),
-        discounts,
-    ) {
-        return Err(Rejection::new(
-            Reason::TooManyKinds,
-            Reason::TooManyKinds.meaning(),
-        ));
-    }
+        &priced.taxes,
+    )?;
     let ticket_number = day.figures.last_ticket() + 1;
     let mut events = Vec::with_capacity(2);
     if state.menu_hash != store.menu.hash {

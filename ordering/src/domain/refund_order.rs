@@ -3,9 +3,11 @@
 use contract::event::{self as e, event::Event};
 use contract::{Reason, Rejection};
 
-use super::cancel_order::{check_room, returned_tenders, unreadable};
+use super::business_day::check_room;
+use super::cancel_order::{returned_tenders, unreadable};
 use super::change_status::illegal;
 use super::command::RefundOrder;
+use super::drawer;
 use super::order::{OrderState, Sale, Status};
 use super::state::StoreState;
 
@@ -42,7 +44,13 @@ pub fn decide(
         )
     })?;
     let tenders = returned_tenders(&sale, part.net, &command.tenders)?;
-    check_room(day, &tenders)?;
+    check_room(
+        &day.figures,
+        tenders.iter().map(|tender| tender.drawer_id.as_str()),
+        &part.taxes,
+    )?;
+    let approved = command.approver_id.is_some();
+    let flags = drawer::take_out(&day.figures, drawer::cash(&tenders), approved)?;
     Ok(vec![Event::OrderRefunded(e::OrderRefunded {
         order_id: command.order_id.to_bytes(),
         business_date: day.date.to_string(),
@@ -60,6 +68,7 @@ pub fn decide(
         net: part.net.minor(),
         taxes: part.taxes,
         tenders,
+        flags,
     })])
 }
 

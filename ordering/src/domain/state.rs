@@ -220,8 +220,11 @@ impl StoreState {
                 .map_err(overflow)?,
             Event::DrawerCounted(counted) => {
                 // The next day begins with what was counted; one that is open already keeps the float that it began with.
-                self.floats
-                    .insert(counted.drawer_id.clone(), counted.counted);
+                self.floats.remove(&counted.drawer_id);
+                if counted.counted != 0 {
+                    self.floats
+                        .insert(counted.drawer_id.clone(), counted.counted);
+                }
                 self.uncounted.remove(&counted.drawer_id);
             }
             Event::BusinessDayClosed(closed) => self.close_day(closed)?,

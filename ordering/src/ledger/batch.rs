@@ -23,6 +23,8 @@ use crate::domain::{
 const MIN_READER: u16 = READER_VERSION;
 /// What a record's payload needs beside its commands.
 const PAYLOAD_OVERHEAD_BYTES: usize = 256;
+/// What a command has to leave for the opening of a day before it.
+const OPENING_BYTES: usize = 16 * 1024;
 
 /// One record in the making: commands decided one after another against the state that the ones before them left.
 pub(super) struct Batch<'a> {
@@ -36,6 +38,13 @@ pub(super) struct Batch<'a> {
     events: u32,
     closes_day: bool,
     ids: HashSet<Uuid>,
+}
+
+/// Events of a command, behind those that had to come before it: the close and opening of days.
+struct Made {
+    events: Vec<Fact>,
+    /// How many are not the command's own.
+    before: usize,
 }
 
 /// What deciding one command came to.
@@ -98,8 +107,8 @@ impl<'a> Batch<'a> {
             return Decided::Later;
         }
         match self.check(work).and_then(|()| self.events_of(work)) {
-            Ok(events) if events.is_empty() => Decided::Nothing,
-            Ok(events) => self.add(work, events),
+            Ok(made) if made.events.is_empty() => Decided::Nothing,
+            Ok(made) => self.add(work, made.events, made.before),
             Err(rejection) => Decided::Rejected(rejection),
         }
     }
@@ -124,15 +133,17 @@ impl<'a> Batch<'a> {
         Moment::new(&self.stamp, last, self.new_ledger_id, actor.client_time)
     }
 
-    fn events_of(&self, work: &Work) -> Result<Vec<Fact>, Rejection> {
+    fn events_of(&self, work: &Work) -> Result<Made, Rejection> {
         let moment = self.moment(&work.actor);
+        let alone = |events| Made { events, before: 0 };
         if !work.command.moves_money() || self.is_meant_for_open_day(&work.command) {
-            return decide(&self.state, work, &moment);
+            return decide(&self.state, work, &moment).map(alone);
         }
         let mut events = business_day::prepare(&self.state, &work.store, &moment)?;
         if events.is_empty() {
-            return decide(&self.state, work, &moment);
+            return decide(&self.state, work, &moment).map(alone);
         }
+        let before = events.len();
         // The command is decided against the day that these events open, and all of it is recorded or nothing.
         let mut prepared = self.state.clone();
         for event in &events {
@@ -141,7 +152,7 @@ impl<'a> Batch<'a> {
                 .map_err(|corrupt| Rejection::new(Reason::Internal, corrupt.to_string()))?;
         }
         events.extend(decide(&prepared, work, &moment)?);
-        Ok(events)
+        Ok(Made { events, before })
     }
 
     /// Cash that is moved on an overdue day, which the command names, belongs to it as long as it is not closed.
@@ -149,7 +160,8 @@ impl<'a> Batch<'a> {
         matches!((command, &self.state.day), (Command::RecordCashMovement(command), Some(day)) if day.date == command.business_date)
     }
 
-    fn add(&mut self, work: &Work, events: Vec<Fact>) -> Decided {
+    /// `before`: how many of the events are the system's own, which only lead up to the command.
+    fn add(&mut self, work: &Work, events: Vec<Fact>, before: usize) -> Decided {
         let closes = events
             .iter()
             .position(|event| matches!(event, Fact::BusinessDayClosed(_)));
@@ -173,10 +185,7 @@ impl<'a> Batch<'a> {
                 if let (Some(close), Some(day)) = (lone_close, &self.state.day) {
                     return self.add_close(work, day.date, close);
                 }
-                let message = format!(
-                    "the command's events take {bytes} bytes, a record holds {MAX_PAYLOAD_BYTES}"
-                );
-                return Decided::Rejected(Rejection::new(Reason::OrderTooLarge, message));
+                return Decided::Rejected(self.too_large(&work.command, &commands, before));
             }
             return Decided::Later;
         }
@@ -185,11 +194,16 @@ impl<'a> Batch<'a> {
             .iter()
             .flat_map(|command| &command.events)
             .filter_map(|event| event.event.as_ref());
-        for event in facts {
+        for (place, event) in facts.enumerate() {
             let meta = meta(&moment, self.events, &work.actor, request_id);
             if let Err(corrupt) = self.state.evolve(event, &meta) {
                 // A day's sum that no longer fits: rare enough to decide the others again.
-                return Decided::Poisoned(Rejection::new(Reason::AmountOutOfRange, corrupt.detail));
+                let reason = if place < before || work.command.id().is_none() {
+                    Reason::Internal
+                } else {
+                    Reason::AmountOutOfRange
+                };
+                return Decided::Poisoned(Rejection::new(reason, corrupt.detail));
             }
             self.events += 1;
         }
@@ -214,10 +228,44 @@ impl<'a> Batch<'a> {
                 ..cause.clone()
             },
             vec![close],
+            1,
         ) {
             Decided::Recorded { .. } => Decided::Later,
             other => other,
         }
+    }
+
+    /// Why events do not fit into a record of their own: the command is too large, or what the system has to say before it is.
+    fn too_large(
+        &self,
+        command: &Command,
+        commands: &[RecordedCommand],
+        before: usize,
+    ) -> Rejection {
+        let events = commands.iter().flat_map(|command| &command.events);
+        let own: usize = events
+            .skip(before)
+            .map(|event| event.encoded_len() + 8)
+            .sum();
+        let all: usize = commands.iter().map(RecordedCommand::encoded_len).sum();
+        let is_order = !matches!(command, Command::CloseBusinessDay(_));
+        if is_order && PAYLOAD_OVERHEAD_BYTES + own + OPENING_BYTES > MAX_PAYLOAD_BYTES {
+            let message = format!(
+                "the command's events take {own} bytes, a record holds {MAX_PAYLOAD_BYTES}"
+            );
+            return Rejection::new(Reason::OrderTooLarge, message);
+        }
+        tracing::error!(
+            ledger = %self.name,
+            bytes = all,
+            of_the_command = own,
+            most = MAX_PAYLOAD_BYTES,
+            "what closes or opens the business day does not fit into a record"
+        );
+        Rejection::new(
+            Reason::Internal,
+            "the business day cannot be closed or opened for a reason of the server's own; nothing was recorded",
+        )
     }
 
     /// The record with everything that was decided; `None` when that is nothing.
@@ -245,7 +293,7 @@ impl<'a> Batch<'a> {
             },
         };
         let record = Record::seal(header, &encode_payload(&self.payload))
-            .map_err(|error| Rejection::new(Reason::OrderTooLarge, error.to_string()))?;
+            .map_err(|error| Rejection::new(Reason::Internal, error.to_string()))?;
         let mut state = self.state;
         state.finish_record(record.hash().0);
         Ok(Some((record, self.payload, state)))

@@ -389,7 +389,12 @@ impl Ordering {
                 deadline,
             )
             .await?;
+        let flags = match &done.fact {
+            Some(Event::CashMoved(moved)) => moved.flags.clone(),
+            _ => Vec::new(),
+        };
         Ok(api::RecordCashMovementResponse {
+            flags,
             business_date: request.business_date,
             consistency_token: done.consistency_token,
             replayed: done.replayed,

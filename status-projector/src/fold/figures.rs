@@ -4,18 +4,19 @@
 use std::collections::BTreeMap;
 
 use contract::event::{
-    Block, CashMoved, CashMovementKind, CategoryFigures, DayReport, DiscountFigures, DrawerFigures,
-    HourFigures, ItemFigures, OrderPlaced, ReturnedTender, TaxAmount, TenderFigures, TenderKind,
+    Block, CashMoved, CashMovementKind, DayReport, DrawerFigures, HourFigures, OrderPlaced,
+    ReturnedTender, TaxAmount, TenderFigures, TenderKind,
 };
 
-use super::poison::{Poison, add};
+use super::lists::Lists;
+use super::poison::{Poison, add, difference};
 
 /// Where cash goes when a tender names no drawer.
 const MAIN_DRAWER: &str = "main";
 
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Figures {
-    /// The figures without order; `tenders` to `discounts` are kept in the maps below.
+    /// The figures without order, and the digests of the lists once the day is closed; tenders, drawers and hours are kept in the maps below.
     report: DayReport,
     sales: Block,
     voids: Block,
@@ -23,10 +24,7 @@ pub(crate) struct Figures {
     refunds_prior_days: Block,
     tenders: BTreeMap<i32, TenderFigures>,
     drawers: BTreeMap<String, DrawerFigures>,
-    items: BTreeMap<String, ItemFigures>,
-    categories: BTreeMap<String, CategoryFigures>,
     hours: BTreeMap<String, HourFigures>,
-    discounts: BTreeMap<(i32, String), DiscountFigures>,
 }
 
 /// What a cancellation or refund gives back.
@@ -77,21 +75,9 @@ impl Figures {
                 .into_iter()
                 .map(|row| (row.drawer_id.clone(), row))
                 .collect(),
-            items: std::mem::take(&mut report.items)
-                .into_iter()
-                .map(|row| (row.sku.clone(), row))
-                .collect(),
-            categories: std::mem::take(&mut report.categories)
-                .into_iter()
-                .map(|row| (row.category.clone(), row))
-                .collect(),
             hours: std::mem::take(&mut report.hours)
                 .into_iter()
                 .map(|row| (row.hour.clone(), row))
-                .collect(),
-            discounts: std::mem::take(&mut report.discounts)
-                .into_iter()
-                .map(|row| ((row.source, row.discount_id.clone()), row))
                 .collect(),
             report,
         }
@@ -134,43 +120,6 @@ impl Figures {
                 expect(drawer)?;
             }
         }
-        for line in &placed.lines {
-            let units = i64::from(line.quantity);
-            let item = match self.items.get_mut(&line.sku) {
-                Some(item) => item,
-                None => self
-                    .items
-                    .entry(line.sku.clone())
-                    .or_insert_with(|| ItemFigures {
-                        sku: line.sku.clone(),
-                        name: line.name.clone(),
-                        category: line.category.clone(),
-                        ..ItemFigures::default()
-                    }),
-            };
-            add(&mut item.units, units, "an item's units")?;
-            add(&mut item.gross, line.gross, "an item's gross")?;
-            add(&mut item.discount, line.discount, "an item's discount")?;
-            add(&mut item.net, line.net, "an item's net")?;
-            let category = match self.categories.get_mut(&line.category) {
-                Some(category) => category,
-                None => self
-                    .categories
-                    .entry(line.category.clone())
-                    .or_insert_with(|| CategoryFigures {
-                        category: line.category.clone(),
-                        ..CategoryFigures::default()
-                    }),
-            };
-            add(&mut category.units, units, "a category's units")?;
-            add(&mut category.gross, line.gross, "a category's gross")?;
-            add(
-                &mut category.discount,
-                line.discount,
-                "a category's discount",
-            )?;
-            add(&mut category.net, line.net, "a category's net")?;
-        }
         let row = match self.hours.get_mut(hour) {
             Some(row) => row,
             None => self
@@ -185,18 +134,6 @@ impl Figures {
         add(&mut row.gross, placed.gross, "an hour's gross")?;
         add(&mut row.discount, placed.discount, "an hour's discount")?;
         add(&mut row.net, placed.net, "an hour's net")?;
-        for discount in &placed.discounts {
-            let row = self
-                .discounts
-                .entry((discount.source, discount.discount_id.clone()))
-                .or_insert_with(|| DiscountFigures {
-                    source: discount.source,
-                    discount_id: discount.discount_id.clone(),
-                    ..DiscountFigures::default()
-                });
-            row.count += 1;
-            add(&mut row.amount, discount.amount, "a discount's amount")?;
-        }
         self.report.first_ticket = 1;
         self.report.last_ticket = placed.ticket_number;
         self.document(placed.document_number);
@@ -258,7 +195,8 @@ impl Figures {
 
     pub fn float(&mut self, drawer_id: &str, amount: i64) -> Result<(), Poison> {
         let drawer = self.drawer(drawer_id);
-        add(&mut drawer.float, amount, "a drawer's float")?;
+        add(&mut drawer.carried, amount, "a drawer's float")?;
+        drawer.float = drawer.carried;
         expect(drawer)
     }
 
@@ -279,7 +217,15 @@ impl Figures {
         let drawer = self.drawer(&moved.drawer_id);
         match moved.kind() {
             // A float states what the drawer starts with; it does not add to what was carried over.
-            CashMovementKind::Float => drawer.float = moved.amount,
+            CashMovementKind::Float => {
+                drawer.float = moved.amount;
+                let difference = difference(
+                    moved.amount,
+                    drawer.carried,
+                    "a drawer's opening difference",
+                )?;
+                drawer.opening_difference = Some(difference);
+            }
             CashMovementKind::PaidIn => {
                 add(&mut drawer.paid_in, moved.amount, "a drawer's cash paid in")?;
             }
@@ -293,6 +239,16 @@ impl Figures {
             }
         }
         expect(drawer)
+    }
+
+    /// The day ends. A drawer that nobody counted and that should hold less than nothing holds nothing; the lists are proven by digests.
+    pub fn close(&mut self, lists: &Lists) -> Result<(), Poison> {
+        for drawer in self.drawers.values_mut() {
+            if drawer.counted.is_none() && drawer.expected < 0 {
+                drawer.over_short = Some(difference(0, drawer.expected, "a drawer's difference")?);
+            }
+        }
+        lists.prove(&mut self.report)
     }
 
     /// A count is a fact from outside; what it is over or short by is computed here.
@@ -316,7 +272,6 @@ impl Figures {
             (&self.refunds_same_day, -1),
             (&self.refunds_prior_days, -1),
         ] {
-            turnover.count += sign * block.count;
             accumulate(
                 &mut turnover,
                 [block.gross, block.discount, block.net],
@@ -335,10 +290,7 @@ impl Figures {
             turnover: Some(turnover),
             tenders: self.tenders.values().copied().collect(),
             drawers: self.drawers.values().cloned().collect(),
-            items: self.items.values().cloned().collect(),
-            categories: self.categories.values().cloned().collect(),
             hours: self.hours.values().cloned().collect(),
-            discounts: self.discounts.values().cloned().collect(),
             carried_out: open_orders,
             ..self.report.clone()
         })

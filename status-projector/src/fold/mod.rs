@@ -4,6 +4,7 @@ mod balance;
 mod compare;
 mod facts;
 mod figures;
+mod lists;
 mod order;
 mod poison;
 mod store;
@@ -15,7 +16,7 @@ use contract::OrderId;
 use contract::event::RecordPayload;
 use event_log::{ChainState, CorruptRecord, Link, Record, check_link};
 use jiff::Timestamp;
-use read_model::{DayRow, Facts, OrderRow, Quarantine, StoreRow};
+use read_model::{DayRow, Facts, ListRow, OrderRow, Quarantine, StoreRow};
 
 pub use poison::Poison;
 use store::StoreFold;
@@ -50,6 +51,8 @@ pub struct StoreInput {
     pub row: StoreRow,
     pub orders: Vec<(OrderId, Bytes)>,
     pub days: Vec<DayRow>,
+    /// Rows of the open day's lists; needed where the day is closed in the run.
+    pub lists: Vec<ListRow>,
 }
 
 /// The rows that changed.

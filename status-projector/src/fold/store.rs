@@ -7,6 +7,7 @@ use contract::event::{
     Actor, BusinessDayClosed, BusinessDayOpened, CashMoved, CashMovementKind, DayReport,
     LedgerOpened, OrderPlaced, RecordPayload, event::Event,
 };
+use contract::figures::figures;
 use contract::order_view::{self, EventContext, order_of};
 use contract::{
     BusinessDate, Currency, DayRule, LocalHour, Money, OrderId, RequestId, timestamp_from_proto,
@@ -16,11 +17,13 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use prost::Message as _;
 use read_model::{
-    CashKind, CashRow, CompletionRow, DayRow, DayState, EventPlace, Facts, OrderRow, StoreRow,
+    CashKind, CashRow, CompletionRow, DayRow, DayState, EventPlace, Facts, ListRow, OrderRow,
+    StoreRow,
 };
 
 use super::facts::{self, GivenBack};
 use super::figures::{Figures, ReturnBlock, Returned, drawer_name};
+use super::lists::Lists;
 use super::order;
 use super::poison::{Poison, equal};
 use super::{StoreInput, StoreOutput, balance, compare};
@@ -43,6 +46,7 @@ struct OrderFold {
 struct DayFold {
     row: DayRow,
     figures: Figures,
+    lists: Lists,
     changed: bool,
     zone: Option<TimeZone>,
     /// The hour of the last fact, and the minute since the epoch for which it was looked up.
@@ -88,6 +92,13 @@ impl StoreFold {
                 DayFold {
                     row: row.clone(),
                     figures,
+                    lists: Lists::on(
+                        input
+                            .lists
+                            .iter()
+                            .filter(|own| own.date == row.date)
+                            .cloned(),
+                    ),
                     changed: false,
                     zone: None,
                     hour: None,
@@ -133,14 +144,19 @@ impl StoreFold {
     pub fn finish(self) -> Result<StoreOutput, Poison> {
         let open_orders = self.row.open_orders;
         let mut days = Vec::new();
+        let mut lists = Vec::new();
         for day in self.days.into_values().filter(|day| day.changed) {
             let mut row = day.row;
+            lists.extend(day.lists.rows(&self.row.store, row.date));
             if row.state == DayState::Open {
                 row.body = day.figures.report(open_orders)?.encode_to_vec();
             }
             days.push(row);
         }
         days.sort_by_key(|row| row.date);
+        lists.sort_by(|one: &ListRow, other| {
+            (one.date, one.list, &one.key).cmp(&(other.date, other.list, &other.key))
+        });
         let mut orders = self.orders;
         let mut changed = Vec::new();
         for id in self.placed {
@@ -159,7 +175,10 @@ impl StoreFold {
         Ok(StoreOutput {
             row: self.row,
             orders: changed,
-            facts: self.facts,
+            facts: Facts {
+                lists,
+                ..self.facts
+            },
             days,
             orphans: 0,
             events: self.events,
@@ -356,6 +375,7 @@ impl StoreFold {
             DayFold {
                 row,
                 figures,
+                lists: Lists::default(),
                 changed: true,
                 zone: None,
                 hour: None,
@@ -405,6 +425,7 @@ impl StoreFold {
         }
         let hour = day.hour(recorded_at)?;
         day.figures.sale(placed, hour.name())?;
+        day.lists.sale(placed)?;
         let store = self.row.store.clone();
         self.facts.append(facts::sale(
             &facts::Place {
@@ -573,6 +594,18 @@ impl StoreFold {
         let (open_orders, recorded_at) = (self.row.open_orders, place.record.header().recorded_at);
         let day = self.day(place, &closed.business_date)?;
         let date = day.row.date;
+        let bounds = [
+            (&closed.start_time, day.row.start, "start"),
+            (&closed.end_time, day.row.end, "end"),
+            (&closed.close_time, recorded_at, "close time"),
+        ];
+        for (said, is, what) in bounds {
+            if said.as_ref().and_then(timestamp_from_proto) != Some(is) {
+                return Err(Poison::Illegal(format!(
+                    "the Z's {what} is not that of its day and record"
+                )));
+            }
+        }
         let mut counts = Vec::new();
         for drawer in &recorded.drawers {
             if let Some(counted) = drawer.counted {
@@ -580,10 +613,11 @@ impl StoreFold {
                 counts.push((&drawer.drawer_id, counted));
             }
         }
+        day.figures.close(&day.lists)?;
         let projected = day.figures.report(open_orders)?;
         day.row.differences = compare::differences(recorded, &projected);
         day.row.body = projected.encode_to_vec();
-        day.row.figures = compare::figures(recorded);
+        day.row.figures = figures(recorded);
         // What is carried over is for who writes the next day, and may be long.
         day.row.recorded = BusinessDayClosed {
             carry_over: None,

@@ -2,14 +2,15 @@ use bytes::Bytes;
 use contract::api::ordering::Order;
 use contract::api::types::OrderStatus;
 use contract::event::{
-    DayReport, DiscountSource, DrawerCounted, MembershipResolved, OrderCompleted, OrderPlaced,
-    PreparationStarted, TenderKind, event::Event as Kind,
+    CashMoved, CashMovementKind, DayReport, DiscountSource, DrawerCounted, DrawerFigures,
+    MembershipResolved, OrderCompleted, OrderPlaced, PreparationStarted, TenderKind,
+    event::Event as Kind,
 };
 use contract::{Money, StoreId};
 use event_log::{Record, StreamIndex};
 use jiff::Timestamp;
 use prost::Message as _;
-use read_model::{DayRow, DayState, Facts, LineRow, OrderRow, StoreRow};
+use read_model::{DayList, DayRow, DayState, Digests, Facts, LineRow, ListRow, OrderRow, StoreRow};
 
 use super::{Entry, StoreInput, StoreOutput, project};
 use crate::fixture::{Failure, Ledger, discount, example, id_of, paid};
@@ -23,6 +24,7 @@ struct Rows {
     orders: Vec<OrderRow>,
     days: Vec<DayRow>,
     facts: Facts,
+    lists: Vec<ListRow>,
 }
 
 impl Rows {
@@ -33,6 +35,7 @@ impl Rows {
             orders: vec![],
             days: vec![],
             facts: Facts::default(),
+            lists: vec![],
         })
     }
 
@@ -45,6 +48,7 @@ impl Rows {
                 .map(|row| (row.order_id, Bytes::from(row.body.clone())))
                 .collect(),
             days: self.days.clone(),
+            lists: self.lists.clone(),
         };
         let entries: Vec<Entry> = records
             .iter()
@@ -62,7 +66,22 @@ impl Rows {
             self.days.push(row.clone());
         }
         self.days.sort_by_key(|row| row.date);
-        self.facts.append(output.facts.clone());
+        let mut facts = output.facts.clone();
+        for row in std::mem::take(&mut facts.lists) {
+            let same = |own: &&mut ListRow| {
+                (own.date, own.list, &own.key) == (row.date, row.list, &row.key)
+            };
+            match self.lists.iter_mut().find(same) {
+                Some(own) => {
+                    let amounts = own.amounts.plus(row.amounts).unwrap_or_default();
+                    *own = ListRow { amounts, ..row };
+                }
+                None => self.lists.push(row),
+            }
+        }
+        let key = |row: &ListRow| (row.date, row.list, row.key.clone());
+        self.lists.sort_by_key(key);
+        self.facts.append(facts);
         output
     }
 
@@ -144,7 +163,7 @@ fn the_worked_example() -> Result<(), Failure> {
     );
     assert_eq!(
         block(&report.turnover),
-        (1, [19_000, 6_228, 12_772], (7_684, 770), (4_318, 0))
+        (0, [19_000, 6_228, 12_772], (7_684, 770), (4_318, 0))
     );
     let tenders: Vec<_> = report
         .tenders
@@ -161,10 +180,15 @@ fn the_worked_example() -> Result<(), Failure> {
     );
     let drawer = report.drawers.first().ok_or("one drawer")?;
     assert_eq!((drawer.expected, drawer.counted), (144_500, None));
-    let items: Vec<_> = report
-        .items
+    let today: Vec<ListRow> = rows
+        .lists
         .iter()
-        .map(|row| (row.sku.as_str(), row.net))
+        .filter(|row| row.date.to_string() == "2026-03-02")
+        .cloned()
+        .collect();
+    let of = |list| today.iter().filter(move |row| row.list == list);
+    let items: Vec<_> = of(DayList::Items)
+        .map(|row| (row.key.as_str(), row.amounts.net))
         .collect();
     assert_eq!(
         items,
@@ -177,7 +201,7 @@ fn the_worked_example() -> Result<(), Failure> {
     );
     let sums = |values: Vec<i64>| values.iter().sum::<i64>();
     assert_eq!(
-        sums(report.categories.iter().map(|row| row.net).collect()),
+        sums(of(DayList::Categories).map(|row| row.amounts.net).collect()),
         31_700
     );
     assert_eq!(
@@ -185,7 +209,11 @@ fn the_worked_example() -> Result<(), Failure> {
         31_700
     );
     assert_eq!(
-        sums(report.discounts.iter().map(|row| row.amount).collect()),
+        sums(
+            of(DayList::Discounts)
+                .map(|row| row.amounts.discount)
+                .collect()
+        ),
         7_000
     );
     assert_eq!(
@@ -268,6 +296,11 @@ fn the_worked_example() -> Result<(), Failure> {
         .map(|row| (row.figure.as_str(), row.recorded, row.projected))
         .collect();
     assert_eq!(differences, [("carried_out", 2, 1)]);
+    let digests = Digests::of(&today).ok_or("the lists fit")?;
+    let closed = rows.report(1)?;
+    assert_eq!(closed.items, Some(digests.items));
+    assert_eq!(closed.categories, Some(digests.categories));
+    assert_eq!(closed.discounts, Some(digests.discounts));
     assert_eq!(
         rows.report(1)?
             .drawers
@@ -574,6 +607,77 @@ fn orders_completed_between_two_days_count_in_the_next() -> Result<(), Failure> 
         rows.days.first().map(|day| day.state),
         Some(DayState::Closed)
     );
+    Ok(())
+}
+
+/// Two lists of equal sums are told apart, and the difference has a name that can be explained.
+#[test]
+fn a_list_that_is_not_the_recorded_one_is_a_difference() -> Result<(), Failure> {
+    let mut ledger = Ledger::new("gangnam")?;
+    let mut records = vec![ledger.open_day("2026-03-02", &[])?];
+    let sale = ledger.americano()?;
+    records.push(ledger.place(sale)?);
+    let report = project_all(&ledger, &records)?.report(0)?;
+    let mut closed = ledger.closed(report, 1);
+    if let Some(items) = closed
+        .report
+        .as_mut()
+        .and_then(|report| report.items.as_mut())
+    {
+        items.sha256 = vec![0; 32].into();
+    }
+    records.push(ledger.close(closed)?);
+    let rows = project_all(&ledger, &records)?;
+    let day = rows.days.first().ok_or("a day")?;
+    let names: Vec<_> = day
+        .differences
+        .iter()
+        .map(|row| row.figure.as_str())
+        .collect();
+    assert_eq!(names, ["items.digest"]);
+    Ok(())
+}
+
+/// What was counted at an opening, and a drawer that should hold less than nothing when nobody counts it.
+#[test]
+fn drawers_open_and_close_as_they_were_counted() -> Result<(), Failure> {
+    let mut ledger = Ledger::new("gangnam")?;
+    let mut records = vec![ledger.open_day("2026-03-02", &[("main", 5_000), ("side", 700)])?];
+    for (drawer_id, kind, amount) in [
+        ("main", CashMovementKind::Float, 4_700),
+        ("side", CashMovementKind::PaidOut, 1_000),
+    ] {
+        records.push(ledger.append(vec![Kind::CashMoved(CashMoved {
+            business_date: "2026-03-02".into(),
+            drawer_id: drawer_id.into(),
+            kind: kind.into(),
+            amount,
+            ..CashMoved::default()
+        })])?);
+    }
+    let open = project_all(&ledger, &records)?.report(0)?;
+    let figures = |report: &DayReport| -> Vec<_> {
+        let of = |row: &DrawerFigures| {
+            let opening = (row.carried, row.opening_difference, row.float);
+            (opening, row.expected, row.over_short)
+        };
+        report.drawers.iter().map(of).collect()
+    };
+    let main = ((5_000, Some(-300), 4_700), 4_700, None);
+    assert_eq!(figures(&open), [main, ((700, None, 700), -300, None)]);
+    let mut recorded = open;
+    for drawer in &mut recorded.drawers {
+        if drawer.expected < 0 {
+            drawer.over_short = Some(-drawer.expected);
+        }
+    }
+    records.push(ledger.close(ledger.closed(recorded, 0))?);
+    let rows = project_all(&ledger, &records)?;
+    assert_eq!(
+        figures(&rows.report(0)?),
+        [main, ((700, None, 700), -300, Some(300))]
+    );
+    assert!(rows.days.iter().all(|day| day.differences.is_empty()));
     Ok(())
 }
 

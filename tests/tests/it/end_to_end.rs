@@ -317,7 +317,10 @@ async fn an_order_goes_from_the_till_to_the_days_sales_and_outlives_a_restart() 
         "{gross}: {sales:?}"
     );
     ensure!(
-        sales.voids.as_ref().is_some_and(|block| block.count == 1),
+        sales
+            .voids
+            .as_ref()
+            .is_some_and(|block| block.count == Some(1)),
         "{sales:?}"
     );
     ensure!(

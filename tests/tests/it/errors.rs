@@ -42,12 +42,16 @@ fn calls(reason: Reason) -> &'static str {
         | Reason::TooStale
         | Reason::ReadTooLong
         | Reason::ProjectionQuarantined => READS,
-        Reason::MalformedPageToken => "ListOrders, ListStores, ListZReports, ExplainFigure",
+        Reason::MalformedPageToken => {
+            "ListOrders, ListStores, ListZReports, ListDayRows, ExplainFigure"
+        }
         Reason::UnknownStore => "every call that names a store",
         Reason::NothingProjected => "every read of query-api that names a store",
         Reason::UnknownMember => "GetMember, UpdateMember, WithdrawMember, AttachMember",
         Reason::UnknownOrder => "GetOrder, and every command on an order",
-        Reason::NoSuchDay => "ListOrders, GetDailySales, GetXReport, GetZReport, ExplainFigure",
+        Reason::NoSuchDay => {
+            "ListOrders, GetDailySales, GetXReport, GetZReport, ListDayRows, ExplainFigure"
+        }
         Reason::IdReused => "RegisterMember, PlaceOrder and every other mutation of ordering",
         Reason::PhoneInUse | Reason::CardInUse => "RegisterMember, UpdateMember",
         Reason::MemberWithdrawn | Reason::MemberChanged => "UpdateMember",
@@ -73,9 +77,12 @@ fn calls(reason: Reason) -> &'static str {
         Reason::ClockSuspect => "PlaceOrder, CancelOrder, RefundOrder, RecordCashMovement",
         Reason::DayClosed => "RecordCashMovement, CloseBusinessDay",
         Reason::DayNotBegun => {
-            "RecordCashMovement, CloseBusinessDay, GetDailySales, GetZReport, ExplainFigure"
+            "RecordCashMovement, CloseBusinessDay, GetDailySales, GetZReport, ListDayRows, ExplainFigure"
         }
-        Reason::TooManyKinds => "PlaceOrder, CancelOrder, RefundOrder, RecordCashMovement",
+        Reason::TooManyKinds => {
+            "PlaceOrder, CancelOrder, RefundOrder, RecordCashMovement, CloseBusinessDay"
+        }
+        Reason::DrawerOverdrawn => "CancelOrder, RefundOrder",
         Reason::OpenOrders => "CloseBusinessDay",
     }
 }

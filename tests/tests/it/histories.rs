@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use contract::api::query::{
-    ExplainFigureRequest, GetSalesRequest, ListZReportsRequest, SalesBasis, SalesRow,
+    ExplainFigureRequest, GetSalesRequest, GetZReportRequest, ListZReportsRequest, SalesBasis,
+    SalesRow, get_z_report_request::Key,
 };
 use contract::api::types::DayReport;
 use contract::event::{CashMovementKind, Channel, Pricing, ServiceMode, TenderKind};
@@ -319,7 +320,9 @@ impl History {
                 Command::CancelOrder(CancelOrder {
                     order_id,
                     request_id: self.request(),
-                    approver_id: None,
+                    approver_id: Slug::new("chief")
+                        .ok()
+                        .filter(|_| self.random.random_bool(0.5)),
                     reason_code: reason,
                     tenders: vec![],
                 })
@@ -332,7 +335,9 @@ impl History {
                 Command::RefundOrder(RefundOrder {
                     order_id,
                     request_id: self.request(),
-                    approver_id: None,
+                    approver_id: Slug::new("chief")
+                        .ok()
+                        .filter(|_| self.random.random_bool(0.5)),
                     reason_code: reason,
                     lines,
                     tenders: vec![],
@@ -655,7 +660,14 @@ async fn restated(clients: &Clients, store: &StoreId, token: &ConsistencyToken) 
         );
     }
     for report in [&reports[reports.len() / 2], last] {
-        for (figure, value) in figures(report) {
+        let key = Key::ZNumber(report.z_number);
+        let request = GetZReportRequest {
+            store_id: store.to_string(),
+            key: Some(key),
+            at_least: at_least.clone(),
+        };
+        let lists = client.get_z_report(request).await?.into_inner().lists;
+        for (figure, value) in figures(report, &lists.context("lists")?) {
             let request = ExplainFigureRequest {
                 store_id: store.to_string(),
                 business_date: report.business_date.clone(),

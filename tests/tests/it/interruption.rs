@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use contract::{BusinessDate, OrderId, StoreId};
 use event_log::{LogEpoch, StreamIndex};
 use read_model::{
-    Batch, DayRow, Fence, Generation, Heartbeat, ReadModelError, ReadModelWriter, StoreRow,
-    StreamRow,
+    Batch, DayRow, Fence, Generation, Heartbeat, ListRow, ReadModelError, ReadModelWriter,
+    StoreRow, StreamRow,
 };
 use tokio::sync::watch;
 
@@ -114,6 +114,14 @@ impl ReadModelWriter for Observed {
         days: &[(StoreId, BusinessDate)],
     ) -> Result<Vec<DayRow>, ReadModelError> {
         self.writer.days(generation, days).await
+    }
+
+    async fn day_lists(
+        &self,
+        generation: Generation,
+        days: &[(StoreId, BusinessDate)],
+    ) -> Result<Vec<ListRow>, ReadModelError> {
+        self.writer.day_lists(generation, days).await
     }
 
     async fn commit(&self, batch: &Batch) -> Result<(), ReadModelError> {

@@ -12,6 +12,7 @@ mod histories;
 mod import;
 mod import_files;
 mod interruption;
+mod large_day;
 mod log;
 mod log_changes;
 mod member;

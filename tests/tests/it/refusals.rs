@@ -91,6 +91,7 @@ async fn provoke(reason: Reason, shop: &Shop) -> Result<Refused> {
         Reason::DayClosed => days::closed(&scene).await,
         Reason::DayNotBegun => days::not_begun(&scene).await,
         Reason::TooManyKinds => days::too_many_drawers(&scene).await,
+        Reason::DrawerOverdrawn => scene.cancel_out_of_an_empty_drawer().await,
         Reason::OpenOrders => days::open_orders(&scene).await,
         Reason::ClockSuspect => days::clock_ahead(&scene).await,
         Reason::MemberUnavailable => engines::no_member_service(&store).await,

@@ -14,7 +14,9 @@ use contract::api::query::{
     GetZReportRequest, ListZReportsRequest, SalesBasis, SalesGrouping, SalesRow,
     get_z_report_request::Key,
 };
-use contract::api::types::{Block, BusinessDayState, DayReport, DifferingDay, Money, TenderKind};
+use contract::api::types::{
+    Block, BusinessDayState, DayLists, DayReport, DifferingDay, Money, TenderKind,
+};
 use contract::event::{DrawerCounted, event::Event};
 use contract::{ConsistencyToken, StoreId, event};
 use event_log::sqlite::SqliteLog;
@@ -167,18 +169,17 @@ impl Rig {
         }
     }
 
-    async fn x(&self, ledger: &Ledger) -> Result<DayReport> {
+    async fn x(&self, ledger: &Ledger) -> Result<(DayReport, DayLists)> {
         let request = GetXReportRequest {
             store_id: ledger.name.to_string(),
             at_least: self.token(ledger)?,
         };
-        self.client
-            .clone()
-            .get_x_report(request)
-            .await?
-            .into_inner()
-            .report
-            .context("a report")
+        let answer = self.client.clone().get_x_report(request).await?;
+        let answer = answer.into_inner();
+        Ok((
+            answer.report.context("a report")?,
+            answer.lists.context("lists")?,
+        ))
     }
 
     async fn sales(
@@ -271,7 +272,7 @@ pub(super) fn minor(money: Option<&Money>) -> i64 {
 pub(super) fn block(block: Option<&Block>) -> [i64; 6] {
     let of = |money: fn(&Block) -> Option<&Money>| minor(block.and_then(money));
     [
-        block.map_or(0, |block| block.count),
+        block.and_then(|block| block.count).unwrap_or(0),
         of(|block| block.gross.as_ref()),
         of(|block| block.discount.as_ref()),
         of(|block| block.net.as_ref()),
@@ -281,7 +282,7 @@ pub(super) fn block(block: Option<&Block>) -> [i64; 6] {
 }
 
 /// Every figure of a report that is a sum over facts, by path.
-pub(super) fn figures(report: &DayReport) -> BTreeMap<String, i64> {
+pub(super) fn figures(report: &DayReport, lists: &DayLists) -> BTreeMap<String, i64> {
     let mut all = BTreeMap::new();
     let mut put = |path: String, names: &[&str], values: &[i64]| {
         all.extend(
@@ -303,6 +304,7 @@ pub(super) fn figures(report: &DayReport) -> BTreeMap<String, i64> {
             &["count", "gross", "discount", "net", "supply", "vat"],
             &block(own.as_ref()),
         );
+
         for tax in own.iter().flat_map(|own| &own.taxes) {
             let values = [
                 minor(tax.net.as_ref()),
@@ -343,7 +345,16 @@ pub(super) fn figures(report: &DayReport) -> BTreeMap<String, i64> {
             &own.paid_out,
             &own.expected,
         ];
-        let values = [flows.as_slice(), &[&own.counted, &own.over_short]].concat();
+        let values = [
+            flows.as_slice(),
+            &[
+                &own.counted,
+                &own.over_short,
+                &own.carried,
+                &own.opening_difference,
+            ],
+        ]
+        .concat();
         let names = [
             "float",
             "tendered",
@@ -354,6 +365,8 @@ pub(super) fn figures(report: &DayReport) -> BTreeMap<String, i64> {
             "expected",
             "counted",
             "over_short",
+            "carried",
+            "opening_difference",
         ];
         let values: Vec<i64> = values
             .into_iter()
@@ -362,7 +375,7 @@ pub(super) fn figures(report: &DayReport) -> BTreeMap<String, i64> {
         put(format!("drawers.{}", own.drawer_id), &names, &values);
     }
     let amounts = ["units", "gross", "discount", "net"];
-    for own in &report.items {
+    for own in &lists.items {
         let values = [
             own.units,
             minor(own.gross.as_ref()),
@@ -371,7 +384,7 @@ pub(super) fn figures(report: &DayReport) -> BTreeMap<String, i64> {
         ];
         put(format!("items.{}", own.sku), &amounts, &values);
     }
-    for own in &report.categories {
+    for own in &lists.categories {
         let values = [
             own.units,
             minor(own.gross.as_ref()),
@@ -393,7 +406,7 @@ pub(super) fn figures(report: &DayReport) -> BTreeMap<String, i64> {
             &values,
         );
     }
-    for own in &report.discounts {
+    for own in &lists.discounts {
         let source = own
             .source()
             .as_str_name()
@@ -405,6 +418,24 @@ pub(super) fn figures(report: &DayReport) -> BTreeMap<String, i64> {
             &[own.count, minor(own.amount.as_ref())],
         );
     }
+    for (name, list) in [("items", &report.items), ("categories", &report.categories)] {
+        let list = list.clone().unwrap_or_default();
+        let values = [
+            list.rows,
+            list.count,
+            minor(list.gross.as_ref()),
+            minor(list.discount.as_ref()),
+            minor(list.net.as_ref()),
+        ];
+        let names = ["rows", "units", "gross", "discount", "net"];
+        put(name.into(), &names, &values);
+    }
+    let list = report.discounts.clone().unwrap_or_default();
+    put(
+        "discounts".into(),
+        &["rows", "count", "amount"],
+        &[list.rows, list.count, minor(list.discount.as_ref())],
+    );
     let single = [
         ("carried_in", report.carried_in),
         ("completed", report.completed),
@@ -425,6 +456,8 @@ pub(super) fn figures(report: &DayReport) -> BTreeMap<String, i64> {
         ("grand_total", minor(report.grand_total.as_ref())),
     ];
     all.extend(single.map(|(name, value)| (name.to_owned(), value)));
+    // Orders less refunds count nothing.
+    all.remove("turnover.count");
     all
 }
 
@@ -460,7 +493,7 @@ pub(super) async fn settle(rig: &Rig) -> Result<Ledger> {
     let (records, [p, q]) = sound(example::yesterday(&mut ledger))?;
     rig.append(&records).await?;
     rig.figures(&ledger).await?;
-    let x = rig.x(&ledger).await?;
+    let (x, _) = rig.x(&ledger).await?;
     ensure!(
         x.z_number == 0
             && x.state() == BusinessDayState::Overdue
@@ -472,7 +505,7 @@ pub(super) async fn settle(rig: &Rig) -> Result<Ledger> {
     let (records, _) = sound(example::today(&mut ledger, &p, &q))?;
     rig.append(&records).await?;
 
-    let x = rig.x(&ledger).await?;
+    let (x, lists) = rig.x(&ledger).await?;
     ensure!(
         x.state() == BusinessDayState::Open
             && x.previous_z_hash.is_empty()
@@ -483,8 +516,8 @@ pub(super) async fn settle(rig: &Rig) -> Result<Ledger> {
             .chain
             .is_some_and(|chain| chain.hash.0[..] == x.last_hash[..])
     );
-    worked_example(&x)?;
-    for (figure, value) in figures(&x) {
+    worked_example(&x, &lists)?;
+    for (figure, value) in figures(&x, &lists) {
         let (said, amounts) = rig.explain("gangnam", "2026-03-02", &figure).await?;
         ensure!(
             said == value && amounts.iter().sum::<i64>() == value,
@@ -505,6 +538,9 @@ pub(super) async fn settle(rig: &Rig) -> Result<Ledger> {
     };
     let answer = rig.client.clone().get_z_report(request).await?.into_inner();
     let z = answer.report.context("a report")?;
+    // The lists, and with them what proves them, are those of the X report.
+    ensure!(answer.lists.as_ref() == Some(&lists) && z.items == x.items);
+    ensure!(z.items.as_ref().is_some_and(|list| list.sha256.len() == 32));
     ensure!(
         answer.differences.is_empty()
             && z.z_number == 2
@@ -534,7 +570,7 @@ pub(super) async fn settle(rig: &Rig) -> Result<Ledger> {
         ..z.clone()
     };
     ensure!(same == x, "{same:?}\n{x:?}");
-    for (figure, value) in figures(&z) {
+    for (figure, value) in figures(&z, &lists) {
         let (said, amounts) = rig.explain("gangnam", "2026-03-02", &figure).await?;
         ensure!(
             said == value && amounts.iter().sum::<i64>() == value,
@@ -590,12 +626,18 @@ pub(super) async fn settle(rig: &Rig) -> Result<Ledger> {
     Ok(ledger)
 }
 
-pub(super) fn worked_example(report: &DayReport) -> Result<()> {
+pub(super) fn worked_example(report: &DayReport, lists: &DayLists) -> Result<()> {
     ensure!(block(report.sales.as_ref()) == [5, 38_700, 7_000, 31_700, 29_210, 2_490]);
     ensure!(block(report.voids.as_ref()) == [1, 5_200, 0, 5_200, 4_727, 473]);
     ensure!(block(report.refunds_same_day.as_ref()) == [1, 5_000, 772, 4_228, 3_844, 384]);
     ensure!(block(report.refunds_prior_days.as_ref()) == [2, 9_500, 0, 9_500, 8_637, 863]);
-    ensure!(block(report.turnover.as_ref()) == [1, 19_000, 6_228, 12_772, 12_002, 770]);
+    ensure!(
+        report
+            .turnover
+            .as_ref()
+            .is_some_and(|own| own.count.is_none())
+    );
+    ensure!(block(report.turnover.as_ref()) == [0, 19_000, 6_228, 12_772, 12_002, 770]);
     let tenders: Vec<_> = report
         .tenders
         .iter()
@@ -619,7 +661,7 @@ pub(super) fn worked_example(report: &DayReport) -> Result<()> {
             .first()
             .is_some_and(|drawer| minor(drawer.expected.as_ref()) == 144_500)
     );
-    let items: Vec<_> = report
+    let items: Vec<_> = lists
         .items
         .iter()
         .map(|row| (row.sku.as_str(), minor(row.net.as_ref())))

@@ -9,7 +9,7 @@ use contract::api::query::{
     ExplainFigureRequest, GetDailySalesRequest, GetSalesRequest, GetXReportRequest,
     GetZReportRequest, ListZReportsRequest, SalesBasis, get_z_report_request::Key,
 };
-use contract::api::types::{DayReport, Money, ServiceMode, TenderKind};
+use contract::api::types::{DayLists, DayReport, Money, ServiceMode, TenderKind};
 use contract::{StoreId, timestamp_to_proto};
 use doppio::audit;
 use doppio::clients::{Clients, call};
@@ -340,19 +340,17 @@ impl Till {
         vec![self.token.clone()]
     }
 
-    async fn x(&self) -> Result<DayReport> {
+    async fn x(&self) -> Result<(DayReport, DayLists)> {
         let request = GetXReportRequest {
             store_id: STORE.into(),
             at_least: self.at_least(),
         };
-        self.clients
-            .settlement
-            .clone()
-            .get_x_report(call(request))
-            .await?
-            .into_inner()
-            .report
-            .context("an X report")
+        let mut client = self.clients.settlement.clone();
+        let answer = client.get_x_report(call(request)).await?.into_inner();
+        Ok((
+            answer.report.context("an X report")?,
+            answer.lists.context("lists")?,
+        ))
     }
 
     /// Net of sales and of returns on yesterday and today.
@@ -386,8 +384,8 @@ impl Till {
     }
 
     /// Every figure of today's report leads to events that sum to it.
-    async fn explained(&self, report: &DayReport) -> Result<()> {
-        for (figure, value) in figures(report) {
+    async fn explained(&self, report: &DayReport, lists: &DayLists) -> Result<()> {
+        for (figure, value) in figures(report, lists) {
             let request = ExplainFigureRequest {
                 store_id: STORE.into(),
                 business_date: TODAY.to_string(),
@@ -537,16 +535,16 @@ async fn example(till: &mut Till) -> Result<()> {
     till.cash(api::CashMovementKind::PaidIn, 50_000).await?;
     till.cash(api::CashMovementKind::PaidOut, 12_000).await?;
 
-    let x = till.x().await?;
-    worked_example(&x)?;
-    till.explained(&x).await?;
+    let (x, lists) = till.x().await?;
+    worked_example(&x, &lists)?;
+    till.explained(&x, &lists).await?;
     let closing = till.closing(144_000, &[&e]);
     let z = till.close(&closing).await?;
     ensure!(
         till.close(&closing).await? == z,
         "a repeat gets the first answer"
     );
-    worked_example(&z)?;
+    worked_example(&z, &lists)?;
     let drawer = z.drawers.first().context("a drawer")?;
     ensure!(
         (
@@ -583,7 +581,7 @@ async fn example(till: &mut Till) -> Result<()> {
         "{:?}",
         z.turnover
     );
-    till.explained(&z).await?;
+    till.explained(&z, &lists).await?;
 
     // What head office reads is what the till was answered.
     let request = GetZReportRequest {
@@ -599,12 +597,21 @@ async fn example(till: &mut Till) -> Result<()> {
         .await?
         .into_inner();
     ensure!(read.differences.is_empty(), "{:?}", read.differences);
-    let read = read.report.context("a report")?;
+    ensure!(read.lists.as_ref() == Some(&lists), "{:?}", read.lists);
+    // One Z, whole, through every door: answered, answered again, read by number, by date, and in the list.
     ensure!(
-        figures(&read) == figures(&z)
-            && read.previous_z_hash == z.previous_z_hash
-            && read.last_hash == z.last_hash
+        z.start_time.is_some() && z.end_time.is_some() && z.close_time.is_some(),
+        "{z:?}"
     );
+    ensure!(read.report.as_ref() == Some(&z), "{:?}\n{z:?}", read.report);
+    let request = GetZReportRequest {
+        store_id: STORE.into(),
+        key: Some(Key::BusinessDate(TODAY.to_string())),
+        at_least: till.at_least(),
+    };
+    let mut client = till.clients.settlement.clone();
+    let by_date = client.get_z_report(call(request)).await?.into_inner();
+    ensure!(by_date.report.as_ref() == Some(&z));
     let request = GetDailySalesRequest {
         store_id: STORE.into(),
         business_date: TODAY.to_string(),
@@ -641,6 +648,7 @@ async fn example(till: &mut Till) -> Result<()> {
         .into_inner()
         .reports;
     ensure!(reports.iter().map(|report| report.z_number).eq(1..=42));
+    ensure!(reports.last() == Some(&z));
     let (yesterday, today) = (TODAY.yesterday()?.to_string(), TODAY.to_string());
     ensure!(
         till.two_days(SalesBasis::AsClosed).await?

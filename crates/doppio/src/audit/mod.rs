@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use contract::api::query::{GetDailySalesRequest, GetDailySalesResponse};
-use contract::api::types::Money;
+use contract::api::types::{DayLists, Money};
 use contract::event::event::Event;
 use contract::{OrderId, StoreId, decode_payload};
 use event_log::{ChainState, EventLog, LedgerName, LogError};
@@ -214,22 +214,31 @@ impl LedgerAudit {
             let minor = |money: Option<&Money>| money.map_or(0, |money| money.amount_minor);
             let block = |block: Option<&contract::api::types::Block>| {
                 (
-                    block.map_or(0, |block| block.count),
+                    block.and_then(|block| block.count).unwrap_or(0),
                     block.map_or(0, |block| minor(block.net.as_ref())),
                 )
             };
             let voids = block(sales.voids.as_ref());
+            let token = at_least.to_vec();
+            let first = DayLists {
+                items: sales.items.clone(),
+                more: sales.more_rows,
+                ..DayLists::default()
+            };
+            let items = clients
+                .all_rows(store.as_str(), date, token, first)
+                .await?
+                .items;
             let projected = DayAudit {
                 orders: sales.orders,
-                units: sales.items.iter().map(|item| item.units).sum(),
+                units: items.iter().map(|item| item.units).sum(),
                 gross: minor(sales.gross.as_ref()),
                 discount: minor(sales.discount.as_ref()),
                 net: minor(sales.net.as_ref()),
                 vat: minor(sales.vat.as_ref()),
                 voids: voids.0,
                 voids_net: voids.1,
-                by_item: sales
-                    .items
+                by_item: items
                     .iter()
                     .map(|item| (item.sku.clone(), item.units))
                     .collect(),

@@ -5,14 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use contract::event::event::Event;
 use contract::event::{
-    Block, BusinessDayClosed, CashMovementKind, CategoryFigures, DayReport, DiscountFigures,
-    DrawerFigures, HourFigures, ItemFigures, OrderCancelled, OrderPlaced, OrderRefunded,
-    ReturnedLine, ReturnedTender, TaxAmount, TenderFigures, TenderKind,
+    Block, BusinessDayClosed, CashMovementKind, DayReport, DrawerFigures, DrawerFloat, HourFigures,
+    ListDigest, OrderCancelled, OrderPlaced, OrderRefunded, ReturnedLine, ReturnedTender,
+    TaxAmount, TenderFigures, TenderKind,
 };
-use contract::json;
-use contract::{LocalHour, OrderId};
+use contract::{LocalHour, OrderId, json, timestamp_from_proto};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use sha2::{Digest as _, Sha256};
 
 /// A ledger's settlement so far.
 #[derive(Debug, Default)]
@@ -23,6 +23,8 @@ pub struct Settlement {
     open_orders: i64,
     z_number: i64,
     last_z_hash: Vec<u8>,
+    /// What the last close left in the drawers that hold anything, as far as it was counted since.
+    left: BTreeMap<String, i64>,
     sold: i128,
     given_back: i128,
     /// Z reports that were recomputed and found as recorded.
@@ -39,6 +41,8 @@ struct Sale {
 
 #[derive(Debug, Default)]
 struct Day {
+    start: Option<Timestamp>,
+    end: Option<Timestamp>,
     zone: Option<TimeZone>,
     floats: BTreeMap<String, i64>,
     placed: Vec<(String, OrderPlaced)>,
@@ -78,17 +82,27 @@ impl Settlement {
             Event::BusinessDayOpened(opened) => {
                 let completed = std::mem::take(&mut self.day.completed);
                 self.day = Day {
+                    start: opened.start_time.as_ref().and_then(timestamp_from_proto),
+                    end: opened.end_time.as_ref().and_then(timestamp_from_proto),
                     zone: TimeZone::get(&opened.time_zone).ok(),
-                    floats: opened
-                        .floats
-                        .iter()
-                        .map(|float| (float.drawer_id.clone(), float.amount))
-                        .collect(),
+                    floats: floats(&opened.floats),
                     carried_in: self.open_orders + completed,
                     completed,
                     ..Day::default()
                 };
                 self.open = true;
+                if self.day.floats != self.left {
+                    return Err(format!(
+                        "{} begins with {:?} in its drawers, the last close left {:?}",
+                        opened.business_date, self.day.floats, self.left
+                    ));
+                }
+            }
+            Event::DrawerCounted(counted) => {
+                self.left.remove(&counted.drawer_id);
+                if counted.counted != 0 {
+                    self.left.insert(counted.drawer_id.clone(), counted.counted);
+                }
             }
             Event::OrderPlaced(placed) => self.sale(placed, place)?,
             Event::OrderCompleted(_) => {
@@ -321,6 +335,13 @@ impl Settlement {
         }
         let recorded = closed.report.clone().unwrap_or_default();
         let day = std::mem::take(&mut self.day);
+        let said = [&closed.start_time, &closed.end_time, &closed.close_time]
+            .map(|time| time.as_ref().and_then(timestamp_from_proto));
+        if said != [day.start, day.end, Some(place.recorded_at)] {
+            return Err(format!(
+                "{z} does not name its day's start and end, and when it was closed"
+            ));
+        }
         let mut expected = day.report(&recorded);
         self.sold += i128::from(expected.sales.as_ref().map_or(0, |block| block.net));
         self.given_back += [
@@ -340,6 +361,14 @@ impl Settlement {
             return Err(format!(
                 "{z}: {} orders are carried out, {} are open",
                 recorded.carried_out, self.open_orders
+            ));
+        }
+        self.left = held(&expected.drawers);
+        let carried = closed.carry_over.clone().unwrap_or_default();
+        if floats(&carried.floats) != self.left {
+            return Err(format!(
+                "{z}: the drawers hold {:?}, and {:?} is carried over",
+                self.left, carried.floats
             ));
         }
         self.z_number += 1;
@@ -405,10 +434,10 @@ impl Day {
             refunds_prior_days: Some(earlier),
             tenders: self.tenders(),
             drawers: self.drawers(recorded),
-            items: self.items(),
-            categories: self.categories(),
+            items: Some(self.items()),
+            categories: Some(self.categories()),
             hours: self.hours(),
-            discounts: self.discounts(),
+            discounts: Some(self.discounts()),
             carried_in: self.carried_in,
             completed: self.completed,
             cancelled,
@@ -491,9 +520,9 @@ impl Day {
                         .filter(move |(drawer, own, _)| drawer == name && *own == kind)
                         .map(|(_, _, amount)| *amount)
                 };
-                let float = moved(CashMovementKind::Float)
-                    .next_back()
-                    .unwrap_or_else(|| self.floats.get(name).copied().unwrap_or(0));
+                let carried = self.floats.get(name).copied().unwrap_or(0);
+                let stated = moved(CashMovementKind::Float).next_back();
+                let float = stated.unwrap_or(carried);
                 let tendered: i64 = own().map(|tender| tender.tendered).sum();
                 let change: i64 = own().map(|tender| tender.change).sum();
                 let returned: i64 = self
@@ -511,7 +540,12 @@ impl Day {
                     .iter()
                     .find(|drawer| drawer.drawer_id == name)
                     .and_then(|drawer| drawer.counted);
-                let over_short = counted.map(|counted| counted - expected);
+                let over_short = match counted {
+                    Some(counted) => Some(counted - expected),
+                    // Cash cannot be less than none.
+                    None if expected < 0 => Some(-expected),
+                    None => None,
+                };
                 DrawerFigures {
                     drawer_id: name.to_owned(),
                     float,
@@ -523,41 +557,27 @@ impl Day {
                     expected,
                     counted,
                     over_short,
+                    carried,
+                    opening_difference: stated.map(|stated| stated - carried),
                 }
             })
             .collect()
     }
 
-    fn items(&self) -> Vec<ItemFigures> {
-        let mut items: BTreeMap<&str, ItemFigures> = BTreeMap::new();
-        for line in self.placed.iter().flat_map(|(_, sale)| &sale.lines) {
-            let item = items.entry(&line.sku).or_default();
-            *item = ItemFigures {
-                sku: line.sku.clone(),
-                name: line.name.clone(),
-                category: line.category.clone(),
-                units: item.units + i64::from(line.quantity),
-                gross: item.gross + line.gross,
-                discount: item.discount + line.discount,
-                net: item.net + line.net,
-            };
-        }
-        items.into_values().collect()
+    fn items(&self) -> ListDigest {
+        let lines = self.placed.iter().flat_map(|(_, sale)| &sale.lines);
+        list(lines.map(|line| {
+            let amounts = [line.quantity.into(), line.gross, line.discount, line.net];
+            (line.sku.clone(), amounts)
+        }))
     }
 
-    fn categories(&self) -> Vec<CategoryFigures> {
-        let mut categories: BTreeMap<&str, CategoryFigures> = BTreeMap::new();
-        for line in self.placed.iter().flat_map(|(_, sale)| &sale.lines) {
-            let own = categories.entry(&line.category).or_default();
-            *own = CategoryFigures {
-                category: line.category.clone(),
-                units: own.units + i64::from(line.quantity),
-                gross: own.gross + line.gross,
-                discount: own.discount + line.discount,
-                net: own.net + line.net,
-            };
-        }
-        categories.into_values().collect()
+    fn categories(&self) -> ListDigest {
+        let lines = self.placed.iter().flat_map(|(_, sale)| &sale.lines);
+        list(lines.map(|line| {
+            let amounts = [line.quantity.into(), line.gross, line.discount, line.net];
+            (line.category.clone(), amounts)
+        }))
     }
 
     fn hours(&self) -> Vec<HourFigures> {
@@ -575,22 +595,61 @@ impl Day {
         hours.into_values().collect()
     }
 
-    fn discounts(&self) -> Vec<DiscountFigures> {
-        let mut sums: BTreeMap<(i32, &str), (i64, i64)> = BTreeMap::new();
-        for discount in self.placed.iter().flat_map(|(_, sale)| &sale.discounts) {
-            let own = sums
-                .entry((discount.source, &discount.discount_id))
-                .or_default();
-            *own = (own.0 + 1, own.1 + discount.amount);
+    fn discounts(&self) -> ListDigest {
+        let discounts = self.placed.iter().flat_map(|(_, sale)| &sale.discounts);
+        list(discounts.map(|own| {
+            let key = format!("{}/{}", own.source, own.discount_id);
+            (key, [1, 0, own.amount, 0])
+        }))
+    }
+}
+
+fn floats(floats: &[DrawerFloat]) -> BTreeMap<String, i64> {
+    floats
+        .iter()
+        .map(|float| (float.drawer_id.clone(), float.amount))
+        .collect()
+}
+
+/// What drawers hold after a close: counted, or what they should hold and no less than nothing. Empty ones leave.
+fn held(drawers: &[DrawerFigures]) -> BTreeMap<String, i64> {
+    drawers
+        .iter()
+        .map(|drawer| {
+            let held = drawer.counted.unwrap_or(drawer.expected.max(0));
+            (drawer.drawer_id.clone(), held)
+        })
+        .filter(|(_, held)| *held != 0)
+        .collect()
+}
+
+/// Sums a list by its keys, and hashes it by the letter of `doppio.event.v1.ListDigest`.
+fn list(rows: impl Iterator<Item = (String, [i64; 4])>) -> ListDigest {
+    let mut sums: BTreeMap<String, [i64; 4]> = BTreeMap::new();
+    for (key, amounts) in rows {
+        let sum = sums.entry(key).or_default();
+        for (sum, amount) in sum.iter_mut().zip(amounts) {
+            *sum += amount;
         }
-        sums.into_iter()
-            .map(|((source, id), (count, amount))| DiscountFigures {
-                source,
-                discount_id: id.to_owned(),
-                count,
-                amount,
-            })
-            .collect()
+    }
+    let mut bytes = Vec::new();
+    let mut total = [0; 4];
+    for (key, amounts) in &sums {
+        bytes.extend_from_slice(&u32::try_from(key.len()).unwrap_or(u32::MAX).to_be_bytes());
+        bytes.extend_from_slice(key.as_bytes());
+        for (total, amount) in total.iter_mut().zip(amounts) {
+            *total += amount;
+            bytes.extend_from_slice(&amount.to_be_bytes());
+        }
+    }
+    let [count, gross, discount, net] = total;
+    ListDigest {
+        rows: i64::try_from(sums.len()).unwrap_or(i64::MAX),
+        count,
+        gross,
+        discount,
+        net,
+        sha256: Sha256::digest(&bytes).to_vec().into(),
     }
 }
 
@@ -623,9 +682,12 @@ fn block<'a>(facts: impl Iterator<Item = (i64, i64, i64, &'a [TaxAmount])>) -> B
 }
 
 fn less(sales: &Block, parts: [&Block; 3]) -> Block {
-    let mut rest = sales.clone();
+    // Orders less refunds count nothing.
+    let mut rest = Block {
+        count: 0,
+        ..sales.clone()
+    };
     for part in parts {
-        rest.count -= part.count;
         rest.gross -= part.gross;
         rest.discount -= part.discount;
         rest.net -= part.net;

@@ -273,7 +273,11 @@ fn report(tally: &Tally) -> Result<(), Failure> {
 
 fn show(days: &[(GetDailySalesResponse, u64)]) -> Result<(), Failure> {
     let rows = days.iter().map(|(day, records)| {
-        let voids = day.voids.as_ref().map_or(0, |block| block.count);
+        let voids = day
+            .voids
+            .as_ref()
+            .and_then(|block| block.count)
+            .unwrap_or(0);
         let turnover = day.turnover.as_ref().and_then(|block| block.net.clone());
         row![
             &day.store_id,

@@ -13,7 +13,7 @@ mod order;
 mod sales;
 mod settle;
 mod status;
-mod till_print;
+pub mod till_print;
 mod up;
 
 use clap::{Parser, Subcommand};

@@ -163,7 +163,10 @@ fn show(sales: &GetDailySalesResponse) -> String {
         let block = block.cloned().unwrap_or_default();
         row![
             label,
-            block.count,
+            block
+                .count
+                .map(|count| count.to_string())
+                .unwrap_or_default(),
             &block.gross,
             &block.discount,
             &block.net,
@@ -250,6 +253,9 @@ fn show(sales: &GetDailySalesResponse) -> String {
             hours
         )
     ));
+    if sales.more_rows {
+        text.push_str("\nThere are more items than are shown here: doppio settle show and doppio settle x print them all.");
+    }
     for difference in &sales.differences {
         text.push_str(&format!(
             "\nDIFFERENCE in {}: recorded {}, projected {}",

@@ -5,7 +5,7 @@ use contract::api::query::{
     ExplainFigureRequest, GetXReportRequest, GetZReportRequest, ListZReportsRequest,
     get_z_report_request,
 };
-use contract::api::types::{Block, Money};
+use contract::api::types::{Block, DayLists, DayReport, Money};
 use contract::timestamp_to_proto;
 use runtime::Clock;
 use uuid::Uuid;
@@ -202,22 +202,46 @@ impl Day {
     async fn run(self, clients: Clients, format: Format) -> Result<(), Failure> {
         let request = GetXReportRequest {
             store_id: self.store,
-            at_least: self.at_least,
+            at_least: self.at_least.clone(),
         };
-        let answer = clients
+        let mut answer = clients
             .settlement
             .clone()
             .get_x_report(call(request))
             .await?
             .into_inner();
+        answer.lists = whole_lists(
+            &clients,
+            answer.report.as_ref(),
+            self.at_least,
+            answer.lists,
+        )
+        .await?;
         format.print(&answer, |answer| {
             answer
                 .report
                 .as_ref()
-                .map(|report| print(report, &[]))
+                .map(|report| print(report, &answer.lists.clone().unwrap_or_default(), &[]))
                 .unwrap_or_default()
         })
     }
+}
+
+/// The lists of a report with all of their rows.
+async fn whole_lists(
+    clients: &Clients,
+    report: Option<&DayReport>,
+    at_least: Vec<String>,
+    lists: Option<DayLists>,
+) -> Result<Option<DayLists>, Failure> {
+    let (Some(report), Some(lists)) = (report, lists) else {
+        return Ok(None);
+    };
+    let (store, date) = (&report.store_id, &report.business_date);
+    clients
+        .all_rows(store, date, at_least, lists)
+        .await
+        .map(Some)
 }
 
 impl Show {
@@ -229,19 +253,29 @@ impl Show {
         let request = GetZReportRequest {
             store_id: self.store,
             key,
-            at_least: self.at_least,
+            at_least: self.at_least.clone(),
         };
-        let answer = clients
+        let mut answer = clients
             .settlement
             .clone()
             .get_z_report(call(request))
             .await?
             .into_inner();
+        answer.lists = whole_lists(
+            &clients,
+            answer.report.as_ref(),
+            self.at_least,
+            answer.lists,
+        )
+        .await?;
         format.print(&answer, |answer| {
             let mut text = answer
                 .report
                 .as_ref()
-                .map(|report| print(report, &answer.differences))
+                .map(|report| {
+                    let lists = answer.lists.clone().unwrap_or_default();
+                    print(report, &lists, &answer.differences)
+                })
                 .unwrap_or_default();
             for drawer in &answer.late_counts {
                 let (counted, over_short) = (
@@ -276,7 +310,11 @@ impl List {
         format.print(&answer, |answer| {
             let net = |block: &Option<Block>| block.as_ref().and_then(|block| block.net.clone());
             let rows = answer.reports.iter().map(|report| {
-                let orders = report.sales.as_ref().map_or(0, |block| block.count);
+                let orders = report
+                    .sales
+                    .as_ref()
+                    .and_then(|block| block.count)
+                    .unwrap_or(0);
                 let vat = report.turnover.as_ref().and_then(|block| block.vat.clone());
                 row![
                     &report.business_date,
@@ -386,13 +424,37 @@ impl Close {
             .close_business_day(call(request))
             .await?
             .into_inner();
+        // What was sold by item is the read model's to say; the day is closed, whether or not it can say so now.
+        let lists = match &answer.z_report {
+            Some(report) => {
+                let token = vec![answer.consistency_token.clone()];
+                let request = GetZReportRequest {
+                    store_id: report.store_id.clone(),
+                    key: Some(get_z_report_request::Key::ZNumber(report.z_number)),
+                    at_least: token.clone(),
+                };
+                let read = clients.settlement.clone().get_z_report(call(request)).await;
+                let lists = read.ok().and_then(|read| read.into_inner().lists);
+                whole_lists(&clients, Some(report), token, lists).await
+            }
+            None => Ok(None),
+        };
+        let lists = lists.unwrap_or_default();
         format.print(&answer, |answer| {
             let report = answer
                 .z_report
                 .as_ref()
-                .map(|report| print(report, &[]))
+                .map(|report| print(report, &lists.clone().unwrap_or_default(), &[]))
                 .unwrap_or_default();
-            format!("{report}\nconsistency token: {}", answer.consistency_token)
+            let unread = if lists.is_none() {
+                "\nThe read model does not answer: doppio settle show prints what was sold by item."
+            } else {
+                ""
+            };
+            format!(
+                "{report}{unread}\nconsistency token: {}",
+                answer.consistency_token
+            )
         })
     }
 }
@@ -432,8 +494,13 @@ impl Cash {
             .await?
             .into_inner();
         format.print(&answer, |answer| {
+            let flags = if answer.flags.is_empty() {
+                String::new()
+            } else {
+                format!(", flagged {}", answer.flags.join(", "))
+            };
             format!(
-                "recorded on {}\nconsistency token: {}",
+                "recorded on {}{flags}\nconsistency token: {}",
                 answer.business_date, answer.consistency_token
             )
         })

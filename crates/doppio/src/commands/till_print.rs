@@ -1,14 +1,17 @@
-use contract::api::types::{DayReport, FigureDifference};
+use contract::api::types::{DayLists, DayReport, FigureDifference};
 
 use crate::output::{money, name};
 
 /// A report as a till prints it, headings in Korean and English.
-pub fn print(report: &DayReport, differences: &[FigureDifference]) -> String {
+pub fn print(report: &DayReport, lists: &DayLists, differences: &[FigureDifference]) -> String {
     const WIDTH: usize = 46;
     let line = |label: &str, value: String| {
-        let gap = WIDTH
-            .saturating_sub(columns(label) + columns(&value))
-            .max(1);
+        let used = columns(label) + columns(&value);
+        if used >= WIDTH {
+            // A long name has a line of its own.
+            return format!("{label}\n{value:>WIDTH$}\n");
+        }
+        let gap = WIDTH - used;
         format!("{label}{}{value}\n", " ".repeat(gap))
     };
     let rule = format!("{}\n", "-".repeat(WIDTH));
@@ -29,11 +32,10 @@ pub fn print(report: &DayReport, differences: &[FigureDifference]) -> String {
         ("순매출 Turnover", &report.turnover),
     ] {
         let block = block.clone().unwrap_or_default();
-        let count = if label.ends_with("Turnover") {
-            String::new()
-        } else {
-            format!(" ({})", block.count)
-        };
+        let count = block
+            .count
+            .map(|count| format!(" ({count})"))
+            .unwrap_or_default();
         text += &line(&format!("{label}{count}"), money(block.net.as_ref()));
         text += &line("  총액 gross", money(block.gross.as_ref()));
         text += &line("  할인 discount", money(block.discount.as_ref()));
@@ -66,6 +68,8 @@ pub fn print(report: &DayReport, differences: &[FigureDifference]) -> String {
             String::new(),
         );
         for (label, amount) in [
+            ("  전일이월 carried", &drawer.carried),
+            ("  개점차액 opening difference", &drawer.opening_difference),
             ("  준비금 float", &drawer.float),
             ("  받은 현금 tendered", &drawer.tendered),
             ("  거스름돈 change", &drawer.change),
@@ -85,14 +89,14 @@ pub fn print(report: &DayReport, differences: &[FigureDifference]) -> String {
         }
     }
     text += &rule;
-    for item in &report.items {
+    for item in &lists.items {
         text += &line(
             &format!("{} x{}", name(item.name.as_ref()), item.units),
             money(item.net.as_ref()),
         );
     }
     text += &rule;
-    for discount in &report.discounts {
+    for discount in &lists.discounts {
         let source = discount
             .source()
             .as_str_name()
@@ -108,11 +112,26 @@ pub fn print(report: &DayReport, differences: &[FigureDifference]) -> String {
             money(discount.amount.as_ref()),
         );
     }
-    for category in &report.categories {
+    for category in &lists.categories {
         text += &line(
             &format!("분류 {} x{}", category.category, category.units),
             money(category.net.as_ref()),
         );
+    }
+    for (what, list) in [
+        ("품목 items", &report.items),
+        ("분류 categories", &report.categories),
+        ("할인 discounts", &report.discounts),
+    ] {
+        let list = list.clone().unwrap_or_default();
+        // Its first bytes are enough to compare two prints by eye.
+        let proof: String = list
+            .sha256
+            .iter()
+            .take(8)
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        text += &line(&format!("{what} ({})", list.rows), proof);
     }
     for hour in &report.hours {
         // The local hour; its date is the day's or the next. Where a clock change makes two of one hour, the offset tells them.
@@ -177,7 +196,7 @@ fn columns(text: &str) -> usize {
 mod tests {
     use contract::api::types::{
         Block, CategorySales, DiscountSales, DiscountSource, DrawerSales, HourSales, ItemSales,
-        LocalizedText, Money, TaxAmount, TenderKind, TenderSales,
+        ListDigest, LocalizedText, Money, TaxAmount, TenderKind, TenderSales,
     };
 
     use super::*;
@@ -199,13 +218,21 @@ mod tests {
             ..TaxAmount::default()
         };
         Some(Block {
-            count,
+            count: Some(count),
             gross: won(gross),
             discount: won(discount),
             net: won(net),
             supply: won(net - vat),
             vat: won(vat),
             taxes: vec![tax],
+        })
+    }
+
+    fn digest(rows: i64) -> Option<ListDigest> {
+        Some(ListDigest {
+            rows,
+            sha256: vec![0xd0; 32],
+            ..ListDigest::default()
         })
     }
 
@@ -217,7 +244,10 @@ mod tests {
             z_number: 42,
             sales: block(5, 38_700, 7_000, 2_490),
             refunds_same_day: block(1, 5_000, 772, 384),
-            turnover: block(4, 33_700, 6_228, 2_106),
+            turnover: block(4, 33_700, 6_228, 2_106).map(|block| Block {
+                count: None,
+                ..block
+            }),
             tenders: vec![TenderSales {
                 kind: TenderKind::Cash.into(),
                 taken: won(16_700),
@@ -227,9 +257,35 @@ mod tests {
             drawers: vec![DrawerSales {
                 drawer_id: "main".into(),
                 float: won(100_000),
+                carried: won(100_500),
+                opening_difference: won(-500),
                 expected: won(144_500),
                 ..DrawerSales::default()
             }],
+            items: digest(1),
+            categories: digest(1),
+            hours: vec![HourSales {
+                hour: "2026-03-02T09:00+09:00".into(),
+                orders: 5,
+                net: won(31_700),
+                ..HourSales::default()
+            }],
+            discounts: digest(1),
+            carried_in: 1,
+            completed: 3,
+            cancelled: 2,
+            carried_out: 1,
+            first_ticket: 1,
+            last_ticket: 5,
+            first_document: 7,
+            last_document: 15,
+            grand_total_sales: won(5_031_700),
+            grand_total_returns: won(138_928),
+            grand_total: won(4_892_772),
+            ..DayReport::default()
+        };
+        let long = "A name that is as long as a name of an item may well be on a menu";
+        let mut lists = DayLists {
             items: vec![ItemSales {
                 sku: "latte".into(),
                 name: Some(LocalizedText {
@@ -245,37 +301,27 @@ mod tests {
                 net: won(12_682),
                 ..CategorySales::default()
             }],
-            hours: vec![HourSales {
-                hour: "2026-03-02T09:00+09:00".into(),
-                orders: 5,
-                net: won(31_700),
-                ..HourSales::default()
-            }],
             discounts: vec![DiscountSales {
                 source: DiscountSource::Coupon.into(),
                 discount_id: "thousand-off".into(),
                 count: 1,
                 amount: won(1_000),
             }],
-            carried_in: 1,
-            completed: 3,
-            cancelled: 2,
-            carried_out: 1,
-            first_ticket: 1,
-            last_ticket: 5,
-            first_document: 7,
-            last_document: 15,
-            grand_total_sales: won(5_031_700),
-            grand_total_returns: won(138_928),
-            grand_total: won(4_892_772),
-            ..DayReport::default()
+            more: false,
         };
+        let name = Some(LocalizedText {
+            text: [("en".into(), long.into())].into(),
+        });
+        lists.items.push(ItemSales {
+            name,
+            ..lists.items[0].clone()
+        });
         let differences = [FigureDifference {
             figure: "carried_out".into(),
             recorded: 1,
             projected: 2,
         }];
-        insta::assert_snapshot!(print(&report, &differences));
+        insta::assert_snapshot!(print(&report, &lists, &differences));
     }
     #[test]
     fn an_hour_that_a_clock_change_repeats_is_printed_as_two() {
@@ -292,7 +338,7 @@ mod tests {
             ],
             ..DayReport::default()
         };
-        let print = print(&report, &[]);
+        let print = print(&report, &DayLists::default(), &[]);
         for line in ["01:00+01:00 x3 ", "01:00+00:00 x2 ", "02:00 x1 "] {
             assert_eq!(print.matches(line).count(), 1, "{line:?} in\n{print}");
         }

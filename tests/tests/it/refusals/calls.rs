@@ -251,6 +251,21 @@ impl Scene<'_> {
             .await
     }
 
+    /// Of an order that was paid in cash, out of a drawer that holds none.
+    pub async fn cancel_out_of_an_empty_drawer(&self) -> Result<Refused> {
+        let lines = vec![line("americano", 1)];
+        let request = self.shop.request(self.store, lines, vec![cash(4_500)]);
+        let sold = Sold::of(self.shop.place(request).await?)?;
+        let returned = api::ReturnedTender {
+            tender_id: "cash".into(),
+            amount: won(4_500),
+            drawer_id: "another".into(),
+            ..api::ReturnedTender::default()
+        };
+        self.refused_cancellation(self.cancellation(sold.order.order_id, vec![returned]))
+            .await
+    }
+
     /// Of an order of one unit that is not completed.
     pub async fn refund_units(&self, quantity: i32) -> Result<Refused> {
         let sold = self.shop.sell(self.store).await?;
