@@ -49,7 +49,7 @@ impl Rig {
         Self {
             log: Arc::new(log),
             model,
-            directory: directory,
+            directory,
         }
     }
 

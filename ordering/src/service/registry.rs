@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::config::Config;
 use super::currencies::Currencies;
 use super::membership::Membership;
-use super::store_task::{Call, Look, Presence, Request, StoreTask, Waiting};
+use super::store_task::{Call, Ground, Look, Presence, Request, StoreTask, Waiting};
 use crate::catalog::{CatalogSource, Store};
 use crate::domain::{CommandId, ContentHash};
 use crate::ledger::{CommandIndex, Ledger, LedgerError, SecondClock, Verdict};
@@ -317,18 +317,17 @@ impl Registry {
                 idle
             }
         };
-        let task = StoreTask::new(
-            store.clone(),
-            self.log.clone(),
-            self.index.clone(),
-            self.catalog.clone(),
-            self.clock.clone(),
-            self.second_clock.clone(),
-            self.membership.clone(),
-            self.config.idle,
-            presence,
-            self.currencies.clone(),
-        );
+        let ground = Ground {
+            log: self.log.clone(),
+            index: self.index.clone(),
+            catalog: self.catalog.clone(),
+            clock: self.clock.clone(),
+            second_clock: self.second_clock.clone(),
+            membership: self.membership.clone(),
+            currencies: self.currencies.clone(),
+            idle: self.config.idle,
+        };
+        let task = StoreTask::new(store.clone(), ground, presence);
         let index = self.index.clone();
         let task = async move {
             task.run(receiver, leave).await;

@@ -136,55 +136,44 @@ impl Presence {
     }
 }
 
+/// What all stores' tasks stand on.
+#[derive(Clone)]
+pub struct Ground {
+    pub log: Arc<dyn EventLog>,
+    pub index: CommandIndex,
+    pub catalog: CatalogSource,
+    pub clock: Clock,
+    pub second_clock: SecondClock,
+    pub membership: Membership,
+    pub currencies: Currencies,
+    /// After how long without a command a store leaves memory.
+    pub idle: Duration,
+}
+
 /// Owns one store's ledger: takes all commands that have queued up, carries them out as one record, answers. While one append is in
 /// flight the next batch gathers.
 pub struct StoreTask {
     store_id: StoreId,
-    log: Arc<dyn EventLog>,
-    index: CommandIndex,
-    clock: Clock,
-    second_clock: SecondClock,
-    membership: Membership,
-    idle: Duration,
+    ground: Ground,
     ledger: Option<Ledger>,
     /// Why the ledger could not be opened, and when.
     failed: Option<(Instant, Rejection)>,
-    catalog: CatalogSource,
     resolution: Resolution,
     /// Calls that wait for the member service, or for an order to be read.
     searches: FuturesUnordered<Search>,
     presence: Arc<Presence>,
-    currencies: Currencies,
 }
 
 impl StoreTask {
-    pub fn new(
-        store_id: StoreId,
-        log: Arc<dyn EventLog>,
-        index: CommandIndex,
-        catalog: CatalogSource,
-        clock: Clock,
-        second_clock: SecondClock,
-        membership: Membership,
-        idle: Duration,
-        presence: Arc<Presence>,
-        currencies: Currencies,
-    ) -> Self {
+    pub fn new(store_id: StoreId, ground: Ground, presence: Arc<Presence>) -> Self {
         Self {
             store_id,
-            log,
-            index,
-            clock,
-            second_clock,
-            membership,
-            idle,
+            ground,
             ledger: None,
             failed: None,
-            catalog,
             resolution: Resolution::default(),
             searches: FuturesUnordered::new(),
             presence,
-            currencies,
         }
     }
 
@@ -210,11 +199,11 @@ impl StoreTask {
                     presence.busy.store(true, Ordering::Release);
                     self.carry_on(found).await;
                 }
-                standings = self.resolution.next(&self.membership) => {
+                standings = self.resolution.next(&self.ground.membership) => {
                     presence.busy.store(true, Ordering::Release);
                     self.resolve(standings).await;
                 }
-                received = tokio::time::timeout(self.idle, requests.recv_many(&mut batch, MAX_COMMANDS_PER_RECORD)) => match received {
+                received = tokio::time::timeout(self.ground.idle, requests.recv_many(&mut batch, MAX_COMMANDS_PER_RECORD)) => match received {
                     Ok(0) => return,
                     Ok(_) => {
                         presence.busy.store(true, Ordering::Release);
@@ -356,7 +345,7 @@ impl StoreTask {
                 .is_some_and(|id| known.contains(&id));
             match waiting.call.question.take() {
                 Some((presented, trace)) if !is_known && waiting.call.refusal.is_none() => {
-                    let membership = self.membership.clone();
+                    let membership = self.ground.membership.clone();
                     self.search(waiting, async move {
                         Found::Standing(membership.check(&presented, trace).await)
                     });
@@ -473,16 +462,22 @@ impl StoreTask {
     fn overdue_close(&self) -> Option<Work> {
         let due = self.due()?;
         let day = self.ledger.as_ref()?.state().day.as_ref()?;
-        let store = self.catalog.current().stores.get(&self.store_id)?.clone();
+        let store = self
+            .ground
+            .catalog
+            .current()
+            .stores
+            .get(&self.store_id)?
+            .clone();
         let command = Command::CloseBusinessDay(CloseBusinessDay {
             business_date: day.date,
             manual: None,
         });
-        (self.clock.now() >= due).then(|| self.own_work(command, store))
+        (self.ground.clock.now() >= due).then(|| self.own_work(command, store))
     }
 
     async fn execute(&mut self, works: &[Work]) -> Vec<Verdict> {
-        let clock = self.clock.clone();
+        let clock = self.ground.clock.clone();
         let ledger = match self.ledger().await {
             Ok(ledger) => ledger,
             Err(rejection) => return works.iter().map(|_| Err(rejection.clone())).collect(),
@@ -510,9 +505,15 @@ impl StoreTask {
             {
                 return Err(rejection.clone());
             }
-            match Ledger::open(self.log.clone(), self.index.clone(), self.store_id.clone()).await {
+            match Ledger::open(
+                self.ground.log.clone(),
+                self.ground.index.clone(),
+                self.store_id.clone(),
+            )
+            .await
+            {
                 Ok(mut ledger) => {
-                    ledger.set_second_clock(self.second_clock.clone());
+                    ledger.set_second_clock(self.ground.second_clock.clone());
                     self.failed = None;
                     self.ledger = Some(ledger);
                     self.note_currency();
@@ -533,16 +534,25 @@ impl StoreTask {
     /// A ledger has a currency from its first sale on.
     fn note_currency(&self) {
         if let Some(currency) = self.ledger.as_ref().and_then(Ledger::currency)
-            && self.currencies.of(&self.store_id).is_none()
+            && self.ground.currencies.of(&self.store_id).is_none()
         {
-            let catalog = self.catalog.current();
-            self.currencies.note(&self.store_id, currency, &catalog);
+            let catalog = self.ground.catalog.current();
+            self.ground
+                .currencies
+                .note(&self.store_id, currency, &catalog);
         }
     }
 
     /// Records what the member service has answered late.
     async fn resolve(&mut self, standings: Vec<(OrderId, MemberStanding)>) {
-        let Some(store) = self.catalog.current().stores.get(&self.store_id).cloned() else {
+        let Some(store) = self
+            .ground
+            .catalog
+            .current()
+            .stores
+            .get(&self.store_id)
+            .cloned()
+        else {
             for (order_id, _) in standings {
                 self.resolution.again(order_id);
             }

@@ -25,7 +25,7 @@ use store::StoreFold;
 #[derive(Debug)]
 pub enum Entry {
     Record {
-        record: Record,
+        record: Box<Record>,
         payload: Result<RecordPayload, String>,
     },
     Unreadable(CorruptRecord),
@@ -38,7 +38,10 @@ impl Entry {
             Ok(record) => {
                 let payload =
                     contract::decode_payload(record.payload()).map_err(|error| error.to_string());
-                Self::Record { record, payload }
+                Self::Record {
+                    record: Box::new(record),
+                    payload,
+                }
             }
             Err(corrupt) => Self::Unreadable(corrupt),
         }

@@ -403,10 +403,9 @@ async fn log(findings: &mut Findings, location: &LogLocation) {
 
 /// Whether the log of a data directory can be written, and holds what was seen in it.
 async fn embedded_log(findings: &mut Findings, data: &DataDir) {
-    let log = match SqliteLog::open(&data.log()).await {
-        Ok(log) => log,
-        // Said already.
-        Err(_) => return,
+    // Said already where it cannot be opened.
+    let Ok(log) = SqliteLog::open(&data.log()).await else {
+        return;
     };
     match log.probe().await {
         Ok(()) => findings.add(

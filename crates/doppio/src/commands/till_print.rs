@@ -1,4 +1,5 @@
 use contract::api::types::{DayLists, DayReport, FigureDifference};
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 use crate::output::{money, name};
 
@@ -8,8 +9,9 @@ pub fn print(report: &DayReport, lists: &DayLists, differences: &[FigureDifferen
     let line = |label: &str, value: String| {
         let used = columns(label) + columns(&value);
         if used >= WIDTH {
-            // A long name has a line of its own.
-            return format!("{label}\n{value:>WIDTH$}\n");
+            // A long name has lines of its own.
+            let lines = wrapped(label, WIDTH);
+            return format!("{lines}\n{value:>WIDTH$}\n");
         }
         let gap = WIDTH - used;
         format!("{label}{}{value}\n", " ".repeat(gap))
@@ -179,17 +181,47 @@ pub fn print(report: &DayReport, lists: &DayLists, differences: &[FigureDifferen
     text
 }
 
-/// Columns that text takes on a terminal: Hangul takes two.
+/// Columns that text takes: Hangul, kana and ideographs take two.
 fn columns(text: &str) -> usize {
-    text.chars()
-        .map(|symbol| {
-            if ('\u{1100}'..='\u{d7a3}').contains(&symbol) {
-                2
-            } else {
-                1
+    text.width()
+}
+
+/// Text in lines of at most `width` columns, broken between words, and within what is longer than a line.
+fn wrapped(text: &str, width: usize) -> String {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let mut rest = word;
+        while !rest.is_empty() {
+            let line = lines.last().map_or(0, |line| columns(line));
+            let blank = usize::from(line > 0);
+            if line + blank + columns(rest) <= width {
+                if let Some(last) = lines.last_mut() {
+                    last.push_str(if blank == 1 { " " } else { "" });
+                    last.push_str(rest);
+                }
+                break;
             }
-        })
-        .sum()
+            if line > 0 {
+                lines.push(String::new());
+                continue;
+            }
+            let mut taken = 0;
+            let fits = rest
+                .char_indices()
+                .find(|(_, symbol)| {
+                    taken += symbol.width().unwrap_or(0);
+                    taken > width
+                })
+                .map_or(rest.len(), |(at, _)| at);
+            if let Some(last) = lines.last_mut() {
+                last.push_str(&rest[..fits]);
+            }
+            rest = &rest[fits..];
+            lines.push(String::new());
+        }
+    }
+    lines.retain(|line| !line.is_empty());
+    lines.join("\n")
 }
 
 #[cfg(test)]
@@ -200,6 +232,22 @@ mod tests {
     };
 
     use super::*;
+
+    #[test]
+    fn long_names_are_wrapped_to_the_paper() {
+        for name in [
+            "A name that is as long as a name of an item may well be on a menu x3",
+            "とても長い名前の商品がここにありますがこれは紙の幅よりもずっと長いので折り返されます x12",
+            "x",
+        ] {
+            for width in [2, 10, 46] {
+                let text = wrapped(name, width);
+                assert!(text.lines().all(|line| columns(line) <= width), "{text}");
+                let same = |text: &str| text.split_whitespace().collect::<String>();
+                assert_eq!(same(&text), same(name));
+            }
+        }
+    }
 
     fn won(amount_minor: i64) -> Option<Money> {
         Some(Money {

@@ -229,7 +229,7 @@ async fn what_is_not_grpc_is_told_so_in_a_sentence() -> Outcome {
     let path = "/grpc.health.v1.Health/Check";
     for (head, code) in [
         (
-            format!("GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"),
+            "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".to_owned(),
             "415",
         ),
         (

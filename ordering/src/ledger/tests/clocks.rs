@@ -25,7 +25,11 @@ impl Shop {
     }
 
     /// A command of a terminal with a clock of its own.
-    async fn from_terminal(&mut self, command: Command, client_time: Option<Timestamp>) -> Verdict {
+    async fn sent_by_terminal(
+        &mut self,
+        command: Command,
+        client_time: Option<Timestamp>,
+    ) -> Verdict {
         let mut work = self.work(command);
         work.actor.client_time = client_time;
         let (mut verdicts, ended) = self.ledger.execute(&[work], &self.clock).await;
@@ -95,13 +99,13 @@ async fn a_clock_that_jumps_ahead_and_comes_back_stops_nothing() {
     shop.clock.jump(TEN_DAYS);
     // A sale would close the day by a clock that nobody agrees with.
     let refusal = shop
-        .from_terminal(americano(new_order()), Some(right))
+        .sent_by_terminal(americano(new_order()), Some(right))
         .await
         .unwrap_err();
     assert_eq!(refusal.reason, Reason::ClockSuspect);
     let named = |key: &str| {
         let found = refusal.metadata.iter().find(|(own, _)| *own == key);
-        found.map(|(_, value)| value.to_string())
+        found.map(|(_, value)| value.clone())
     };
     assert_eq!(named("server_time"), Some((right + TEN_DAYS).to_string()));
     assert_eq!(named("log_server_time"), Some(right.to_string()));
@@ -112,7 +116,7 @@ async fn a_clock_that_jumps_ahead_and_comes_back_stops_nothing() {
         (NewStatus::Ready, None),
         (NewStatus::Completed, Some(right - TEN_DAYS)),
     ] {
-        shop.from_terminal(status(id, to), client_time)
+        shop.sent_by_terminal(status(id, to), client_time)
             .await
             .unwrap();
         assert_eq!(shop.last_time().await, right);
@@ -130,7 +134,7 @@ async fn a_clock_that_jumps_by_little_leaves_the_day_open_and_its_sales_flagged(
     let right = shop.clock.now();
     shop.clock.jump(SignedDuration::from_mins(20));
     let sold = shop
-        .from_terminal(americano(new_order()), Some(right))
+        .sent_by_terminal(americano(new_order()), Some(right))
         .await;
     let sold = order(&sold);
     assert!(sold.flags.iter().any(|flag| flag == "SERVER_CLOCK_ODD"));
@@ -151,7 +155,7 @@ async fn a_ledger_stamped_ten_days_ahead_sells_on_as_soon_as_the_clock_is_right(
     let right = shop.clock.now();
     assert_eq!(ahead, right + TEN_DAYS);
     // Without a terminal that agrees, one machine's clock is not believed against the ledger.
-    shop.from_terminal(status(id, NewStatus::Ready), None)
+    shop.sent_by_terminal(status(id, NewStatus::Ready), None)
         .await
         .unwrap();
     assert_eq!(shop.last_time().await, ahead);
@@ -247,7 +251,7 @@ async fn a_clock_that_was_wrong_when_the_service_began_is_believed_once_a_termin
     let second_clock = SecondClock::of(shop.log.clone(), &shop.clock);
     shop.ledger.set_second_clock(second_clock);
     shop.clock.jump(TEN_DAYS);
-    let refused = shop.from_terminal(americano(new_order()), None).await;
+    let refused = shop.sent_by_terminal(americano(new_order()), None).await;
     assert_eq!(refused.unwrap_err().reason, Reason::ClockSuspect);
     assert_eq!(shop.sell().await, "2026-03-02");
 }
