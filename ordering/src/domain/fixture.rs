@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
-use contract::event::{Channel, Pricing, ServiceMode, TenderKind};
+use contract::event::{Channel, Pricing, ServiceMode, TenderKind, event::Event};
 use contract::{Money, OrderId, Slug, StoreId};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
+use super::business_day::{self, Moment};
 use super::command::{
     Draft, DraftLine, DraftOption, DraftTender, ManualDiscount, PlaceOrder, TillItem,
 };
+use super::{EventMeta, StoreState, place_order};
 use crate::catalog::{self, DiscountValue, Store};
 
 /// Sells in won, floors percentages to 10 won. `promotions`: lines of TOML.
@@ -63,6 +65,55 @@ pub fn shop_with_step(discount_step: i64, promotions: &str) -> Arc<Store> {
 /// A morning in Seoul, at the first of the two rates.
 pub fn morning() -> Timestamp {
     "2026-03-02T10:00:00+09:00".parse().unwrap()
+}
+
+/// The circumstances of a decision in this minute of the morning.
+pub fn moment(minute: i64) -> Moment {
+    let at = morning() + SignedDuration::from_mins(minute);
+    Moment {
+        at,
+        latest: at,
+        doubt: None,
+        last_revision: 0,
+        last_hash: [0; 32],
+        new_ledger_id: Uuid::nil(),
+        client_time: Some(at),
+    }
+}
+
+/// What has happened by then.
+pub fn given(state: &mut StoreState, events: &[Event], moment: &Moment) {
+    for event in events {
+        let meta = EventMeta {
+            revision: 1,
+            index: 0,
+            recorded_at: moment.at,
+            terminal_id: "",
+            staff_id: "",
+            request_id: None,
+        };
+        state.evolve(event, &meta).unwrap();
+    }
+}
+
+/// A store whose day is open.
+pub fn opened() -> StoreState {
+    let mut state = StoreState::default();
+    next_day(&mut state, &moment(0));
+    state
+}
+
+/// The day of this moment is opened, after the one before it was closed.
+pub fn next_day(state: &mut StoreState, moment: &Moment) {
+    let events = business_day::prepare(state, &shop(""), moment).unwrap();
+    given(state, &events, moment);
+}
+
+/// An order is taken on the open day.
+pub fn placed(state: &mut StoreState, command: &PlaceOrder, store: &Store) {
+    let moment = moment(0);
+    let events = place_order::decide(state, command, store, &moment).unwrap();
+    given(state, &events, &moment);
 }
 
 pub fn slug(text: &str) -> Slug {

@@ -215,44 +215,11 @@ pub fn member_key(membership: &e::Membership) -> Option<MemberKey> {
 #[cfg(test)]
 mod tests {
     use contract::event::TenderKind;
-    use uuid::Uuid;
 
     use super::*;
     use crate::domain::fixture::{
-        draft, line, morning, order_id, place, shop, sold, tender, till_draft,
+        draft, line, moment, morning, opened, order_id, place, shop, sold, tender, till_draft,
     };
-    use crate::domain::{Actor, EventMeta, business_day};
-
-    fn moment(minute: i64) -> Moment {
-        let at = morning() + SignedDuration::from_mins(minute);
-        Moment {
-            at,
-            latest: at,
-            doubt: None,
-            last_revision: 0,
-            last_hash: [0; 32],
-            new_ledger_id: Uuid::nil(),
-            client_time: Some(at),
-        }
-    }
-
-    /// A store whose day is open.
-    fn opened() -> StoreState {
-        let (mut state, moment) = (StoreState::default(), moment(0));
-        let actor = Actor::default();
-        for event in business_day::prepare(&state, &shop(""), &moment).unwrap() {
-            let meta = EventMeta {
-                revision: 1,
-                index: 0,
-                recorded_at: moment.at,
-                terminal_id: actor.principal,
-                staff_id: "",
-                request_id: None,
-            };
-            state.evolve(&event, &meta).unwrap();
-        }
-        state
-    }
 
     fn placed(command: &PlaceOrder, moment: &Moment) -> Result<e::OrderPlaced, Rejection> {
         let events = decide(&opened(), command, &shop(""), moment)?;
