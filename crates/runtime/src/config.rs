@@ -103,6 +103,7 @@ const NO_SETTINGS: &[&str] = &[
     "POSTGRES_BIN",
     "POSTGRES_TEMPLATE",
     "TEST_PYTHONPATH",
+    "TEST_SEED",
     "TEST_SKIPPED",
     "CARGO_DENY",
     "SHARED_DATA",

@@ -32,6 +32,7 @@ use tonic::service::Routes;
 
 pub use config::Config;
 pub use membership::Membership;
+pub use quote::QuoteKey;
 
 use crate::catalog::CatalogSource;
 use crate::ledger::{CommandIndex, IndexError, acquaint};

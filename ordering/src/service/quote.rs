@@ -25,6 +25,7 @@ const MAX_TOKEN_BYTES: usize = 200 * 1024;
 pub struct QuoteKey(Vec<u8>);
 
 impl QuoteKey {
+    /// Any bytes; only whoever has them can make a token.
     #[must_use]
     pub fn new(key: Vec<u8>) -> Self {
         Self(key)

@@ -1,6 +1,7 @@
 //! Recomputes a ledger's days from the log alone, with code of its own, and compares them with what the read model serves.
 
 mod clocks;
+mod members;
 mod settlement;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,6 +41,8 @@ pub struct LedgerAudit {
     pub events: u64,
     pub days: BTreeMap<String, DayAudit>,
     pub orders: BTreeSet<OrderId>,
+    /// Orders that were accepted without an answer of the member service and have none yet.
+    pub owed: BTreeSet<OrderId>,
     /// Z reports that were recomputed and found as recorded.
     pub verified_reports: usize,
     /// It could not be read to its end; the problems say why.
@@ -56,6 +59,7 @@ pub async fn ledger(log: &Arc<dyn EventLog>, store: &StoreId) -> Result<LedgerAu
     let (mut document, mut tickets) = (0_i64, BTreeMap::<String, i64>::new());
     let mut settlement = Settlement::default();
     let mut time = clocks::Time::default();
+    let mut members = members::Members::default();
     loop {
         let records = match log.read(&name, chain.as_ref(), PAGE).await {
             Err(broken @ LogError::Broken { .. }) => {
@@ -93,10 +97,12 @@ pub async fn ledger(log: &Arc<dyn EventLog>, store: &StoreId) -> Result<LedgerAu
                     previous_hash: &record.header().previous_hash.0,
                     hash: &record.hash().0,
                 };
-                if let Err(problem) = settlement.take(event, &place) {
-                    audit
-                        .problems
-                        .push(format!("revision {}: {problem}", record.revision()));
+                for taken in [settlement.take(event, &place), members.take(event)] {
+                    if let Err(problem) = taken {
+                        audit
+                            .problems
+                            .push(format!("revision {}: {problem}", record.revision()));
+                    }
                 }
                 audit.events += 1;
                 audit.take(event, record.revision().0, &mut document, &mut tickets);
@@ -104,6 +110,7 @@ pub async fn ledger(log: &Arc<dyn EventLog>, store: &StoreId) -> Result<LedgerAu
         }
     }
     audit.verified_reports = settlement.verified;
+    audit.owed = members.owed;
     Ok(audit)
 }
 
