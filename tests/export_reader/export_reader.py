@@ -38,7 +38,7 @@ TYPES = {
     "date": pyarrow.date32(),
     "timestamp": pyarrow.timestamp("us", tz="UTC"),
 }
-NOT_SUMMED = {"ticket_number", "document_number", "local_hour", "line_index", "tax_rate_bp", "z_number"}
+NOT_SUMMED = {"ticket_number", "document_number", "local_hour", "line_index", "tax_rate_bp", "z_number", "currency_decimals"}
 NOT_SUMMED |= {"grand_total_sales", "grand_total_returns"}
 
 

@@ -133,6 +133,9 @@ macro_rules! kind {
     (integer) => {
         ColumnKind::Integer
     };
+    (decimals) => {
+        ColumnKind::Integer
+    };
     (date) => {
         ColumnKind::Date
     };
@@ -146,6 +149,9 @@ macro_rules! kind {
 
 macro_rules! value {
     (integer, $field:expr) => {
+        Value::Integer($field)
+    };
+    (decimals, $field:expr) => {
         Value::Integer($field)
     };
     (instant, $field:expr) => {
@@ -168,6 +174,9 @@ macro_rules! column {
     };
     (uuid, $row:expr, $name:expr) => {
         $row.try_get::<Uuid, _>($name)?.to_string()
+    };
+    (decimals, $row:expr, $name:expr) => {
+        decimals($row.try_get($name)?)
     };
     ($plain:ident, $row:expr, $name:expr) => {
         $row.try_get($name)?
@@ -222,6 +231,7 @@ exported!(ExportedOrder: ORDERS {
     net: integer = "f.net",
     vat: integer = "f.vat",
     hour: text = "f.hour",
+    currency_decimals: decimals = "s.currency",
 });
 
 exported!(ExportedOrderLine: ORDER_LINES {
@@ -239,6 +249,7 @@ exported!(ExportedOrderLine: ORDER_LINES {
     vat: integer = "l.vat",
     tax_class: text = "l.tax_class",
     tax_rate_bp: integer = "l.tax_rate_bp",
+    currency_decimals: decimals = "s.currency",
 });
 
 exported!(ExportedRefund: REFUNDS {
@@ -255,6 +266,7 @@ exported!(ExportedRefund: REFUNDS {
     discount: integer = "f.discount",
     net: integer = "f.net",
     vat: integer = "f.vat",
+    currency_decimals: decimals = "s.currency",
 });
 
 exported!(ExportedRefundLine: REFUND_LINES {
@@ -275,6 +287,7 @@ exported!(ExportedRefundLine: REFUND_LINES {
     vat: integer = "l.vat",
     tax_class: text = "l.tax_class",
     tax_rate_bp: integer = "l.tax_rate_bp",
+    currency_decimals: decimals = "s.currency",
 });
 
 exported!(ExportedTender: TENDERS {
@@ -291,6 +304,7 @@ exported!(ExportedTender: TENDERS {
     change_given: integer = "t.change",
     taken: integer = "t.taken",
     returned: integer = "t.returned",
+    currency_decimals: decimals = "s.currency",
 });
 
 // A Z report's figures are read from the day's row.
@@ -317,7 +331,15 @@ exported!(ExportedZReport {
     grand_total_returns: integer,
     figures: text,
     differences: text,
+    currency_decimals: decimals,
 });
+
+/// Decimal places of a currency; of none, as many as most have.
+fn decimals(currency: &str) -> i64 {
+    Currency::new(currency)
+        .map_or(2, |currency| currency.exponent())
+        .into()
+}
 
 pub(crate) fn z_report(
     day: &DayRow,
@@ -331,6 +353,7 @@ pub(crate) fn z_report(
         started_at: Some(timestamp_to_proto(day.start)),
         ended_at: Some(timestamp_to_proto(day.end)),
         closed_at: day.closed_at.map(timestamp_to_proto),
+        currency_decimals: currency.map_or(2, |currency| currency.exponent()).into(),
         currency: currency
             .map(|currency| currency.to_string())
             .unwrap_or_default(),

@@ -203,11 +203,11 @@ mod tests {
         bytes.extend(encoder.end().unwrap());
         let text = String::from_utf8(bytes).unwrap();
         let header = "store_id,order_id,business_date,sale_business_date,tender_id,kind,drawer_id,recorded_at,currency,tendered,change_given,\
-                      taken,returned\n";
+                      taken,returned,currency_decimals\n";
         assert_eq!(
             text,
             format!(
-                "{header}\"gangnam\",\"\",2026-03-02,,\"a \"\"b\"\", c\nd\",\"\",,2026-03-02T09:00:00.25Z,\"\",0,0,-7,0\n"
+                "{header}\"gangnam\",\"\",2026-03-02,,\"a \"\"b\"\", c\nd\",\"\",,2026-03-02T09:00:00.25Z,\"\",0,0,-7,0,0\n"
             )
         );
         assert_eq!(encoder.rows(), 1);
@@ -236,7 +236,7 @@ mod tests {
         {
             assert!(line.starts_with("\"007\",\"\",2026-03-02,"), "{line}");
             assert!(line.contains(&format!(",\"{drawer}\",")), "{line}");
-            assert!(line.ends_with(",-7,0"), "{line}");
+            assert!(line.ends_with(",-7,0,0"), "{line}");
         }
     }
 

@@ -18,7 +18,7 @@ use contract::api::types::{
     Block, BusinessDayState, DayLists, DayReport, DifferingDay, Money, TenderKind,
 };
 use contract::event::{DrawerCounted, event::Event};
-use contract::{ConsistencyToken, StoreId, event};
+use contract::{ConsistencyToken, Currency, StoreId, event};
 use event_log::sqlite::SqliteLog;
 use event_log::{EventLog, Expectation, Outcome, Record, Revision};
 use integration_tests::Postgres;
@@ -1192,6 +1192,27 @@ async fn analysts_read_the_views_and_nothing_else() -> Result<()> {
         ensure!(
             (of("vat")?, of("by_line")?, of("by_order")?)
                 == (of("sales_vat")?, of("sales_vat")?, of("sales_net")?)
+        );
+    }
+    let letters = || b'A'..=b'Z';
+    let codes: Vec<String> = letters()
+        .flat_map(|a| letters().flat_map(move |b| letters().map(move |c| [a, b, c])))
+        .filter_map(|code| String::from_utf8(code.to_vec()).ok())
+        .filter(|code| Currency::new(code).is_ok_and(|currency| currency.exists()))
+        .collect();
+    ensure!(codes.len() > 150, "{codes:?}");
+    let decimals =
+        "SELECT code, doppio_analytics.currency_decimals(code) FROM unnest($1::text[]) AS code";
+    let rows = sqlx::query_as(decimals)
+        .bind(&codes)
+        .fetch_all(&mut analyst)
+        .await?;
+    for (code, decimals) in rows {
+        let (code, decimals): (String, i64) = (code, decimals);
+        let known = i64::from(Currency::new(&code)?.exponent());
+        ensure!(
+            decimals == known,
+            "{code} has {known} decimals, not {decimals}"
         );
     }
     let columns = "SELECT c.relname::text, a.attname::text, col_description(c.oid, a.attnum::integer) IS NOT NULL FROM pg_class c \
