@@ -204,10 +204,12 @@ fn every_setting_is_documented() -> Result<()> {
 
 /// Programs that tests may call: what every Debian has (its essential packages), and what README.md says is needed. Others are looked
 /// for, and their absence is told.
-const PROGRAMS: [(&str, &str); 9] = [
+const PROGRAMS: [(&str, &str); 11] = [
+    ("/bin/sh", "dash, an essential package"),
     ("chown", "coreutils"),
     ("cp", "coreutils"),
     ("env", "coreutils"),
+    ("mkfifo", "coreutils"),
     ("su", "util-linux"),
     ("setpriv", "util-linux"),
     ("python3", "README.md"),
