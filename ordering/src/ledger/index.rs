@@ -7,6 +7,7 @@ use contract::event::Membership;
 use contract::{OrderId, StoreId};
 use event_log::{ChainState, Place, Position, RecordHash, Revision};
 use prost::Message as _;
+use runtime::database::{Fault, fault};
 use serde_json::json;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
@@ -33,6 +34,19 @@ pub enum IndexError {
     Migration(#[from] sqlx::migrate::MigrateError),
     #[error("the command index has a malformed row")]
     Malformed,
+}
+
+impl IndexError {
+    /// Whether the same may succeed later. What the index refuses, and what is wrong in it, stays as it is.
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        match self {
+            Self::Database(error) => {
+                matches!(fault(error), Fault::Away | Fault::TooLong)
+            }
+            Self::Migration(_) | Self::Malformed => false,
+        }
+    }
 }
 
 /// Local index of the commands and orders of each ledger up to its stamp. Derived from the log and disposable.
@@ -343,4 +357,24 @@ pub(super) fn unsigned(number: i64) -> Result<u64, IndexError> {
 
 fn signed(number: u64) -> Result<i64, IndexError> {
     i64::try_from(number).map_err(|_| IndexError::Malformed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_the_index_refuses_for_good_is_not_called_away() {
+        assert!(IndexError::Database(sqlx::Error::PoolTimedOut).is_away());
+        assert!(!IndexError::Malformed.is_away());
+        let directory = tempfile::tempdir().unwrap();
+        let index = CommandIndex::open(&directory.path().join("index.db"))
+            .await
+            .unwrap();
+        let wrong = sqlx::query("SELECT nothing FROM nowhere")
+            .execute(&index.pool)
+            .await
+            .unwrap_err();
+        assert!(!IndexError::Database(wrong).is_away());
+    }
 }

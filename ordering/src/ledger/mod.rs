@@ -164,7 +164,9 @@ impl LedgerError {
             }
             Self::Log(LogError::Broken { .. }) | Self::Corrupt { .. } => Reason::LedgerBroken,
             Self::Log(LogError::Unusable(_)) => Reason::Internal,
-            Self::Index(_) => Reason::DatabaseUnavailable,
+            Self::Index(error) if error.is_away() => Reason::DatabaseUnavailable,
+            // It would say the same again: somebody has to act.
+            Self::Index(_) => Reason::Internal,
         };
         Rejection::new(reason, reason.meaning())
     }

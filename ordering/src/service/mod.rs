@@ -1,5 +1,7 @@
 //! The gRPC shell around the ledgers.
 
+#[cfg(test)]
+mod card_number_tests;
 mod config;
 #[cfg(test)]
 mod content_tests;

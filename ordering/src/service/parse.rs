@@ -190,20 +190,22 @@ impl Check {
 
 /// The store that a request names, by its id.
 pub fn store_id(text: &str) -> Result<StoreId, Rejection> {
+    store_id_at("store_id", text)
+}
+
+fn store_id_at(field: &str, text: &str) -> Result<StoreId, Rejection> {
     let mut check = Check::default();
-    check.no_card_number("store_id", text);
+    check.no_card_number(field, text);
     check.finish()?;
     StoreId::new(text)
-        .map_err(|error| Rejection::field(Reason::InvalidArgument, "store_id", error.to_string()))
+        .map_err(|error| Rejection::field(Reason::InvalidArgument, field, error.to_string()))
 }
 
 /// A draft's own store comes with the path of its field.
 pub fn draft_of(draft: Option<api::OrderDraft>) -> Result<(api::OrderDraft, StoreId), Rejection> {
     let draft =
         draft.ok_or_else(|| Rejection::field(Reason::InvalidArgument, "draft", "is missing"))?;
-    let store = StoreId::new(&draft.store_id).map_err(|error| {
-        Rejection::field(Reason::InvalidArgument, "draft.store_id", error.to_string())
-    })?;
+    let store = store_id_at("draft.store_id", &draft.store_id)?;
     Ok((draft, store))
 }
 

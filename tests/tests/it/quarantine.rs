@@ -276,7 +276,7 @@ async fn every_read_of_a_store_that_stands_still_says_so() -> Result<()> {
             && head.contains("filename=\"orders_incomplete.csv\""),
         "{head}"
     );
-    ensure!(body.matches("gangnam,").count() == 3 && body.matches("busan,").count() == 3);
+    ensure!(body.matches("\"gangnam\",").count() == 3 && body.matches("\"busan\",").count() == 3);
     let (head, _) = fetch(&url, "/v1/export/orders.csv?store=gangnam").await?;
     ensure!(
         !head.contains("doppio-quarantined") && head.contains("filename=\"orders_gangnam.csv\""),

@@ -1,3 +1,4 @@
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -8,7 +9,7 @@ use async_nats::jetstream::response::Response;
 use async_nats::jetstream::stream::{Info, Stream};
 use async_nats::jetstream::{Context, ErrorCode};
 use async_nats::{AuthError, Client, ConnectOptions, Event};
-use futures::TryStreamExt as _;
+use futures::{FutureExt as _, TryStreamExt as _};
 use jiff::Timestamp;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -219,9 +220,24 @@ impl Connection {
         let maintaining = dropped.clone().drop_guard();
         let config = config.clone();
         tokio::spawn(async move {
+            let maintained = async {
+                // A panic ends one attempt, and not the connection for good.
+                while let Err(panic) =
+                    AssertUnwindSafe(maintain(&config, name, link.clone(), &known, &publish))
+                        .catch_unwind()
+                        .await
+                {
+                    tracing::error!(
+                        name,
+                        cause = panic_words(&*panic),
+                        "keeping the connection failed; trying again"
+                    );
+                    tokio::time::sleep(LONGEST_RECONNECT_DELAY).await;
+                }
+            };
             tokio::select! {
                 () = dropped.cancelled() => {}
-                () = maintain(&config, name, link, &known, &publish) => {}
+                () = maintained => {}
             }
         });
         Self {
@@ -241,6 +257,12 @@ impl Connection {
     pub(super) fn is_connected(&self) -> bool {
         self.link().is_ok()
     }
+}
+
+fn panic_words(panic: &(dyn std::any::Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("a panic without words")
 }
 
 /// Until the log is found changed, which ends all work on it.
