@@ -271,7 +271,9 @@ async fn an_import_refuses_receipts_that_lie_in_the_future() -> Result<()> {
     let refused = doppio(&command).await?;
     let words = String::from_utf8_lossy(&refused.stderr).into_owned();
     ensure!(
-        !refused.status.success() && words.contains("receipt 2") && words.contains("future"),
+        !refused.status.success()
+            && words.contains("receipts.csv:3 sold_at")
+            && words.contains("future"),
         "{words}"
     );
     // Nothing was imported, not even what lies before it.
