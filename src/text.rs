@@ -39,6 +39,26 @@ pub fn escaped(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
+/// Lines for a terminal, be they words or JSON: what would deceive is written as JSON escapes it (`\u202e`); line breaks and tabs stay.
+#[must_use]
+pub fn for_terminal(text: &str) -> Cow<'_, str> {
+    let harmful = |symbol: char| is_deceptive(symbol) && !matches!(symbol, '\n' | '\t');
+    if !text.chars().any(harmful) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len() + 8);
+    for symbol in text.chars() {
+        if harmful(symbol) {
+            for unit in symbol.encode_utf16(&mut [0; 2]) {
+                shown.push_str(&format!("\\u{unit:04x}"));
+            }
+        } else {
+            shown.push(symbol);
+        }
+    }
+    Cow::Owned(shown)
+}
+
 /// Whether a text is a payment card's number: 13 to 19 digits, however grouped, with a right check digit (ISO/IEC 7812).
 #[must_use]
 pub fn is_card_number(text: &str) -> bool {
@@ -89,6 +109,17 @@ mod tests {
         assert_eq!(escaped("a\u{1b}[2Jb"), "a\\u{1b}[2Jb");
         assert_eq!(escaped("x\u{202e}y\0"), "x\\u{202e}y\\u{0}");
         assert_eq!(first_deceptive("tea\u{200b}"), Some('\u{200b}'));
+    }
+
+    #[test]
+    fn json_for_a_terminal_stays_the_same_json() {
+        let value = "tea\u{1b}[2J\u{202e}\u{e0041}";
+        let json = format!("{{\n\t\"name\": {}\n}}", serde_json::json!(value));
+        let shown = for_terminal(&json);
+        assert!(shown.is_ascii() && shown.contains("\\u202e"), "{shown}");
+        let read: serde_json::Value = serde_json::from_str(&shown).unwrap();
+        assert_eq!(read["name"], value);
+        assert_eq!(for_terminal("도피오\n"), "도피오\n");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 
 use contract::api::types::{DifferingDay, LocalizedText, Money};
-use contract::text::escaped;
+use contract::text::{escaped, for_terminal};
 use contract::{Currency, json};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -66,7 +66,8 @@ pub fn stands_still(store: &str, revision: impl std::fmt::Display, reason: &str)
 
 /// A line on standard output. Whoever stopped reading has seen enough: that is no failure.
 pub fn say(line: impl std::fmt::Display) -> Result<(), Failure> {
-    match writeln!(std::io::stdout().lock(), "{line}") {
+    let line = line.to_string();
+    match writeln!(std::io::stdout().lock(), "{}", for_terminal(&line)) {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         written => Ok(written?),
     }

@@ -1,5 +1,6 @@
 //! One file under several names: called `member`, `ordering`, `status-projector` or `query-api`, it is that service alone.
 
+use contract::text::for_terminal;
 use std::ffi::OsStr;
 use std::future::Future;
 use std::path::Path;
@@ -73,7 +74,7 @@ fn command_line() -> ExitCode {
     match runtime.block_on(commands::run(Cli::parse())) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("doppio: {failure}");
+            eprintln!("doppio: {}", for_terminal(&failure.to_string()));
             ExitCode::from(failure.code as u8)
         }
     }

@@ -1,6 +1,7 @@
 use std::io::Write as _;
 
 use clap::Args;
+use contract::text::for_terminal;
 use contract::{StoreId, decode_payload, json};
 use event_log::{ChainState, LedgerName, Revision};
 
@@ -99,11 +100,12 @@ impl Events {
                 readable_ids(&mut payload);
                 let written = writeln!(
                     out,
-                    r#"{{"revision":{},"recorded_at":"{}","hash":"{}","previous_hash":"{}","payload":{payload}}}"#,
+                    r#"{{"revision":{},"recorded_at":"{}","hash":"{}","previous_hash":"{}","payload":{}}}"#,
                     header.revision,
                     header.recorded_at,
                     record.hash(),
-                    header.previous_hash
+                    header.previous_hash,
+                    for_terminal(&payload.to_string()),
                 );
                 match written {
                     // Whoever reads has seen enough.
