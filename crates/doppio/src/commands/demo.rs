@@ -143,7 +143,7 @@ impl Demo {
         show(&days)?;
         if problems.is_empty() {
             say(format_args!(
-                "The read model equals the log: every acknowledged order is in both once; tickets and document numbers have no gap."
+                "The read model equals the log: every acknowledged order is in both once;\ntickets and document numbers have no gap."
             ))?;
             return Ok(());
         }

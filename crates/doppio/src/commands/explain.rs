@@ -38,10 +38,12 @@ impl Explain {
         };
         match format {
             Format::Json => say(json(*reason)),
-            Format::People => say(format_args!(
-                "{reason} (gRPC {:?})\n{}",
-                reason.code(),
-                reason.meaning()
+            Format::People => say(Table::new(
+                [Column::text(&format!(
+                    "{reason} (gRPC {:?})",
+                    reason.code()
+                ))],
+                [row![reason.meaning()]],
             )),
         }
     }
