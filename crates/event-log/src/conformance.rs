@@ -107,6 +107,7 @@ macro_rules! each_law {
             a_log_replaced_under_its_users_is_changed_for_good,
             a_first_record_does_not_land_in_another_log,
             a_witness_outside_is_believed,
+            a_log_at_work_is_not_taken_for_another,
             a_log_without_room_takes_records_again_once_there_is_some
         );
     };

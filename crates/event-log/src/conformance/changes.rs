@@ -239,3 +239,29 @@ pub async fn a_log_without_room_takes_records_again_once_there_is_some(
     log.ping().await?;
     Ok(())
 }
+
+pub async fn a_log_at_work_is_not_taken_for_another(fixture: &dyn Fixture) -> Result<(), Failure> {
+    let (log, name) = (fixture.open().await?, ledger("one"));
+    let until = Instant::now() + Duration::from_millis(1_500);
+    let appending = async {
+        let mut tip = None;
+        while Instant::now() < until {
+            (_, tip) = grow(&*log, &name, tip, 10)
+                .await
+                .map(|(records, tip)| (records, Some(tip)))?;
+        }
+        Ok::<_, Failure>(())
+    };
+    let looking = async {
+        let mut looks = 0;
+        while Instant::now() < until {
+            log.ping().await?;
+            looks += 1;
+        }
+        assert!(looks > 20, "{looks}");
+        Ok::<_, Failure>(())
+    };
+    let (appended, looked) = tokio::join!(appending, looking);
+    appended?;
+    looked
+}

@@ -119,14 +119,15 @@ impl Known {
 
     async fn look(&self, link: &Link, index: StreamIndex) -> Result<(), Doubt> {
         let name = self.layout.stream_name(index);
-        let Some(info) = link.find_stream(&name).await? else {
-            return Err(Doubt::Lagging(format!("stream {name} is gone")));
-        };
-        self.same_stream(&info, index)?;
+        // Before the stream is asked: what is stored meanwhile is not yet in its answer.
         let mark = self
             .marks
             .get(usize::from(index.0))
             .and_then(|mark| *mark.lock().unwrap_or_else(PoisonError::into_inner));
+        let Some(info) = link.find_stream(&name).await? else {
+            return Err(Doubt::Lagging(format!("stream {name} is gone")));
+        };
+        self.same_stream(&info, index)?;
         let Some(mark) = mark else { return Ok(()) };
         let head = info.state.last_sequence;
         if head < mark.sequence {
