@@ -183,10 +183,7 @@ async fn an_index_that_fails_refuses_what_needs_it_and_the_ledger_stays() {
         .ledger
         .execute(std::slice::from_ref(&work), &shop.clock)
         .await;
-    assert_eq!(
-        verdicts[0].as_ref().unwrap_err().reason,
-        Reason::DatabaseUnavailable
-    );
+    assert_eq!(verdicts[0].as_ref().unwrap_err().reason, Reason::Internal);
     ended.expect("the ledger is thrown away for a moment's failure");
     sqlx::query(rename("gone", "commands"))
         .execute(&mut saboteur)
