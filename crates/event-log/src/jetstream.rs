@@ -10,6 +10,7 @@ mod connection;
 mod known;
 mod layout;
 mod leader;
+mod link;
 mod locate;
 mod login;
 mod reader;
@@ -32,8 +33,9 @@ use crate::log::{
 };
 use crate::partition::partition_of;
 use crate::record::{LedgerName, Record, RecordHash, Revision};
-use connection::{Connection, Link};
+use connection::Connection;
 use known::Known;
+use link::Link;
 
 pub use login::Password;
 pub use setup::{MIN_SERVER, check_server};
@@ -134,7 +136,7 @@ impl JetStreamLog {
                 records: info.state.messages,
                 bytes: info.state.bytes,
                 replicas: info.config.num_replicas,
-                head: connection::head_of(&info),
+                head: link::head_of(&info),
             });
         }
         Ok(LogInfo {
@@ -264,7 +266,7 @@ impl EventLog for JetStreamLog {
         let info = link
             .stream_info(&self.shared.known.layout.stream_name(stream))
             .await?;
-        Ok(connection::head_of(&info))
+        Ok(link::head_of(&info))
     }
 
     async fn subscribe(

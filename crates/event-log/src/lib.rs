@@ -7,6 +7,8 @@ mod admission;
 mod chain;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+#[cfg(feature = "disturbed")]
+pub mod disturbed;
 mod error;
 #[cfg(test)]
 mod frozen_tests;

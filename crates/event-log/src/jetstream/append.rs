@@ -4,8 +4,8 @@ use async_nats::HeaderMap;
 use async_nats::jetstream::context::PublishErrorKind;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::connection::Link;
 use super::leader::{self, Stored};
+use super::link::Link;
 use super::{Shared, tip_of};
 use crate::error::LogError;
 use crate::log::{Appended, Expectation, Outcome, StreamIndex};

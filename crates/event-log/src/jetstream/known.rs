@@ -4,9 +4,9 @@ use std::time::Duration;
 use async_nats::jetstream::stream::Info;
 use tokio::time::Instant;
 
-use super::connection::Link;
 use super::layout::{Identity, Layout};
 use super::leader;
+use super::link::Link;
 use crate::error::LogError;
 use crate::log::{LogEpoch, StreamIndex};
 use crate::record::RecordHash;

@@ -2,7 +2,7 @@ use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::stream::{LastRawMessageErrorKind, RawMessageError};
 use bytes::Bytes;
 
-use super::connection::Link;
+use super::link::Link;
 use crate::error::LogError;
 
 /// A message of one stream.

@@ -5,8 +5,8 @@ use async_nats::jetstream::stream::DirectGetErrorKind;
 use futures::TryStreamExt;
 
 use super::Shared;
-use super::connection::Link;
 use super::leader::{self, Stored};
+use super::link::Link;
 use crate::error::LogError;
 use crate::log::Tip;
 use crate::record::{LedgerName, Record, Revision};

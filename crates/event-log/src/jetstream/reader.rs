@@ -6,8 +6,8 @@ use futures::StreamExt;
 use serde::Serialize;
 use tokio::time::{Instant, timeout};
 
-use super::connection::REQUEST_TIMEOUT;
 use super::leader::Stored;
+use super::link::REQUEST_TIMEOUT;
 use super::locate::Subject;
 use super::{Shared, tip_of};
 use crate::chain::ChainState;

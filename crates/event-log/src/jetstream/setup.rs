@@ -7,9 +7,9 @@ use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use super::JetStreamConfig;
-use super::connection::Link;
 use super::known::{Known, made_at};
 use super::layout::{Identity, Layout, MAX_MESSAGE_BYTES, set_epoch};
+use super::link::Link;
 use crate::error::LogError;
 use crate::log::{LogEpoch, StreamIndex};
 

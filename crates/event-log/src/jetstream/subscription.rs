@@ -8,8 +8,8 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use uuid::Uuid;
 
 use super::Shared;
-use super::connection::Link;
 use super::leader;
+use super::link::Link;
 use crate::error::LogError;
 use crate::log::{Checkpoint, Delivered, Position, StreamIndex, Subscription};
 use crate::record::{LedgerName, Record, RecordHash};
