@@ -1,12 +1,12 @@
 //! Settings: flags over `DOPPIO_*` environment over `doppio.toml` over defaults. Read once into typed structs; every bad key is reported.
 
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io::ErrorKind;
+use std::path::Path;
 
-use figment::Figment;
-use figment::providers::{Env, Format as _, Serialized, Toml};
-use figment::value::{Dict, Value};
-use serde::de::{DeserializeOwned, IntoDeserializer};
+use serde::de::DeserializeOwned;
+use toml::{Table, Value};
 
 /// Every key there is, with what it means. Environment: upper case, `DOPPIO_` in front, `__` for the dot
 /// (`ordering.listen` is `DOPPIO_ORDERING__LISTEN`).
@@ -117,9 +117,13 @@ pub enum ConfigError {
     Bad(Vec<String>),
 }
 
+/// Of variables that are settings.
+const PREFIX: &str = "DOPPIO_";
+
 /// Reads settings key by key and gathers what is wrong with them.
 pub struct Settings {
-    figment: Figment,
+    /// By key, with its dots. The environment and the command line know nothing but text.
+    values: BTreeMap<String, Value>,
     problems: Vec<String>,
 }
 
@@ -128,52 +132,109 @@ impl Settings {
     /// `flags`: what the command line said, by key.
     #[must_use]
     pub fn load(file: Option<&Path>, flags: &[(&str, Option<String>)]) -> Self {
-        let mut problems = Vec::new();
-        let path = file.map_or_else(|| PathBuf::from("doppio.toml"), Path::to_path_buf);
-        if file.is_some() && !path.is_file() {
-            problems.push(format!(
-                "the settings file {} does not exist",
-                path.display()
-            ));
-        }
-        let environment = Env::prefixed("DOPPIO_").split("__").ignore(NO_SETTINGS);
-        let mut figment = Figment::new().merge(Toml::file(&path)).merge(environment);
+        Self::of(file, std::env::vars_os(), flags)
+    }
+
+    fn of(
+        file: Option<&Path>,
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
+        flags: &[(&str, Option<String>)],
+    ) -> Self {
+        let mut settings = Self {
+            values: BTreeMap::new(),
+            problems: Vec::new(),
+        };
+        settings.read_file(file);
+        settings.read_environment(environment);
         for (key, value) in flags {
             if let Some(value) = value {
-                figment = figment.merge(Serialized::default(key, value));
+                settings.set((*key).to_owned(), Value::String(value.clone()));
             }
         }
-        let mut settings = Self { figment, problems };
         settings.check_keys();
         settings
     }
 
-    fn check_keys(&mut self) {
-        let dict = match self.figment.extract::<Dict>() {
-            Ok(dict) => dict,
+    fn read_file(&mut self, file: Option<&Path>) {
+        let path = file.unwrap_or(Path::new("doppio.toml"));
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                if file.is_some() {
+                    let problem = format!("the settings file {} does not exist", path.display());
+                    self.problems.push(problem);
+                }
+                return;
+            }
             Err(error) => {
-                self.problems.push(without_excerpt(&error.to_string()));
+                let problem = format!("the settings file {}: {error}", path.display());
+                self.problems.push(problem);
                 return;
             }
         };
-        let known: BTreeSet<&str> = KEYS.iter().map(|(key, _)| *key).collect();
-        let mut found = Vec::new();
-        flatten("", &dict, &mut found);
-        for key in found {
-            if !known.contains(key.as_str()) {
-                let near = KEYS
-                    .iter()
-                    .map(|(key, _)| *key)
-                    .filter(|known| known.rsplit('.').next() == key.rsplit('.').next())
-                    .collect::<Vec<_>>();
-                let hint = if near.is_empty() {
-                    String::new()
-                } else {
-                    format!("; did you mean {}?", near.join(" or "))
-                };
-                self.problems
-                    .push(format!("there is no setting {key}{hint}"));
+        match text.parse::<Table>() {
+            Ok(table) => self.set_all("", table),
+            Err(error) => {
+                // The error as a whole shows the line, which may hold a password.
+                let before = error
+                    .span()
+                    .map_or("", |span| text.get(..span.start).unwrap_or(""));
+                let line = before.matches('\n').count() + 1;
+                let problem = format!("{}, line {line}: {}", path.display(), error.message());
+                self.problems.push(problem);
             }
+        }
+    }
+
+    fn read_environment(&mut self, variables: impl IntoIterator<Item = (OsString, OsString)>) {
+        for (name, value) in variables {
+            let Some(name) = name.to_str().and_then(|name| name.strip_prefix(PREFIX)) else {
+                continue;
+            };
+            if NO_SETTINGS.contains(&name) {
+                continue;
+            }
+            let key = name.to_ascii_lowercase().replace("__", ".");
+            match value.into_string() {
+                Ok(value) => self.set(key, Value::String(value)),
+                Err(_) => self.problem(&key, "must be UTF-8"),
+            }
+        }
+    }
+
+    fn set_all(&mut self, prefix: &str, table: Table) {
+        for (key, value) in table {
+            let key = format!("{prefix}{key}");
+            match value {
+                Value::Table(inner) => self.set_all(&format!("{key}."), inner),
+                value => self.set(key, value),
+            }
+        }
+    }
+
+    /// What is set later counts.
+    fn set(&mut self, key: String, value: Value) {
+        self.values.insert(key, value);
+    }
+
+    fn check_keys(&mut self) {
+        for key in self.values.keys() {
+            if KEYS.iter().any(|(known, _)| known == key) {
+                continue;
+            }
+            let last = key.rsplit('.').next();
+            let near: Vec<_> = KEYS
+                .iter()
+                .map(|(known, _)| *known)
+                .filter(|known| known.rsplit('.').next() == last)
+                .collect();
+            let hint = if near.is_empty() {
+                String::new()
+            } else {
+                format!("; did you mean {}?", near.join(" or "))
+            };
+            self.problems
+                .push(format!("there is no setting {key}{hint}"));
         }
     }
 
@@ -184,21 +245,23 @@ impl Settings {
 
     /// The setting at `key`, `None` when it is absent or malformed (which is noted).
     pub fn find<T: DeserializeOwned>(&mut self, key: &str) -> Option<T> {
-        let value = self.figment.find_value(key).ok()?;
-        match self.figment.extract_inner_lossy::<T>(key) {
+        let value = self.values.get(key)?;
+        let mut read = value.clone().try_into();
+        if read.is_err()
+            && let Some(other) = other_reading(value)
+        {
+            read = other.try_into();
+        }
+        match read {
             Ok(value) => Some(value),
+            // The error would repeat what it found.
+            Err(_) if SECRET_KEYS.contains(&key) => {
+                self.problem(key, "must be text");
+                None
+            }
             Err(error) => {
-                let found = number_as_text(&value);
-                if found.is_none() {
-                    // The error would repeat what it found.
-                    let problem = if SECRET_KEYS.contains(&key) {
-                        "must be text".to_owned()
-                    } else {
-                        error.kind.to_string()
-                    };
-                    self.problems.push(format!("{key}: {problem}"));
-                }
-                found
+                self.problem(key, error.message());
+                None
             }
         }
     }
@@ -218,39 +281,16 @@ impl Settings {
     }
 }
 
-/// A parser shows the line that it cannot read, and that may hold a password: what it says of it and where it is will do.
-fn without_excerpt(error: &str) -> String {
-    let said: Vec<&str> = error
-        .lines()
-        .filter(|line| !line.contains('|') && !line.trim().is_empty())
-        .map(str::trim)
-        .collect();
-    said.join(": ")
-}
-
-/// The environment has no types: a `3` there is read as a number, also where text is wanted.
-fn number_as_text<T: DeserializeOwned>(value: &Value) -> Option<T> {
-    let Value::Num(_, number) = value else {
-        return None;
-    };
-    let text = number
-        .to_u128()
-        .map(|number| number.to_string())
-        .or_else(|| Some(number.to_i128()?.to_string()))?;
-    T::deserialize(IntoDeserializer::<serde::de::value::Error>::into_deserializer(text)).ok()
-}
-
-fn flatten(prefix: &str, dict: &Dict, found: &mut Vec<String>) {
-    for (key, value) in dict {
-        let key = if prefix.is_empty() {
-            key.clone()
-        } else {
-            format!("{prefix}.{key}")
-        };
-        match value {
-            Value::Dict(_, inner) => flatten(&key, inner, found),
-            _ => found.push(key),
-        }
+/// How else a value may be meant: a text as the number or truth value that it spells, and a number in a file as text.
+fn other_reading(value: &Value) -> Option<Value> {
+    match value {
+        Value::String(text) => text
+            .parse()
+            .map(Value::Integer)
+            .or_else(|_| text.parse().map(Value::Boolean))
+            .ok(),
+        Value::Integer(number) => Some(Value::String(number.to_string())),
+        _ => None,
     }
 }
 
@@ -283,6 +323,32 @@ mod tests {
         };
         assert_eq!(problems.len(), 1, "{problems:?}");
         Ok(())
+    }
+
+    /// A till's number 007 stays what it is, and a password may begin with a bracket.
+    #[test]
+    fn what_the_environment_says_is_text_until_something_else_is_wanted() {
+        let environment = [
+            ("DOPPIO_PROJECTOR__INSTANCE", "007"),
+            ("DOPPIO_ORDERING__QUEUE", "007"),
+            ("DOPPIO_LOG", "[secret]"),
+            ("DOPPIO_CARD_KEYS", "\"quoted\""),
+            ("DOPPIO_SERVER", "is no setting"),
+            ("PATH", "is none of ours"),
+        ];
+        let environment =
+            environment.map(|(name, value)| (OsString::from(name), OsString::from(value)));
+        let nowhere = tempfile::tempdir().unwrap();
+        let file = nowhere.path().join("settings.toml");
+        std::fs::write(&file, "[ordering]\nqueue = 1\n").unwrap();
+        let flags = [("card_keys", Some("of the command line".to_owned()))];
+        let mut settings = Settings::of(Some(&file), environment, &flags);
+        let mut text = |key| settings.find::<String>(key).unwrap();
+        assert_eq!(text("projector.instance"), "007");
+        assert_eq!(text("log"), "[secret]");
+        assert_eq!(text("card_keys"), "of the command line");
+        assert_eq!(settings.find::<u32>("ordering.queue"), Some(7));
+        settings.finish().unwrap();
     }
 
     #[test]

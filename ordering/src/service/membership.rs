@@ -3,23 +3,21 @@ use std::time::Duration;
 
 use contract::api::member::check_membership_request::Key;
 use contract::api::member::member_service_client::MemberServiceClient;
-use contract::api::member::{CardTokenHash, CardTokenHashes, CheckMembershipRequest, Tier};
+use contract::api::member::{
+    CardTokenHash, CardTokenHashes, CheckMembershipRequest, CheckMembershipResponse, Tier,
+};
 use contract::card::CardHash;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use runtime::TraceContext;
-use tower::util::BoxCloneSyncService;
-use tower::{BoxError, ServiceBuilder, ServiceExt as _};
-use tower_resilience_circuitbreaker::CircuitBreakerLayer;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout};
+use tonic::{Code, Status};
 use uuid::Uuid;
 
+use super::breaker::Breaker;
 use super::config::Config;
 use crate::domain::{MemberKey, MemberStanding};
-
-/// Calls that the breaker judges by, and the share of failures that opens it.
-const BREAKER_WINDOW: usize = 20;
-const BREAKER_FAILURE_RATE: f64 = 0.5;
-/// How long an open breaker lets nothing through.
-const BREAKER_PAUSE: Duration = Duration::from_secs(2);
-const BREAKER_PROBES: usize = 3;
 
 /// What a till presents: the key to record, and the card's token itself where there is one.
 #[derive(Debug, Clone)]
@@ -37,57 +35,89 @@ impl From<MemberKey> for Presented {
     }
 }
 
-/// `None`: the service answered that it cannot say, which is no outage.
-type Check =
-    BoxCloneSyncService<(CheckMembershipRequest, TraceContext), Option<MemberStanding>, BoxError>;
+/// Why a check has no answer.
+#[derive(Debug, thiserror::Error)]
+enum NoAnswer {
+    #[error("too many checks are under way")]
+    Overloaded,
+    #[error("the service did not answer lately, and is left alone for a while")]
+    LeftAlone,
+    #[error("the service did not answer in time")]
+    Late,
+    #[error("the service is not available: {0}")]
+    Unavailable(Status),
+    /// It is there, and answers: another call would not be answered otherwise.
+    #[error("the service cannot say whether the bearer is a member: {0}")]
+    CannotSay(String),
+}
+
+impl NoAnswer {
+    /// Whether the service is down or slow, so that it is better left alone.
+    fn is_outage(&self) -> bool {
+        matches!(self, Self::Late | Self::Unavailable(_))
+    }
+}
+
+impl From<Status> for NoAnswer {
+    fn from(status: Status) -> Self {
+        match status.code() {
+            Code::Unavailable
+            | Code::DeadlineExceeded
+            | Code::ResourceExhausted
+            | Code::Cancelled
+            | Code::Aborted
+            | Code::Internal
+            | Code::DataLoss
+            | Code::Unknown => Self::Unavailable(status),
+            Code::Ok
+            | Code::InvalidArgument
+            | Code::NotFound
+            | Code::AlreadyExists
+            | Code::PermissionDenied
+            | Code::FailedPrecondition
+            | Code::OutOfRange
+            | Code::Unimplemented
+            | Code::Unauthenticated => Self::CannotSay(status.to_string()),
+        }
+    }
+}
+
+type Answer = BoxFuture<'static, Result<MemberStanding, NoAnswer>>;
+type Ask = dyn Fn(CheckMembershipRequest, TraceContext) -> Answer + Send + Sync;
 
 /// The membership check: bounded, with a deadline and a breaker. It never fails; it says that it does not know.
 #[derive(Clone)]
 pub struct Membership {
-    check: Arc<Check>,
+    ask: Arc<Ask>,
+    /// For checks under way.
+    room: Arc<Semaphore>,
+    breaker: Arc<Breaker>,
+    deadline: Duration,
 }
 
 impl Membership {
     #[must_use]
     pub fn new(config: &Config) -> Self {
         let client = MemberServiceClient::new(config.member.clone());
-        let call = tower::service_fn(
-            move |(request, trace): (CheckMembershipRequest, TraceContext)| {
-                let mut client = client.clone();
-                async move { check(&mut client, request, trace).await }
-            },
-        );
-        let limited = ServiceBuilder::new()
-            .load_shed()
-            .concurrency_limit(config.member_concurrency);
-        let breaker = CircuitBreakerLayer::builder()
-            .name("member")
-            .failure_rate_threshold(BREAKER_FAILURE_RATE)
-            .sliding_window_size(BREAKER_WINDOW)
-            .minimum_number_of_calls(BREAKER_WINDOW / 2)
-            .wait_duration_in_open(BREAKER_PAUSE)
-            .permitted_calls_in_half_open(BREAKER_PROBES)
-            .build();
-        let check = match breaker {
-            Ok(breaker) => {
-                let guarded = ServiceBuilder::new()
-                    .layer(breaker)
-                    .timeout(config.member_deadline)
-                    .service(call);
-                BoxCloneSyncService::new(
-                    limited
-                        .map_err(BoxError::from)
-                        .service(guarded.map_err(BoxError::from)),
-                )
-            }
-            // Its settings are constants; without it the deadline still holds.
-            Err(error) => {
-                tracing::error!(%error, "no circuit breaker before the member service");
-                BoxCloneSyncService::new(limited.timeout(config.member_deadline).service(call))
-            }
+        let ask = move |request: CheckMembershipRequest, trace: TraceContext| -> Answer {
+            let mut client = client.clone();
+            let mut request = tonic::Request::new(request);
+            trace.child().inject(&mut request);
+            async move { standing(client.check_membership(request).await?.get_ref()) }.boxed()
         };
+        Self::asking(ask, config.member_concurrency, config.member_deadline)
+    }
+
+    fn asking(
+        ask: impl Fn(CheckMembershipRequest, TraceContext) -> Answer + Send + Sync + 'static,
+        at_once: usize,
+        deadline: Duration,
+    ) -> Self {
         Self {
-            check: Arc::new(check),
+            ask: Arc::new(ask),
+            room: Arc::new(Semaphore::new(at_once.min(Semaphore::MAX_PERMITS))),
+            breaker: Arc::default(),
+            deadline,
         }
     }
 
@@ -96,23 +126,15 @@ impl Membership {
     pub fn answering(
         answer: impl Fn(Uuid) -> Option<MemberStanding> + Send + Sync + 'static,
     ) -> Self {
-        let answer = Arc::new(answer);
-        let check = tower::service_fn(
-            move |(request, _): (CheckMembershipRequest, TraceContext)| {
-                let answer = answer.clone();
-                async move {
-                    match request.key {
-                        Some(Key::MemberId(id)) => answer(Uuid::try_parse(&id)?)
-                            .map(Some)
-                            .ok_or_else(|| BoxError::from("no answer")),
-                        _ => Err(BoxError::from("not by member id")),
-                    }
-                }
-            },
-        );
-        Self {
-            check: Arc::new(BoxCloneSyncService::new(check)),
-        }
+        let ask = move |request: CheckMembershipRequest, _: TraceContext| -> Answer {
+            let known = match request.key {
+                Some(Key::MemberId(id)) => Uuid::try_parse(&id).ok().and_then(&answer),
+                _ => None,
+            };
+            let known = known.ok_or_else(|| NoAnswer::CannotSay("no answer".to_owned()));
+            std::future::ready(known).boxed()
+        };
+        Self::asking(ask, 256, Duration::from_secs(1))
     }
 
     /// Is the bearer a member? `Unverified` when the service did not say in time.
@@ -125,52 +147,106 @@ impl Membership {
             }),
         };
         let request = CheckMembershipRequest { key: Some(key) };
-        match Check::clone(&self.check).oneshot((request, trace)).await {
-            Ok(Some(standing)) => standing,
-            Ok(None) => MemberStanding::Unverified(presented.key.clone()),
-            Err(error) => {
-                tracing::debug!(%error, "membership check without an answer");
-                MemberStanding::Unverified(presented.key.clone())
+        match self.guarded(request, trace).await {
+            Ok(standing) => return standing,
+            Err(problem @ NoAnswer::CannotSay(_)) => {
+                tracing::warn!(%problem, "membership check without an answer");
             }
+            Err(problem) => tracing::debug!(%problem, "membership check without an answer"),
         }
+        MemberStanding::Unverified(presented.key.clone())
+    }
+
+    async fn guarded(
+        &self,
+        request: CheckMembershipRequest,
+        trace: TraceContext,
+    ) -> Result<MemberStanding, NoAnswer> {
+        let _room = self.room.try_acquire().map_err(|_| NoAnswer::Overloaded)?;
+        let permit = self
+            .breaker
+            .admit(Instant::now())
+            .ok_or(NoAnswer::LeftAlone)?;
+        let answer = timeout(self.deadline, (self.ask)(request, trace))
+            .await
+            .unwrap_or(Err(NoAnswer::Late));
+        let outage = answer.as_ref().is_err_and(NoAnswer::is_outage);
+        permit.judge(outage, Instant::now());
+        answer
     }
 }
 
-async fn check(
-    client: &mut MemberServiceClient<tonic::transport::Channel>,
-    request: CheckMembershipRequest,
-    trace: TraceContext,
-) -> Result<Option<MemberStanding>, BoxError> {
-    let mut request = tonic::Request::new(request);
-    trace.child().inject(&mut request);
-    let answer = match client.check_membership(request).await {
-        Ok(answer) => answer.into_inner(),
-        Err(status) if status.code() == tonic::Code::FailedPrecondition => {
-            tracing::warn!(%status, "the member service cannot say whether the bearer is a member");
-            return Ok(None);
-        }
-        Err(status) => return Err(status.into()),
-    };
+fn standing(answer: &CheckMembershipResponse) -> Result<MemberStanding, NoAnswer> {
     if !answer.is_member {
-        return Ok(Some(MemberStanding::NotMember));
+        return Ok(MemberStanding::NotMember);
     }
+    let tier = match answer.tier() {
+        Tier::Gold => "gold",
+        Tier::Silver => "silver",
+        Tier::Basic | Tier::Unspecified => "basic",
+    };
     let benefits = answer.benefits.unwrap_or_default();
-    Ok(Some(MemberStanding::Member {
-        member_id: Uuid::try_parse(&answer.member_id)?,
-        tier: match answer.tier() {
-            Tier::Gold => "gold",
-            Tier::Silver => "silver",
-            Tier::Basic | Tier::Unspecified => "basic",
-        }
-        .to_owned(),
+    Ok(MemberStanding::Member {
+        member_id: Uuid::try_parse(&answer.member_id)
+            .map_err(|error| NoAnswer::CannotSay(format!("its member_id: {error}")))?,
+        tier: tier.to_owned(),
         points_rate_bp: benefits.points_rate_bp,
         member_prices: benefits.member_prices,
-    }))
+    })
 }
 
 fn card_token_hash(hash: &CardHash) -> CardTokenHash {
     CardTokenHash {
         key_id: hash.key_id.to_string(),
         hmac_sha256: hash.hmac.to_vec(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    /// How many of `calls` reach a service that answers so.
+    async fn asked(calls: u32, answer: impl Fn() -> Answer + Send + Sync + 'static) -> u32 {
+        let reached = Arc::new(AtomicU32::new(0));
+        let counter = reached.clone();
+        let ask = move |_: CheckMembershipRequest, _: TraceContext| {
+            counter.fetch_add(1, Ordering::Relaxed);
+            answer()
+        };
+        let membership = Membership::asking(ask, 1, Duration::from_millis(10));
+        let presented = Presented::from(MemberKey::MemberId(Uuid::nil()));
+        for _ in 0..calls {
+            let standing = membership
+                .check(&presented, TraceContext::new_trace())
+                .await;
+            assert_eq!(
+                standing,
+                MemberStanding::Unverified(presented.key.clone()),
+                "whatever the reason, it is not known"
+            );
+        }
+        reached.load(Ordering::Relaxed)
+    }
+
+    #[tokio::test]
+    async fn a_service_that_is_down_or_slow_is_left_alone() {
+        let down = || std::future::ready(Err(Status::unavailable("away").into())).boxed();
+        assert_eq!(asked(100, down).await, 20);
+        assert_eq!(asked(21, || std::future::pending().boxed()).await, 20);
+    }
+
+    #[tokio::test]
+    async fn a_service_that_refuses_is_asked_on() {
+        let refused = |code| std::future::ready(Err(Status::new(code, "no").into())).boxed();
+        for code in [
+            Code::InvalidArgument,
+            Code::NotFound,
+            Code::FailedPrecondition,
+        ] {
+            assert_eq!(asked(100, move || refused(code)).await, 100, "{code}");
+        }
     }
 }
