@@ -13,7 +13,7 @@ use contract::event::event::Event;
 use contract::{OrderId, StoreId, decode_payload};
 use event_log::{ChainState, EventLog, LedgerName, LogError};
 
-use self::settlement::{Place, Settlement};
+use self::settlement::{EventRecord, Settlement};
 use crate::clients::{Clients, call};
 use crate::exit::Failure;
 
@@ -90,14 +90,14 @@ pub async fn ledger(log: &Arc<dyn EventLog>, store: &StoreId) -> Result<LedgerAu
                 .flat_map(|command| &command.events)
                 .filter_map(|event| event.event.as_ref());
             for (index, event) in events.enumerate() {
-                let place = Place {
+                let around = EventRecord {
                     revision: record.revision().0,
                     index,
                     recorded_at: record.header().recorded_at,
                     previous_hash: &record.header().previous_hash.0,
                     hash: &record.hash().0,
                 };
-                for taken in [settlement.take(event, &place), members.take(event)] {
+                for taken in [settlement.take(event, &around), members.take(event)] {
                     if let Err(problem) = taken {
                         audit
                             .problems

@@ -54,8 +54,8 @@ struct Day {
     documents: Vec<i64>,
 }
 
-/// Where an event stands.
-pub struct Place<'a> {
+/// What the record around an event says.
+pub struct EventRecord<'a> {
     pub revision: u64,
     /// Of the event in its record.
     pub index: usize,
@@ -77,7 +77,7 @@ fn half_up_vat(net: i64, rate_bp: u32) -> i64 {
 
 impl Settlement {
     /// Takes in the next event; what is wrong with it comes back as a sentence.
-    pub fn take(&mut self, event: &Event, place: &Place<'_>) -> Result<(), String> {
+    pub fn take(&mut self, event: &Event, record: &EventRecord<'_>) -> Result<(), String> {
         match event {
             Event::BusinessDayOpened(opened) => {
                 let completed = std::mem::take(&mut self.day.completed);
@@ -104,7 +104,7 @@ impl Settlement {
                     self.left.insert(counted.drawer_id.clone(), counted.counted);
                 }
             }
-            Event::OrderPlaced(placed) => self.sale(placed, place)?,
+            Event::OrderPlaced(placed) => self.sale(placed, record)?,
             Event::OrderCompleted(_) => {
                 self.open_orders -= 1;
                 self.day.completed += 1;
@@ -137,14 +137,14 @@ impl Settlement {
                     .cash
                     .push((moved.drawer_id.clone(), moved.kind(), moved.amount));
             }
-            Event::BusinessDayClosed(closed) => self.close(closed, place)?,
+            Event::BusinessDayClosed(closed) => self.close(closed, record)?,
             _ => {}
         }
         Ok(())
     }
 
     /// A receipt: lines, discounts, VAT by class on the receipt's net, tenders.
-    fn sale(&mut self, placed: &OrderPlaced, place: &Place<'_>) -> Result<(), String> {
+    fn sale(&mut self, placed: &OrderPlaced, record: &EventRecord<'_>) -> Result<(), String> {
         let what = format!("document {}", placed.document_number);
         let mut classes: BTreeMap<(&str, u32), i64> = BTreeMap::new();
         for line in &placed.lines {
@@ -199,7 +199,7 @@ impl Settlement {
             ));
         }
         let zone = self.day.zone.clone().unwrap_or(TimeZone::UTC);
-        let hour = LocalHour::of(&zone, place.recorded_at).name().to_owned();
+        let hour = LocalHour::of(&zone, record.recorded_at).name().to_owned();
         self.day.documents.push(placed.document_number);
         self.day.placed.push((hour, placed.clone()));
         self.open_orders += 1;
@@ -314,12 +314,16 @@ impl Settlement {
         Ok(())
     }
 
-    fn close(&mut self, closed: &BusinessDayClosed, place: &Place<'_>) -> Result<(), String> {
+    fn close(
+        &mut self,
+        closed: &BusinessDayClosed,
+        record: &EventRecord<'_>,
+    ) -> Result<(), String> {
         let z = format!("Z {} of {}", closed.z_number, closed.business_date);
         if !self.open {
             return Err(format!("{z}: no day was open"));
         }
-        if place.index != 0 {
+        if record.index != 0 {
             return Err(format!("{z} is not the first event of its record"));
         }
         if closed.z_number != self.z_number + 1 {
@@ -328,8 +332,8 @@ impl Settlement {
         if closed.previous_z_hash != self.last_z_hash {
             return Err(format!("{z} does not name the hash of the Z before it"));
         }
-        if u64::try_from(closed.last_revision) != Ok(place.revision - 1)
-            || closed.last_hash != place.previous_hash
+        if u64::try_from(closed.last_revision) != Ok(record.revision - 1)
+            || closed.last_hash != record.previous_hash
         {
             return Err(format!("{z} does not name the day's last record"));
         }
@@ -337,7 +341,7 @@ impl Settlement {
         let day = std::mem::take(&mut self.day);
         let said = [&closed.start_time, &closed.end_time, &closed.close_time]
             .map(|time| time.as_ref().and_then(timestamp_from_proto));
-        if said != [day.start, day.end, Some(place.recorded_at)] {
+        if said != [day.start, day.end, Some(record.recorded_at)] {
             return Err(format!(
                 "{z} does not name its day's start and end, and when it was closed"
             ));
@@ -372,7 +376,7 @@ impl Settlement {
             ));
         }
         self.z_number += 1;
-        self.last_z_hash = place.hash.to_vec();
+        self.last_z_hash = record.hash.to_vec();
         self.open = false;
         self.verified += 1;
         Ok(())

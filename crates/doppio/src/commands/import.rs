@@ -23,6 +23,7 @@ use crate::import::mapping::Mapping;
 use crate::import::mistake::Mistakes;
 use crate::import::plan::Plan;
 use crate::import::prices::{self, PriceList, Vocabulary};
+use crate::import::recalled::recall;
 use crate::import::receipts::{self, Rules};
 use crate::import::report::{self, Imported};
 use crate::import::run;
@@ -327,7 +328,7 @@ impl Receipts {
         let mut recorded = HashMap::new();
         for (shop, id) in plan.sales_named() {
             let store = &plan.shops[shop].id;
-            if let Some(recalled) = history::sale_in(&mut ledgers[shop], store, id).await? {
+            if let Some(recalled) = recall(&mut ledgers[shop], store, id).await? {
                 recorded.insert(id, recalled);
             }
         }

@@ -2,17 +2,17 @@
 
 use std::collections::HashMap;
 
-use contract::{Money, OrderId, Slug, StoreId, decode_payload, timestamp_from_proto};
+use contract::{decode_payload, timestamp_from_proto};
 use event_log::{ChainState, EventLog, LedgerName};
 use jiff::Timestamp;
+use ordering::domain::Command;
 use ordering::domain::stamp::CLOCK_TOLERANCE;
-use ordering::domain::{Command, CommandId};
 use ordering::ledger::{Ledger, Recorded};
 use uuid::Uuid;
 
 use super::mistake::{Mistakes, shown};
 use super::plan::{Plan, Planned};
-use super::sale::{Sold, SoldLine, SoldTender, sale};
+use super::sale::sale;
 use crate::exit::Failure;
 
 /// Receipts whose commands are looked up at once.
@@ -184,63 +184,4 @@ async fn compare_times(
 fn local(plan: &Plan, shop: usize, at: Timestamp) -> String {
     let zoned = at.to_zoned(plan.shops[shop].zone.clone());
     zoned.strftime("%Y-%m-%dT%H:%M %Z").to_string()
-}
-
-/// A recorded sale, and what refunds of it have taken: line, units and the refund's request.
-pub struct Recalled {
-    pub sold: Sold,
-    pub taken: Vec<(Slug, i64, Uuid)>,
-}
-
-/// A sale of an earlier import.
-pub async fn sale_in(
-    ledger: &mut Ledger,
-    store: &StoreId,
-    id: OrderId,
-) -> Result<Option<Recalled>, Failure> {
-    let Some(answer) = ledger.outcome(CommandId::from(id), None).await? else {
-        return Ok(None);
-    };
-    let answer = answer.map_err(|rejection| anyhow::anyhow!("{rejection}"))?;
-    let Some(order) = answer.view_now(store) else {
-        return Ok(None);
-    };
-    let money = |money: &Option<contract::api::types::Money>| {
-        Money::new(money.as_ref().map_or(0, |money| money.amount_minor))
-    };
-    let mut sold = Sold {
-        order_id: id,
-        sold_at: order
-            .place_time
-            .as_ref()
-            .and_then(timestamp_from_proto)
-            .unwrap_or(Timestamp::MIN),
-        lines: Vec::new(),
-        tenders: Vec::new(),
-    };
-    for line in order.priced.iter().flat_map(|priced| &priced.lines) {
-        sold.lines.push(SoldLine {
-            line_id: Slug::new(&line.line_id)?,
-            sku: Slug::new(&line.sku)?,
-            units: line.quantity.into(),
-            unit_price: money(&line.unit_price),
-            net: money(&line.net),
-        });
-    }
-    for tender in &order.tenders {
-        sold.tenders.push(SoldTender {
-            tender_id: Slug::new(&tender.tender_id)?,
-            kind: contract::event::TenderKind::try_from(tender.kind).unwrap_or_default(),
-            scheme: tender.scheme.clone(),
-            amount: money(&tender.amount),
-        });
-    }
-    let mut taken = Vec::new();
-    for refund in &order.refunds {
-        let request = Uuid::try_parse(&refund.request_id)?;
-        for line in &refund.lines {
-            taken.push((Slug::new(&line.line_id)?, line.quantity.into(), request));
-        }
-    }
-    Ok(Some(Recalled { sold, taken }))
 }

@@ -1,6 +1,6 @@
 //! History from other tills: files are read and checked whole before anything is recorded, and nothing in them is guessed.
 //!
-//! Everything is pure but `sheet::text_of` (reads a file), `history` (asks the log) and `run` (records).
+//! Everything is pure but `sheet::text_of` (reads a file), `history` and `recalled` (ask the log) and `run` (records).
 
 pub mod code;
 pub mod history;
@@ -9,6 +9,7 @@ pub mod mistake;
 pub mod number;
 pub mod plan;
 pub mod prices;
+pub mod recalled;
 pub mod receipts;
 pub mod report;
 pub mod returns;

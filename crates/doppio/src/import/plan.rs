@@ -4,8 +4,8 @@ use std::collections::{HashMap, HashSet};
 
 use contract::{Money, OrderId};
 
-use super::history::Recalled;
 use super::mistake::Mistakes;
+use super::recalled::Recalled;
 use super::receipts::{Receipt, Receipts};
 use super::returns::{Refund, Taken, refund_request, refunds};
 use super::sale::{Sold, Till, order_id, sale};
@@ -104,9 +104,9 @@ impl Plan {
         // What other imports and tills have taken back is gone; what this file takes back again is its own.
         let mut taken = Taken::new();
         for (id, recalled) in recorded {
-            for (line, units, request) in &recalled.taken {
-                if !own_requests.contains(request) {
-                    *taken.entry((*id, line.clone())).or_default() += units;
+            for back in &recalled.taken {
+                if !own_requests.contains(&back.request) {
+                    *taken.entry((*id, back.line_id.clone())).or_default() += back.units;
                 }
             }
         }

@@ -365,7 +365,7 @@ impl Reader<'_> {
     fn instant(&self, shop: usize, stated: &str) -> Result<Timestamp, String> {
         let stated: Stated = time::read(stated, self.rules.mapping.time_format.as_deref())?;
         let last = (!self.rules.sort).then_some(self.last[shop]);
-        time::place(stated, &self.shops[shop].zone, last)
+        time::instant_of(stated, &self.shops[shop].zone, last)
     }
 
     fn date(&self, shop: usize, at: Timestamp) -> Result<BusinessDate, String> {

@@ -113,7 +113,7 @@ fn formatted(text: &str, format: &str) -> Result<Stated, String> {
 
 /// The instant that is meant in a store's zone. In the hour that a clock change repeats, the first pass unless that lies before `last`, the
 /// instant of the receipt above: then the second. `None` for `last` where the file is in no order: a repeated hour cannot be told then.
-pub fn place(
+pub fn instant_of(
     stated: Stated,
     zone: &TimeZone,
     last: Option<Timestamp>,
@@ -225,7 +225,7 @@ mod tests {
         let mut placed = Vec::new();
         for time in ["00:50", "01:10", "01:50", "01:20", "01:40", "02:05"] {
             let local = format!("2016-10-30T{time}").parse().unwrap();
-            let at = place(Stated::Local(local), &london, last).unwrap();
+            let at = instant_of(Stated::Local(local), &london, last).unwrap();
             last = Some(at);
             placed.push(at.to_string());
         }
@@ -241,7 +241,7 @@ mod tests {
             ]
         );
         let repeated = Stated::Local("2016-10-30T01:20".parse().unwrap());
-        assert!(place(repeated, &london, None).is_err());
+        assert!(instant_of(repeated, &london, None).is_err());
     }
 
     #[test]
@@ -249,7 +249,7 @@ mod tests {
         let london = TimeZone::get("Europe/London").unwrap();
         let skipped = Stated::Local("2017-03-26T01:30".parse().unwrap());
         assert_eq!(
-            place(skipped, &london, Some(Timestamp::MIN)),
+            instant_of(skipped, &london, Some(Timestamp::MIN)),
             Err("2017-03-26T01:30 does not exist: the clock was put forward over it".to_owned())
         );
     }
