@@ -3,6 +3,7 @@
 mod business_date;
 pub mod card;
 mod codec;
+mod fields;
 pub mod figures;
 #[cfg(test)]
 mod golden_tests;
@@ -21,6 +22,7 @@ mod token;
 
 pub use business_date::{BusinessDate, DateError, DayBounds, DayRule};
 pub use codec::{CodecError, decode_payload, encode_payload};
+pub use fields::Fields;
 pub use ids::{IdError, OrderId, RequestId, Slug, StoreId};
 pub use local_hour::{LocalHour, in_order as hours_in_order};
 pub use money::{Currency, CurrencyError, Money, MoneyError};

@@ -50,7 +50,7 @@ impl Rejection {
 
     /// Several malformed fields at once. `None` when there is nothing wrong.
     #[must_use]
-    pub fn invalid(violations: Vec<Violation>) -> Option<Self> {
+    pub(crate) fn invalid(violations: Vec<Violation>) -> Option<Self> {
         let first = violations.first()?;
         let more = if violations.len() > 1 {
             format!(" (and {} more)", violations.len() - 1)

@@ -2,59 +2,32 @@
 
 use contract::api::member as api;
 use contract::card::{CardDigest, CardHash, MAX_KEYS};
-use contract::{Rejection, RequestId, Violation};
+use contract::{Fields, Rejection};
 
 use crate::store::CARDS_PER_MEMBER;
 use crate::value::{
     Change, DisplayName, Key, MemberId, PhoneNumber, Registration, Tier, ValueError,
 };
 
-/// Gathers what is wrong with a request's fields.
-#[derive(Default)]
-struct Checks {
-    violations: Vec<Violation>,
-}
-
-impl Checks {
-    fn check<T, E: std::fmt::Display>(&mut self, field: &str, value: Result<T, E>) -> Option<T> {
-        value.map_err(|error| self.note(field, error)).ok()
+/// The cards of a list of tokens, each once.
+fn cards(fields: &mut Fields, field: &str, tokens: &[String]) -> Vec<CardDigest> {
+    if tokens.len() > CARDS_PER_MEMBER {
+        fields.note(
+            field,
+            format_args!("a member has at most {CARDS_PER_MEMBER} cards"),
+        );
+        return Vec::new();
     }
-
-    fn note(&mut self, field: &str, problem: impl std::fmt::Display) {
-        self.violations.push(Violation {
-            field: field.to_owned(),
-            description: problem.to_string(),
-        });
-    }
-
-    fn cards(&mut self, field: &str, tokens: &[String]) -> Vec<CardDigest> {
-        if tokens.len() > CARDS_PER_MEMBER {
-            self.note(
-                field,
-                format!("a member has at most {CARDS_PER_MEMBER} cards"),
-            );
-            return Vec::new();
-        }
-        let mut cards = Vec::with_capacity(tokens.len());
-        for (index, token) in tokens.iter().enumerate() {
-            let field = format!("{field}[{index}]");
-            match self.check(&field, CardDigest::of_token(token)) {
-                Some(card) if cards.contains(&card) => self.note(&field, "is listed twice"),
-                Some(card) => cards.push(card),
-                None => {}
-            }
-        }
-        cards
-    }
-
-    /// What was read, unless something was wrong.
-    fn finish<T>(self, read: Option<T>) -> Result<T, Rejection> {
-        match (Rejection::invalid(self.violations), read) {
-            (None, Some(read)) => Ok(read),
-            (Some(rejection), _) => Err(rejection),
-            (None, None) => Err(Rejection::new(contract::Reason::Internal, "internal error")),
+    let mut cards = Vec::with_capacity(tokens.len());
+    for (index, token) in tokens.iter().enumerate() {
+        let field = format_args!("{field}[{index}]");
+        match fields.take(field, CardDigest::of_token(token)) {
+            Some(card) if cards.contains(&card) => fields.note(field, "is listed twice"),
+            Some(card) => cards.push(card),
+            None => {}
         }
     }
+    cards
 }
 
 fn tier(number: i32) -> Result<Tier, ValueError> {
@@ -67,36 +40,30 @@ fn tier(number: i32) -> Result<Tier, ValueError> {
 }
 
 pub(crate) fn member_id(text: &str) -> Result<MemberId, Rejection> {
-    let mut checks = Checks::default();
-    let id = checks.check("member_id", MemberId::parse(text));
-    checks.finish(id)
+    Fields::read(|fields| fields.take("member_id", MemberId::parse(text)))
 }
 
 pub(crate) fn key(request: &api::CheckMembershipRequest) -> Result<Key, Rejection> {
     use api::check_membership_request::Key as Sent;
-    let mut checks = Checks::default();
-    let key = match &request.key {
-        Some(Sent::MemberId(text)) => checks
-            .check("member_id", MemberId::parse(text))
-            .map(Key::Id),
-        Some(Sent::CardToken(text)) => checks
-            .check("card_token", CardDigest::of_token(text))
+    Fields::read(|fields| match &request.key {
+        Some(Sent::MemberId(text)) => fields.take("member_id", MemberId::parse(text)).map(Key::Id),
+        Some(Sent::CardToken(text)) => fields
+            .take("card_token", CardDigest::of_token(text))
             .map(Key::Card),
-        Some(Sent::PhoneNumber(text)) => checks
-            .check("phone_number", PhoneNumber::parse(text))
+        Some(Sent::PhoneNumber(text)) => fields
+            .take("phone_number", PhoneNumber::parse(text))
             .map(Key::Phone),
-        Some(Sent::CardTokenHashes(sent)) => checks
-            .check("card_token_hashes", hashes(&sent.hashes))
+        Some(Sent::CardTokenHashes(sent)) => fields
+            .take("card_token_hashes", hashes(&sent.hashes))
             .map(Key::CardHashes),
         None => {
-            checks.note(
+            fields.note(
                 "key",
                 "must be one of member_id, card_token, phone_number and card_token_hashes",
             );
             None
         }
-    };
-    checks.finish(key)
+    })
 }
 
 fn hashes(sent: &[api::CardTokenHash]) -> Result<Vec<CardHash>, ValueError> {
@@ -111,48 +78,46 @@ fn hashes(sent: &[api::CardTokenHash]) -> Result<Vec<CardHash>, ValueError> {
 pub(crate) fn registration(
     request: &api::RegisterMemberRequest,
 ) -> Result<Registration, Rejection> {
-    let mut checks = Checks::default();
-    let request_id = checks.check("request_id", RequestId::parse(&request.request_id));
-    let display_name = checks.check("display_name", DisplayName::parse(&request.display_name));
-    let phone_number = checks.check("phone_number", PhoneNumber::parse(&request.phone_number));
-    let tier = checks.check("tier", tier(request.tier));
-    let cards = checks.cards("card_tokens", &request.card_tokens);
-    let read = request_id.zip(display_name).zip(phone_number).zip(tier);
-    checks.finish(read.map(
-        |(((request_id, display_name), phone_number), tier)| Registration {
-            request_id,
-            display_name,
-            phone_number,
-            tier,
+    Fields::read(|fields| {
+        let request_id = fields.request_id(&request.request_id);
+        let display_name = fields.take("display_name", DisplayName::parse(&request.display_name));
+        let phone_number = fields.take("phone_number", PhoneNumber::parse(&request.phone_number));
+        let tier = fields.take("tier", tier(request.tier));
+        let cards = cards(fields, "card_tokens", &request.card_tokens);
+        Some(Registration {
+            request_id: request_id?,
+            display_name: display_name?,
+            phone_number: phone_number?,
+            tier: tier?,
             cards,
-        },
-    ))
+        })
+    })
 }
 
 pub(crate) fn change(request: &api::UpdateMemberRequest) -> Result<Change, Rejection> {
-    let mut checks = Checks::default();
-    let id = checks.check("member_id", MemberId::parse(&request.member_id));
-    let display_name = request
-        .display_name
-        .as_deref()
-        .and_then(|text| checks.check("display_name", DisplayName::parse(text)));
-    let phone_number = request
-        .phone_number
-        .as_deref()
-        .and_then(|text| checks.check("phone_number", PhoneNumber::parse(text)));
-    let tier = request
-        .tier
-        .and_then(|number| checks.check("tier", tier(number)));
-    let add_cards = checks.cards("add_card_tokens", &request.add_card_tokens);
-    let etag = (!request.etag.is_empty()).then(|| request.etag.clone());
-    checks.finish(id.map(|id| Change {
-        id,
-        display_name,
-        phone_number,
-        tier,
-        add_cards,
-        etag,
-    }))
+    Fields::read(|fields| {
+        let id = fields.take("member_id", MemberId::parse(&request.member_id));
+        let display_name = request
+            .display_name
+            .as_deref()
+            .and_then(|text| fields.take("display_name", DisplayName::parse(text)));
+        let phone_number = request
+            .phone_number
+            .as_deref()
+            .and_then(|text| fields.take("phone_number", PhoneNumber::parse(text)));
+        let tier = request
+            .tier
+            .and_then(|number| fields.take("tier", tier(number)));
+        let add_cards = cards(fields, "add_card_tokens", &request.add_card_tokens);
+        Some(Change {
+            id: id?,
+            display_name,
+            phone_number,
+            tier,
+            add_cards,
+            etag: (!request.etag.is_empty()).then(|| request.etag.clone()),
+        })
+    })
 }
 
 #[cfg(test)]

@@ -96,7 +96,7 @@ fn start(
             () = soft.cancelled() => {}
         }
     });
-    let exports = export::places();
+    let exports = export::room();
     let queries = Arc::new(Queries {
         reader: reader.clone(),
         waiters,

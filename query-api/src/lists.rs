@@ -3,14 +3,14 @@
 use contract::api::query::{DayList as List, ListDayRowsRequest, ListDayRowsResponse};
 use contract::api::types::{CategorySales, DayLists, DiscountSales, ItemSales, LocalizedText};
 use contract::list_digest::read_discount_key;
-use contract::{BusinessDate, Currency, Money, Violation};
+use contract::{Currency, Fields, Money};
 use prost::Message as _;
 use read_model::{DayList, ListPage, ListRow};
 use tokio::time::Instant;
 
 use crate::error::QueryError;
 use crate::page;
-use crate::request::{Fields, by, freshness, known, tokens};
+use crate::request::{by, freshness, known, tokens};
 use crate::service::Queries;
 
 /// Rows of each list that a report's answer holds.
@@ -80,25 +80,19 @@ impl Queries {
         request: ListDayRowsRequest,
         deadline: Instant,
     ) -> Result<ListDayRowsResponse, QueryError> {
-        let mut fields = Fields::default();
-        let store = fields.store(&request.store_id);
-        let date = fields.take("business_date", BusinessDate::parse(&request.business_date));
-        let list = match List::try_from(request.list) {
-            Ok(List::Items) => Ok(DayList::Items),
-            Ok(List::Categories) => Ok(DayList::Categories),
-            Ok(List::Discounts) => Ok(DayList::Discounts),
-            Ok(List::Unspecified) | Err(_) => Err(Violation {
-                field: "list".into(),
-                description: "name items, categories or discounts".into(),
-            }),
-        };
-        let list = fields.check(list);
-        let size = fields.check(page::page_size(
-            request.page_size,
-            DEFAULT_ROWS,
-            LONGEST_ROWS,
-        ));
-        let (((store, date), list), size) = fields.all(store.zip(date).zip(list).zip(size))?;
+        let (store, date, list, size) = Fields::read(|fields| {
+            let store = fields.store_id(&request.store_id);
+            let date = fields.business_date(&request.business_date);
+            let list = match List::try_from(request.list) {
+                Ok(List::Items) => Ok(DayList::Items),
+                Ok(List::Categories) => Ok(DayList::Categories),
+                Ok(List::Discounts) => Ok(DayList::Discounts),
+                Ok(List::Unspecified) | Err(_) => Err("name items, categories or discounts"),
+            };
+            let list = fields.take("list", list);
+            let size = page::page_size(fields, request.page_size, DEFAULT_ROWS, LONGEST_ROWS);
+            Some((store?, date?, list?, size?))
+        })?;
         let (size_bytes, list_bytes) =
             (request.page_size.to_be_bytes(), request.list.to_be_bytes());
         let bound: [&[u8]; 5] = [
@@ -110,8 +104,9 @@ impl Queries {
         ];
         let after = match request.page_token.as_str() {
             "" => String::new(),
-            token => String::from_utf8(page::read(&bound, token)?)
-                .map_err(|_| crate::settlement::foreign_token())?,
+            token => {
+                String::from_utf8(page::read(&bound, token)?).map_err(|_| page::foreign_token())?
+            }
         };
         self.waiters
             .reflect(tokens(&request.at_least)?, deadline)

@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use contract::{Reason, Rejection, Violation};
+use contract::{Fields, Reason, Rejection};
 use sha2::{Digest, Sha256};
 
 const CHECK_BYTES: usize = 16;
@@ -11,14 +11,19 @@ pub(crate) const DEFAULT_PAGE: u32 = 50;
 pub(crate) const LONGEST_PAGE: u32 = 1_000;
 
 /// `page_size` as it is meant: 0 is `default`, and no page is longer than `longest`.
-pub(crate) fn page_size(asked: i32, default: u32, longest: u32) -> Result<u32, Violation> {
+pub(crate) fn page_size(
+    fields: &mut Fields,
+    asked: i32,
+    default: u32,
+    longest: u32,
+) -> Option<u32> {
     match u32::try_from(asked) {
-        Ok(0) => Ok(default),
-        Ok(size) => Ok(size.min(longest)),
-        Err(_) => Err(Violation {
-            field: "page_size".into(),
-            description: "must not be negative".into(),
-        }),
+        Ok(0) => Some(default),
+        Ok(size) => Some(size.min(longest)),
+        Err(_) => {
+            fields.note("page_size", "must not be negative");
+            None
+        }
     }
 }
 
@@ -48,6 +53,15 @@ pub(crate) fn read(request: &[&[u8]], token: &str) -> Result<Vec<u8>, Rejection>
         return Err(refused());
     }
     Ok(next.to_vec())
+}
+
+/// For a token that is whole, but says nothing that a page can begin after.
+pub(crate) fn foreign_token() -> Rejection {
+    Rejection::field(
+        Reason::MalformedPageToken,
+        "page_token",
+        "was not given out by this server",
+    )
 }
 
 fn check(request: &[&[u8]], next: &[u8]) -> [u8; CHECK_BYTES] {
@@ -85,8 +99,9 @@ mod tests {
 
     #[test]
     fn page_sizes() {
-        let size = |asked| page_size(asked, DEFAULT_PAGE, LONGEST_PAGE);
+        let size =
+            |asked| Fields::read(|fields| page_size(fields, asked, DEFAULT_PAGE, LONGEST_PAGE));
         assert_eq!((size(0), size(7), size(5_000)), (Ok(50), Ok(7), Ok(1_000)));
-        assert_eq!(size(-1).unwrap_err().field, "page_size");
+        assert_eq!(size(-1).unwrap_err().violations[0].field, "page_size");
     }
 }

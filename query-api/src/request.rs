@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use contract::api::types::{Freshness, OrderStatus, StoreQuarantine};
 use contract::{
-    BusinessDate, ConsistencyToken, Currency, Reason, Rejection, StoreId, Violation,
+    BusinessDate, ConsistencyToken, Currency, Fields, Reason, Rejection, StoreId,
     timestamp_to_proto,
 };
 use event_log::{LogEpoch, Revision, StreamIndex};
@@ -33,77 +33,39 @@ const MAX_QUARANTINED: usize = 100;
 /// When to read again from a model that has only just been begun.
 const EMPTY_RETRY: Duration = Duration::from_millis(500);
 
-/// Gathers what is wrong with a request's fields, so that all of it is said at once.
-#[derive(Default)]
-pub(crate) struct Fields {
-    pub violations: Vec<Violation>,
+/// Those of the stores named that are well-formed.
+pub(crate) fn stores(fields: &mut Fields, named: &[String], most: usize) -> Vec<StoreId> {
+    if named.len() > most {
+        fields.note(
+            "store_ids",
+            format_args!("at most {most} stores; none means all"),
+        );
+    }
+    let named = named.iter().take(most).enumerate();
+    named
+        .filter_map(|(index, store)| {
+            fields.take(format_args!("store_ids[{index}]"), StoreId::new(store))
+        })
+        .collect()
 }
 
-impl Fields {
-    pub fn check<T>(&mut self, field: Result<T, Violation>) -> Option<T> {
-        field
-            .map_err(|violation| self.violations.push(violation))
-            .ok()
+/// A date that may be left out; none, too, where it is malformed.
+pub(crate) fn date(fields: &mut Fields, field: &str, text: &str) -> Option<BusinessDate> {
+    if text.is_empty() {
+        None
+    } else {
+        fields.take(field, BusinessDate::parse(text))
     }
+}
 
-    pub fn take<T, E: std::fmt::Display>(&mut self, name: &str, value: Result<T, E>) -> Option<T> {
-        self.check(value.map_err(|error| Violation {
-            field: name.to_owned(),
-            description: error.to_string(),
-        }))
-    }
-
-    pub fn store(&mut self, text: &str) -> Option<StoreId> {
-        self.take("store_id", StoreId::new(text))
-    }
-
-    /// Those of the stores named that are well-formed.
-    pub fn stores(&mut self, named: &[String], most: usize) -> Vec<StoreId> {
-        if named.len() > most {
-            let description = format!("at most {most} stores; none means all");
-            self.violations.push(Violation {
-                field: "store_ids".into(),
-                description,
-            });
-        }
-        let named = named.iter().take(most).enumerate();
-        named
-            .filter_map(|(index, store)| {
-                self.take(&format!("store_ids[{index}]"), StoreId::new(store))
-            })
-            .collect()
-    }
-
-    /// `Some(None)`: none is named.
-    pub fn date(&mut self, name: &str, text: &str) -> Option<Option<BusinessDate>> {
-        if text.is_empty() {
-            Some(None)
-        } else {
-            self.take(name, BusinessDate::parse(text)).map(Some)
-        }
-    }
-
-    pub fn statuses(&mut self, statuses: &[i32]) -> Option<Vec<i32>> {
-        for (index, status) in statuses.iter().enumerate() {
-            if !matches!(OrderStatus::try_from(*status), Ok(status) if status != OrderStatus::Unspecified)
-            {
-                let description = format!("{status} is not a status of orders");
-                self.violations.push(Violation {
-                    field: format!("statuses[{index}]"),
-                    description,
-                });
-            }
-        }
-        Some(statuses.to_vec())
-    }
-
-    pub fn all<T>(self, values: Option<T>) -> Result<T, QueryError> {
-        match (Rejection::invalid(self.violations), values) {
-            (None, Some(values)) => Ok(values),
-            (Some(rejection), _) => Err(rejection.into()),
-            (None, None) => {
-                Err(Rejection::new(Reason::InvalidArgument, "The request is malformed.").into())
-            }
+pub(crate) fn statuses(fields: &mut Fields, statuses: &[i32]) {
+    for (index, status) in statuses.iter().enumerate() {
+        if !matches!(OrderStatus::try_from(*status), Ok(status) if status != OrderStatus::Unspecified)
+        {
+            fields.note(
+                format_args!("statuses[{index}]"),
+                format_args!("{status} is not a status of orders"),
+            );
         }
     }
 }

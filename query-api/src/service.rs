@@ -6,7 +6,7 @@ use contract::api::query::{
     GetDailySalesRequest, GetDailySalesResponse, GetOrderRequest, GetOrderResponse,
     ListOrdersRequest, ListOrdersResponse, ListStoresRequest, ListStoresResponse, StoreSummary,
 };
-use contract::{BusinessDate, DayRule, OrderId, Reason, Rejection, StoreId, timestamp_to_proto};
+use contract::{BusinessDate, DayRule, Fields, Reason, Rejection, StoreId, timestamp_to_proto};
 use jiff::tz::TimeZone;
 use prost::Message as _;
 use read_model::{OrderPage, ReadModelReader, ReportKey, ReportQuery, Seen, StoreRow};
@@ -18,7 +18,9 @@ use tonic::{Request, Response, Status};
 use crate::error::QueryError;
 use crate::lists::ROWS_IN_A_REPORT;
 use crate::page;
-use crate::request::{Fields, answer_by, by, freshness, known, no_such_day, tokens, unknown_store};
+use crate::request::{
+    answer_by, by, date, freshness, known, no_such_day, statuses, tokens, unknown_store,
+};
 use crate::sales::daily_sales;
 use crate::wait::Waiters;
 
@@ -83,10 +85,11 @@ impl Queries {
         request: GetOrderRequest,
         deadline: Instant,
     ) -> Result<GetOrderResponse, QueryError> {
-        let mut fields = Fields::default();
-        let store = fields.store(&request.store_id);
-        let order = fields.take("order_id", OrderId::parse(&request.order_id));
-        let (store, order) = fields.all(store.zip(order))?;
+        let (store, order) = Fields::read(|fields| {
+            let store = fields.store_id(&request.store_id);
+            let order = fields.order_id(&request.order_id);
+            store.zip(order)
+        })?;
         self.waiters
             .reflect(tokens(&request.at_least)?, deadline)
             .await?;
@@ -111,17 +114,19 @@ impl Queries {
         request: ListOrdersRequest,
         deadline: Instant,
     ) -> Result<ListOrdersResponse, QueryError> {
-        let mut fields = Fields::default();
-        let store = fields.store(&request.store_id);
-        let date = fields.date("business_date", &request.business_date);
-        let statuses = fields.statuses(&request.statuses);
-        let size = fields.check(page::page_size(
-            request.page_size,
-            page::DEFAULT_PAGE,
-            page::LONGEST_PAGE,
-        ));
-        let (((store, date), statuses), size) =
-            fields.all(store.zip(date).zip(statuses).zip(size))?;
+        let (store, date, size) = Fields::read(|fields| {
+            let store = fields.store_id(&request.store_id);
+            let date = date(fields, "business_date", &request.business_date);
+            statuses(fields, &request.statuses);
+            let size = page::page_size(
+                fields,
+                request.page_size,
+                page::DEFAULT_PAGE,
+                page::LONGEST_PAGE,
+            );
+            Some((store?, date, size?))
+        })?;
+        let statuses = request.statuses;
         let mut sorted = statuses.clone();
         sorted.sort_unstable();
         sorted.dedup();
@@ -141,8 +146,8 @@ impl Queries {
         let (date, after_ticket) = match request.page_token.as_str() {
             "" => (date, 0),
             token => {
-                let (date, ticket) = read_place(&page::read(&bound, token)?)?;
-                (Some(date), ticket)
+                let last = OrderCursor::read(&page::read(&bound, token)?)?;
+                (Some(last.date), last.ticket)
             }
         };
         self.waiters
@@ -172,9 +177,9 @@ impl Queries {
             orders.push(decode_order(body)?);
             last = *ticket;
         }
-        let next = [date.to_string().as_bytes(), &last.to_be_bytes()].concat();
         let next_page_token = if more {
-            page::write(&bound, &next)
+            let last = OrderCursor { date, ticket: last };
+            page::write(&bound, &last.bytes())
         } else {
             String::new()
         };
@@ -190,10 +195,11 @@ impl Queries {
         request: GetDailySalesRequest,
         deadline: Instant,
     ) -> Result<GetDailySalesResponse, QueryError> {
-        let mut fields = Fields::default();
-        let store = fields.store(&request.store_id);
-        let date = fields.date("business_date", &request.business_date);
-        let (store, date) = fields.all(store.zip(date))?;
+        let (store, date) = Fields::read(|fields| {
+            let store = fields.store_id(&request.store_id);
+            let date = date(fields, "business_date", &request.business_date);
+            Some((store?, date))
+        })?;
         self.waiters
             .reflect(tokens(&request.at_least)?, deadline)
             .await?;
@@ -232,20 +238,21 @@ impl Queries {
         request: ListStoresRequest,
         deadline: Instant,
     ) -> Result<ListStoresResponse, QueryError> {
-        let mut fields = Fields::default();
-        let size = fields.check(page::page_size(
-            request.page_size,
-            page::DEFAULT_PAGE,
-            page::LONGEST_PAGE,
-        ));
-        let size = fields.all(size)?;
+        let size = Fields::read(|fields| {
+            page::page_size(
+                fields,
+                request.page_size,
+                page::DEFAULT_PAGE,
+                page::LONGEST_PAGE,
+            )
+        })?;
         let size_bytes = request.page_size.to_be_bytes();
         let bound: [&[u8]; 2] = [b"stores", &size_bytes];
         let after = match request.page_token.as_str() {
             "" => None,
             token => {
-                let place = page::read(&bound, token)?;
-                std::str::from_utf8(&place)
+                let last = page::read(&bound, token)?;
+                std::str::from_utf8(&last)
                     .ok()
                     .and_then(|store| StoreId::new(store).ok())
             }
@@ -303,22 +310,28 @@ fn decode_order(body: &[u8]) -> Result<Order, QueryError> {
     })
 }
 
-/// Date and ticket number of a page's last order.
-fn read_place(place: &[u8]) -> Result<(BusinessDate, i64), QueryError> {
-    let parsed = place.split_last_chunk::<8>().and_then(|(date, ticket)| {
-        let date = std::str::from_utf8(date)
-            .ok()
-            .and_then(|date| BusinessDate::parse(date).ok())?;
-        Some((date, i64::from_be_bytes(*ticket)))
-    });
-    parsed.ok_or_else(|| {
-        Rejection::field(
-            Reason::MalformedPageToken,
-            "page_token",
-            "was not given out by this server",
-        )
-        .into()
-    })
+/// A page's last order.
+struct OrderCursor {
+    date: BusinessDate,
+    ticket: i64,
+}
+
+impl OrderCursor {
+    fn read(bytes: &[u8]) -> Result<Self, Rejection> {
+        let read = || {
+            let (date, ticket) = bytes.split_last_chunk::<8>()?;
+            let date = BusinessDate::parse(std::str::from_utf8(date).ok()?).ok()?;
+            Some(Self {
+                date,
+                ticket: i64::from_be_bytes(*ticket),
+            })
+        };
+        read().ok_or_else(page::foreign_token)
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        [self.date.to_string().as_bytes(), &self.ticket.to_be_bytes()].concat()
+    }
 }
 
 fn summary(row: &StoreRow) -> StoreSummary {

@@ -10,7 +10,7 @@ use contract::api::query::{
 use contract::api::types::{DayReport, DifferingDay, DrawerSales};
 use contract::event::{self, BusinessDayClosed};
 use contract::{
-    BusinessDate, Currency, Reason, Rejection, StoreId, Violation, report_view, timestamp_to_proto,
+    BusinessDate, Currency, Fields, Reason, Rejection, StoreId, report_view, timestamp_to_proto,
 };
 use event_log::Revision;
 use prost::Message as _;
@@ -25,7 +25,7 @@ use crate::export::Rows;
 use crate::figure;
 use crate::lists::{ROWS_IN_A_REPORT, day_lists};
 use crate::page;
-use crate::request::{Fields, answer_by, by, freshness, known, no_such_day, tokens};
+use crate::request::{answer_by, by, date, freshness, known, no_such_day, tokens};
 use crate::sales::{differences, state};
 use crate::service::Queries;
 
@@ -35,6 +35,13 @@ const DEFAULT_FACTS: u32 = 100;
 const LONGEST_FACTS: u32 = 1_000;
 /// A page ends before its reports exceed this many bytes: a stock client takes answers of 4 MiB.
 const MAX_PAGE_BYTES: usize = 3 * 1024 * 1024;
+
+/// How a Z report is named.
+#[derive(Clone, Copy)]
+enum ZKey {
+    Number(i64),
+    Date(BusinessDate),
+}
 
 #[tonic::async_trait]
 impl SettlementService for Queries {
@@ -117,9 +124,7 @@ impl Queries {
         request: GetXReportRequest,
         deadline: Instant,
     ) -> Result<GetXReportResponse, QueryError> {
-        let mut fields = Fields::default();
-        let store = fields.store(&request.store_id);
-        let store = fields.all(store)?;
+        let store = Fields::read(|fields| fields.store_id(&request.store_id))?;
         self.waiters
             .reflect(tokens(&request.at_least)?, deadline)
             .await?;
@@ -176,32 +181,31 @@ impl Queries {
         request: GetZReportRequest,
         deadline: Instant,
     ) -> Result<GetZReportResponse, QueryError> {
-        let mut fields = Fields::default();
-        let store = fields.store(&request.store_id);
-        let wrong = |field: &str, description: &str| Violation {
-            field: field.into(),
-            description: description.into(),
-        };
-        let key = match &request.key {
-            Some(Key::ZNumber(number)) if *number >= 1 => Some(Ok(*number)),
-            Some(Key::ZNumber(_)) => {
-                fields.check(Err(wrong("z_number", "Z reports are numbered from 1")))
-            }
-            Some(Key::BusinessDate(date)) => fields
-                .take("business_date", BusinessDate::parse(date))
-                .map(Err),
-            None => fields.check(Err(wrong(
-                "business_date",
-                "name a business date or a z_number",
-            ))),
-        };
-        let (store, key) = fields.all(store.zip(key))?;
+        let (store, key) = Fields::read(|fields| {
+            let store = fields.store_id(&request.store_id);
+            let key = match &request.key {
+                Some(Key::ZNumber(number)) if *number >= 1 => Some(ZKey::Number(*number)),
+                Some(Key::ZNumber(_)) => {
+                    fields.note("z_number", "Z reports are numbered from 1");
+                    None
+                }
+                Some(Key::BusinessDate(date)) => fields.business_date(date).map(ZKey::Date),
+                None => {
+                    fields.note("business_date", "name a business date or a z_number");
+                    None
+                }
+            };
+            Some((store?, key?))
+        })?;
         self.waiters
             .reflect(tokens(&request.at_least)?, deadline)
             .await?;
         let query = ReportQuery {
             store: store.clone(),
-            key: key.map_or_else(ReportKey::Date, ReportKey::Number),
+            key: match key {
+                ZKey::Number(number) => ReportKey::Number(number),
+                ZKey::Date(date) => ReportKey::Date(date),
+            },
             rows: ROWS_IN_A_REPORT,
             digests: false,
         };
@@ -219,7 +223,7 @@ impl Queries {
                     .with("store_id", &store)
                     .into());
             }
-            (None, Ok(number)) => {
+            (None, ZKey::Number(number)) => {
                 let message = format!(
                     "Store {store} has no Z report {number}: its last one is number {}.",
                     seen.store.z_number
@@ -228,11 +232,11 @@ impl Queries {
                     .with("store_id", &store)
                     .into());
             }
-            (None, Err(date)) => return Err(self.without_day(&seen.store, date).into()),
+            (None, ZKey::Date(date)) => return Err(self.without_day(&seen.store, date).into()),
         };
         let day = &found.day;
         Ok(GetZReportResponse {
-            report: Some(recorded(&store, day, currency)?),
+            report: Some(closed_report(&store, day, currency)?),
             differences: differences(day),
             freshness: freshness(&seen.store, seen.epoch),
             late_counts: late_counts(day, currency)?,
@@ -245,16 +249,13 @@ impl Queries {
         request: ListZReportsRequest,
         deadline: Instant,
     ) -> Result<ListZReportsResponse, QueryError> {
-        let mut fields = Fields::default();
-        let store = fields.store(&request.store_id);
-        let first = fields.date("first_business_date", &request.first_business_date);
-        let last = fields.date("last_business_date", &request.last_business_date);
-        let size = fields.check(page::page_size(
-            request.page_size,
-            DEFAULT_REPORTS,
-            LONGEST_REPORTS,
-        ));
-        let (((store, first), last), size) = fields.all(store.zip(first).zip(last).zip(size))?;
+        let (store, first, last, size) = Fields::read(|fields| {
+            let store = fields.store_id(&request.store_id);
+            let first = date(fields, "first_business_date", &request.first_business_date);
+            let last = date(fields, "last_business_date", &request.last_business_date);
+            let size = page::page_size(fields, request.page_size, DEFAULT_REPORTS, LONGEST_REPORTS);
+            Some((store?, first, last, size?))
+        })?;
         let size_bytes = request.page_size.to_be_bytes();
         let bound: [&[u8]; 5] = [
             b"z-reports",
@@ -268,7 +269,7 @@ impl Queries {
             token => i64::from_be_bytes(
                 page::read(&bound, token)?
                     .try_into()
-                    .map_err(|_| foreign_token())?,
+                    .map_err(|_| page::foreign_token())?,
             ),
         };
         self.waiters
@@ -287,7 +288,7 @@ impl Queries {
         let (mut reports, mut bytes, mut after, mut more) = (Vec::new(), 0, after_number, false);
         let mut differing_days = Vec::new();
         for day in &seen.found {
-            let report = recorded(&store, day, currency)?;
+            let report = closed_report(&store, day, currency)?;
             bytes += report.encoded_len();
             if reports.len() == size as usize || (bytes > MAX_PAGE_BYTES && !reports.is_empty()) {
                 more = true;
@@ -323,16 +324,13 @@ impl Queries {
         request: ExplainFigureRequest,
         deadline: Instant,
     ) -> Result<ExplainFigureResponse, QueryError> {
-        let mut fields = Fields::default();
-        let store = fields.store(&request.store_id);
-        let date = fields.take("business_date", BusinessDate::parse(&request.business_date));
-        let size = fields.check(page::page_size(
-            request.page_size,
-            DEFAULT_FACTS,
-            LONGEST_FACTS,
-        ));
-        let ((store, date), size) = fields.all(store.zip(date).zip(size))?;
-        let figure = figure::parse(&request.figure)?;
+        let (store, date, figure, size) = Fields::read(|fields| {
+            let store = fields.store_id(&request.store_id);
+            let date = fields.business_date(&request.business_date);
+            let figure = fields.take("figure", figure::parse(&request.figure));
+            let size = page::page_size(fields, request.page_size, DEFAULT_FACTS, LONGEST_FACTS);
+            Some((store?, date?, figure?, size?))
+        })?;
         let size_bytes = request.page_size.to_be_bytes();
         let bound: [&[u8]; 5] = [
             b"figure",
@@ -343,7 +341,7 @@ impl Queries {
         ];
         let after = match request.page_token.as_str() {
             "" => None,
-            token => Some(read_place(&page::read(&bound, token)?)?),
+            token => Some(read_cursor(&page::read(&bound, token)?)?),
         };
         self.waiters
             .reflect(tokens(&request.at_least)?, deadline)
@@ -405,7 +403,11 @@ impl Queries {
 }
 
 /// The Z report of a closed day, as it was recorded.
-fn recorded(store: &StoreId, day: &DayRow, currency: Currency) -> Result<DayReport, QueryError> {
+fn closed_report(
+    store: &StoreId,
+    day: &DayRow,
+    currency: Currency,
+) -> Result<DayReport, QueryError> {
     Ok(report_view::z_report(
         store.as_str(),
         &decode_closed(day)?,
@@ -460,18 +462,12 @@ fn revision(revision: Revision) -> i64 {
     i64::try_from(revision.0).unwrap_or(i64::MAX)
 }
 
-pub(crate) fn foreign_token() -> Rejection {
-    Rejection::field(
-        Reason::MalformedPageToken,
-        "page_token",
-        "was not given out by this server",
-    )
-}
-
-/// The place of a page's last fact.
-fn read_place(bytes: &[u8]) -> Result<EventPlace, Rejection> {
-    let (revision, index) = bytes.split_first_chunk::<8>().ok_or_else(foreign_token)?;
-    let index = index.try_into().map_err(|_| foreign_token())?;
+/// A page's last fact.
+fn read_cursor(bytes: &[u8]) -> Result<EventPlace, Rejection> {
+    let (revision, index) = bytes
+        .split_first_chunk::<8>()
+        .ok_or_else(page::foreign_token)?;
+    let index = index.try_into().map_err(|_| page::foreign_token())?;
     Ok(EventPlace {
         revision: Revision(u64::from_be_bytes(*revision)),
         index: u32::from_be_bytes(index),

@@ -3,13 +3,13 @@
 use contract::api::query::{
     GetSalesRequest, GetSalesResponse, SalesBasis as Basis, SalesGrouping as Grouping, SalesRow,
 };
-use contract::{BusinessDate, Money, Reason, Rejection, Violation};
+use contract::{BusinessDate, Fields, Money, Reason, Rejection};
 use read_model::{MAX_SALES_ROWS, SalesBasis, SalesGrouping, SalesQuery, SalesSum};
 use tokio::time::Instant;
 
 use crate::error::QueryError;
 use crate::figure::tender_name;
-use crate::request::{Fields, by, freshness_of_all, tokens, unknown_store};
+use crate::request::{by, freshness_of_all, stores, tokens, unknown_store};
 use crate::sales::differing_day;
 use crate::service::Queries;
 
@@ -79,57 +79,53 @@ impl Queries {
     }
 }
 
-fn sales_query(request: &GetSalesRequest) -> Result<SalesQuery, QueryError> {
-    let mut fields = Fields::default();
-    let stores = fields.stores(&request.store_ids, MAX_STORES);
-    let first = fields.take(
-        "first_business_date",
-        BusinessDate::parse(&request.first_business_date),
-    );
-    let last = fields.take(
-        "last_business_date",
-        BusinessDate::parse(&request.last_business_date),
-    );
-    let days = first
-        .zip(last)
-        .map(|(first, last)| (last.date() - first.date()).get_days());
-    if days.is_some_and(|days| !(0..MAX_DAYS).contains(&days)) {
-        let description = format!(
-            "must be the first date or up to {} days after it",
-            MAX_DAYS - 1
+fn sales_query(request: &GetSalesRequest) -> Result<SalesQuery, Rejection> {
+    Fields::read(|fields| {
+        let stores = stores(fields, &request.store_ids, MAX_STORES);
+        let first = fields.take(
+            "first_business_date",
+            BusinessDate::parse(&request.first_business_date),
         );
-        fields.violations.push(Violation {
-            field: "last_business_date".into(),
-            description,
-        });
-    }
-    let grouping = match Grouping::try_from(request.group_by) {
-        Ok(Grouping::Unspecified | Grouping::Day) => Ok(SalesGrouping::Day),
-        Ok(Grouping::Store) => Ok(SalesGrouping::Store),
-        Ok(Grouping::Item) => Ok(SalesGrouping::Item),
-        Ok(Grouping::Category) => Ok(SalesGrouping::Category),
-        Ok(Grouping::Hour) => Ok(SalesGrouping::Hour),
-        Ok(Grouping::Tender) => Ok(SalesGrouping::Tender),
-        Ok(Grouping::Membership) => Ok(SalesGrouping::Membership),
-        Err(_) => Err(format!("{} is not a grouping", request.group_by)),
-    };
-    let basis = match Basis::try_from(request.basis) {
-        Ok(Basis::Unspecified | Basis::AsClosed) => Ok(SalesBasis::AsClosed),
-        Ok(Basis::AsRestated) => Ok(SalesBasis::AsRestated),
-        Err(_) => Err(format!("{} is not a basis", request.basis)),
-    };
-    let (grouping, basis) = (
-        fields.take("group_by", grouping),
-        fields.take("basis", basis),
-    );
-    let (((first, last), grouping), basis) =
-        fields.all(first.zip(last).zip(grouping).zip(basis))?;
-    Ok(SalesQuery {
-        stores,
-        first,
-        last,
-        grouping,
-        basis,
+        let last = fields.take(
+            "last_business_date",
+            BusinessDate::parse(&request.last_business_date),
+        );
+        let days = first
+            .zip(last)
+            .map(|(first, last)| (last.date() - first.date()).get_days());
+        if days.is_some_and(|days| !(0..MAX_DAYS).contains(&days)) {
+            fields.note(
+                "last_business_date",
+                format_args!(
+                    "must be the first date or up to {} days after it",
+                    MAX_DAYS - 1
+                ),
+            );
+        }
+        let grouping = match Grouping::try_from(request.group_by) {
+            Ok(Grouping::Unspecified | Grouping::Day) => Ok(SalesGrouping::Day),
+            Ok(Grouping::Store) => Ok(SalesGrouping::Store),
+            Ok(Grouping::Item) => Ok(SalesGrouping::Item),
+            Ok(Grouping::Category) => Ok(SalesGrouping::Category),
+            Ok(Grouping::Hour) => Ok(SalesGrouping::Hour),
+            Ok(Grouping::Tender) => Ok(SalesGrouping::Tender),
+            Ok(Grouping::Membership) => Ok(SalesGrouping::Membership),
+            Err(_) => Err(format!("{} is not a grouping", request.group_by)),
+        };
+        let grouping = fields.take("group_by", grouping);
+        let basis = match Basis::try_from(request.basis) {
+            Ok(Basis::Unspecified | Basis::AsClosed) => Ok(SalesBasis::AsClosed),
+            Ok(Basis::AsRestated) => Ok(SalesBasis::AsRestated),
+            Err(_) => Err(format!("{} is not a basis", request.basis)),
+        };
+        let basis = fields.take("basis", basis);
+        Some(SalesQuery {
+            stores,
+            first: first?,
+            last: last?,
+            grouping: grouping?,
+            basis: basis?,
+        })
     })
 }
 

@@ -41,18 +41,28 @@ struct Plain {
     member_id: Uuid,
 }
 
-/// The card with one of these hashes, and which of them it was.
+/// Whose card it is.
+pub(super) struct Owner {
+    pub(super) card: Owned,
+    /// By which of the hashes that were looked for.
+    pub(super) hash_index: usize,
+}
+
+/// The card with one of these hashes.
 pub(super) async fn owner(
     mut session: Session<'_>,
     hashes: &[CardHash],
-) -> Result<Option<(Owned, usize)>, StoreError> {
+) -> Result<Option<Owner>, StoreError> {
     for (index, hash) in hashes.iter().enumerate() {
         let found: Option<Owned> = on_either!(&mut session, connection => {
             let query = sqlx::query_as(OWNER).bind(hash.key_id.as_str()).bind(hash.hmac.as_slice());
             query.fetch_optional(&mut **connection).await?
         });
-        if let Some(found) = found {
-            return Ok(Some((found, index)));
+        if let Some(card) = found {
+            return Ok(Some(Owner {
+                card,
+                hash_index: index,
+            }));
         }
     }
     Ok(None)

@@ -239,13 +239,13 @@ impl Inner {
             Key::Card(digest) => self.keys.hashes(*digest),
             Key::CardHashes(hashes) => hashes.clone(),
         };
-        let Some((card, place)) = cards::owner(session.again(), &hashes).await? else {
+        let Some(owner) = cards::owner(session.again(), &hashes).await? else {
             cards::stranger(&hashes, &self.complete_keys)?;
             return Ok(Found::default());
         };
         Ok(Found {
-            member: sql::find(session, MemberId::from_uuid(card.member_id)).await?,
-            incomplete: (place > 0).then_some(card),
+            member: sql::find(session, MemberId::from_uuid(owner.card.member_id)).await?,
+            incomplete: (owner.hash_index > 0).then_some(owner.card),
         })
     }
 }
@@ -480,7 +480,7 @@ async fn cards_to_add(
     for (index, card) in cards.iter().enumerate() {
         match cards::owner(transaction.session(), &keys.hashes(*card)).await? {
             None => new.push(*card),
-            Some((owner, _)) if owner.member_id == member.uuid() => {}
+            Some(owner) if owner.card.member_id == member.uuid() => {}
             Some(_) => {
                 return Err(Rejection::field(
                     Reason::CardInUse,

@@ -12,9 +12,9 @@ use uuid::Uuid;
 
 use super::closed_dates::ClosedDates;
 use super::command::{CarryOver, CloseBusinessDay};
-use super::figures::DayFigures;
+use super::figures::{DayFigures, Floats};
 use super::stamp::{self, Reading, Stamp};
-use super::state::{Floats, OpenDay, Settings, StoreState};
+use super::state::{OpenDay, Settings, StoreState};
 use crate::catalog::Store;
 
 /// Open orders that a close names; more are only counted.
@@ -177,11 +177,11 @@ pub fn decide_close(
                 ));
             }
             check_open_orders(state, &manual.carry_over)?;
-            let counted = manual.counts.iter().map(|(drawer, _)| drawer.as_str());
+            let counted = manual.counts.iter().map(|count| count.drawer_id.as_str());
             check_room(&day.figures, counted, &[])?;
             let mut figures = day.figures.clone();
-            for (drawer, counted) in &manual.counts {
-                figures.counted(drawer.as_str(), counted.minor());
+            for count in &manual.counts {
+                figures.counted(count.drawer_id.as_str(), count.counted.minor());
             }
             Ok(vec![close(state, day, &figures, moment, false)?])
         }
@@ -384,7 +384,7 @@ mod tests {
     use event_log::MAX_PAYLOAD_BYTES;
     use jiff::tz::TimeZone;
 
-    use super::super::command::ManualClose;
+    use super::super::command::{DrawerCount, ManualClose};
     use super::super::state::{Identity, OpenOrder};
     use super::super::{MAX_DRAWERS_PER_DAY, MAX_TAX_CLASSES_PER_DAY};
     use super::*;
@@ -551,7 +551,10 @@ mod tests {
             client_time: Some(day.end),
         };
         let counts = (0..MAX_DRAWERS_PER_DAY)
-            .map(|number| (Slug::new(&longest(number)).unwrap(), Money::new(LARGE)))
+            .map(|number| DrawerCount {
+                drawer_id: Slug::new(&longest(number)).unwrap(),
+                counted: Money::new(LARGE),
+            })
             .collect();
         let manual = ManualClose {
             request_id: contract::RequestId::from_uuid(Uuid::from_u128(3)),

@@ -1,3 +1,6 @@
+use std::borrow::Cow;
+use std::fmt;
+
 use contract::card::CardHash;
 use contract::event::{CashMovementKind, Channel, OrderPlaced, Pricing, ServiceMode, TenderKind};
 use contract::{BusinessDate, Money, OrderId, RequestId, Slug, StoreId};
@@ -22,10 +25,35 @@ impl From<RequestId> for CommandId {
     }
 }
 
+/// Who a command is from, by their credential; recorded with it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Principal(Cow<'static, str>);
+
+impl Principal {
+    /// Whoever calls without a credential: none is asked for yet.
+    pub const TILL: Self = Self(Cow::Borrowed("till"));
+    /// What the store does by itself.
+    pub const SYSTEM: Self = Self(Cow::Borrowed("system"));
+    /// Sales of another system.
+    pub const IMPORT: Self = Self(Cow::Borrowed("import"));
+}
+
+impl From<String> for Principal {
+    fn from(name: String) -> Self {
+        Self(Cow::Owned(name))
+    }
+}
+
+impl fmt::Display for Principal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// Who sent a command, from where, when by the device's clock.
 #[derive(Debug, Clone, Default)]
 pub struct Actor {
-    pub principal: &'static str,
+    pub principal: Principal,
     pub terminal_id: Option<Slug>,
     pub staff_id: Option<Slug>,
     pub client_time: Option<Timestamp>,
@@ -262,10 +290,17 @@ pub struct RefundOrder {
     pub request_id: RequestId,
     pub approver_id: Option<Slug>,
     pub reason_code: Slug,
-    /// Units by line id, each line once.
-    pub lines: Vec<(Slug, i32)>,
+    /// Each line once.
+    pub lines: Vec<RefundLine>,
     /// Empty: as it was paid, other than cash first.
     pub tenders: Vec<RequestedReturn>,
+}
+
+/// Units of a line that are given back.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RefundLine {
+    pub line_id: Slug,
+    pub quantity: i32,
 }
 
 #[derive(Debug, Clone)]
@@ -289,9 +324,15 @@ pub struct CloseBusinessDay {
 #[derive(Debug, Clone)]
 pub struct ManualClose {
     pub request_id: RequestId,
-    /// Cash by drawer.
-    pub counts: Vec<(Slug, Money)>,
+    pub counts: Vec<DrawerCount>,
     pub carry_over: CarryOver,
+}
+
+/// The cash that was found in a drawer.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DrawerCount {
+    pub drawer_id: Slug,
+    pub counted: Money,
 }
 
 /// Which open orders stay open over a manual close.

@@ -315,9 +315,9 @@ impl Canonical {
             this.text(approver.as_str());
         });
         self.text(command.reason_code.as_str());
-        self.set(&command.lines, |this, (line, units)| {
-            this.text(line.as_str());
-            this.number((*units).into());
+        self.set(&command.lines, |this, line| {
+            this.text(line.line_id.as_str());
+            this.number(line.quantity.into());
         });
         self.returns(&command.tenders);
     }
@@ -337,9 +337,9 @@ impl Canonical {
     fn close(&mut self, date: BusinessDate, manual: &ManualClose) {
         self.text("close-business-day");
         self.text(&date.to_string());
-        self.set(&manual.counts, |this, (drawer, counted)| {
-            this.text(drawer.as_str());
-            this.number(counted.minor());
+        self.set(&manual.counts, |this, count| {
+            this.text(count.drawer_id.as_str());
+            this.number(count.counted.minor());
         });
         match &manual.carry_over {
             CarryOver::All => self.number(1),

@@ -10,8 +10,10 @@ use contract::event::{
 use contract::list_digest::{self, ListAmounts};
 use imbl::OrdMap;
 
-use super::state::Floats;
 use super::{MAX_DRAWERS_PER_DAY, MAX_TAX_CLASSES_PER_DAY};
+
+/// Amounts of cash by drawer.
+pub type Floats = OrdMap<String, i64>;
 
 /// A sum does not fit into 64 bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,10 +11,12 @@ mod command;
 mod content_hash;
 pub mod count_drawer;
 mod drawer;
+mod event_meta;
 mod figures;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod flag;
+mod giving_back;
 mod order;
 pub mod place_order;
 pub mod pricing;
@@ -37,15 +39,16 @@ pub const MAX_TAX_CLASSES_PER_DAY: usize = 64;
 pub use closed_dates::ClosedDates;
 pub use command::{
     Actor, AttachMember, CancelOrder, CarryOver, ChangeStatus, CloseBusinessDay, Command,
-    CommandId, CountDrawer, Draft, DraftLine, DraftOption, DraftTender, ManualClose,
-    ManualDiscount, MemberKey, MemberStanding, NewStatus, PlaceOrder, RecordCashMovement,
-    RefundOrder, RequestedReturn, ResolveMembership, TillItem,
+    CommandId, CountDrawer, Draft, DraftLine, DraftOption, DraftTender, DrawerCount, ManualClose,
+    ManualDiscount, MemberKey, MemberStanding, NewStatus, PlaceOrder, Principal,
+    RecordCashMovement, RefundLine, RefundOrder, RequestedReturn, ResolveMembership, TillItem,
 };
 #[cfg(test)]
 pub(crate) use content_hash::FORM_OF_TESTS;
 pub use content_hash::{CONTENT_HASH_VERSION, ContentHash, DraftHash, UnknownForm};
-pub use figures::DayFigures;
+pub use event_meta::EventMeta;
+pub use figures::{DayFigures, Floats};
 pub use flag::Flag;
 pub use order::{OrderState, Sale, Status};
-pub use state::{Corrupt, EventMeta, Floats, Identity, OpenDay, OpenOrder, Settings, StoreState};
+pub use state::{Corrupt, Identity, OpenDay, OpenOrder, Settings, StoreState};
 pub use tenders::settle as settle_tenders;

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use prost::Message as _;
 use uuid::Uuid;
 
-use super::state::EventMeta;
+use super::event_meta::EventMeta;
 use super::tax;
 
 /// Where an order is on its way to the customer. Refunds never change it.

@@ -3,11 +3,9 @@
 use contract::event::{self as e, event::Event};
 use contract::{Reason, Rejection};
 
-use super::business_day::check_room;
-use super::cancel_order::{returned_tenders, unreadable};
 use super::change_status::illegal;
-use super::command::RefundOrder;
-use super::drawer;
+use super::command::{RefundLine, RefundOrder};
+use super::giving_back::{give_back, unreadable};
 use super::order::{OrderState, Sale, Status};
 use super::state::StoreState;
 
@@ -43,14 +41,8 @@ pub fn decide(
             "what is refunded does not fit into 64 bits",
         )
     })?;
-    let tenders = returned_tenders(&sale, part.net, &command.tenders)?;
-    check_room(
-        &day.figures,
-        tenders.iter().map(|tender| tender.drawer_id.as_str()),
-        &part.taxes,
-    )?;
     let approved = command.approver_id.is_some();
-    let flags = drawer::take_out(&day.figures, drawer::cash(&tenders), approved)?;
+    let given = give_back(day, &sale, &part, &command.tenders, approved)?;
     Ok(vec![Event::OrderRefunded(e::OrderRefunded {
         order_id: command.order_id.to_bytes(),
         business_date: day.date.to_string(),
@@ -67,15 +59,16 @@ pub fn decide(
         discount: part.discount.minor(),
         net: part.net.minor(),
         taxes: part.taxes,
-        tenders,
-        flags,
+        tenders: given.tenders,
+        flags: given.flags,
     })])
 }
 
 /// Units by line index, each at most what remains.
 fn units(order: &Sale, command: &RefundOrder) -> Result<Vec<i32>, Rejection> {
     let mut units = vec![0; order.placed.lines.len()];
-    for (position, (line_id, quantity)) in command.lines.iter().enumerate() {
+    for (position, refund) in command.lines.iter().enumerate() {
+        let RefundLine { line_id, quantity } = refund;
         let field = format!("lines[{position}]");
         let index = order
             .placed
@@ -160,7 +153,10 @@ mod tests {
             reason_code: slug("cold"),
             lines: lines
                 .iter()
-                .map(|(sku, units)| (slug(&format!("l-{sku}")), *units))
+                .map(|(sku, units)| RefundLine {
+                    line_id: slug(&format!("l-{sku}")),
+                    quantity: *units,
+                })
                 .collect(),
             tenders: Vec::new(),
         }

@@ -10,7 +10,8 @@ use jiff::tz::TimeZone;
 use uuid::Uuid;
 
 use super::closed_dates::ClosedDates;
-use super::figures::{DayFigures, Overflow};
+use super::event_meta::EventMeta;
+use super::figures::{DayFigures, Floats, Overflow};
 use super::order::OrderState;
 
 /// A recorded event contradicts the state that the events before it made.
@@ -20,19 +21,6 @@ pub struct Corrupt {
     pub revision: u64,
     pub index: u32,
     pub detail: String,
-}
-
-/// What an event's record and command say about it.
-#[derive(Debug, Clone)]
-pub struct EventMeta<'a> {
-    pub revision: u64,
-    /// Place of the event in its record.
-    pub index: u32,
-    pub recorded_at: Timestamp,
-    pub terminal_id: &'a str,
-    pub staff_id: &'a str,
-    /// `None` for what the system decided.
-    pub request_id: Option<Uuid>,
 }
 
 /// What is the ledger's for ever.
@@ -72,9 +60,6 @@ pub struct OpenOrder {
     /// `None`: carried over by a close and not asked for since; the log has it.
     pub order: Option<Arc<OrderState>>,
 }
-
-/// Amounts of cash by drawer.
-pub type Floats = OrdMap<String, i64>;
 
 /// Everything that a store's decisions depend on: the open day, what was carried over, and the orders that are still open.
 ///

@@ -14,9 +14,9 @@ use super::{MAX_COMMANDS_PER_RECORD, Work};
 use crate::domain::business_day::{self, Moment};
 use crate::domain::stamp::{Reading, Stamp};
 use crate::domain::{
-    Actor, CONTENT_HASH_VERSION, CloseBusinessDay, Command, ContentHash, EventMeta, StoreState,
-    attach_member, cancel_order, change_status, count_drawer, place_order, record_cash_movement,
-    refund_order, resolve_membership,
+    Actor, CONTENT_HASH_VERSION, CloseBusinessDay, Command, ContentHash, EventMeta, Principal,
+    StoreState, attach_member, cancel_order, change_status, count_drawer, place_order,
+    record_cash_movement, refund_order, resolve_membership,
 };
 
 /// The lowest reader that understands the events of this build.
@@ -358,7 +358,7 @@ fn recorded(
     let mut events = events.into_iter().map(|event| Event { event: Some(event) });
     let system = || RecordedCommand {
         actor: Some(e::Actor {
-            principal: "system".to_owned(),
+            principal: Principal::SYSTEM.to_string(),
             ..e::Actor::default()
         }),
         utc_offset_seconds,
@@ -386,7 +386,7 @@ fn recorded(
             .unwrap_or_default(),
         content_hash_version: CONTENT_HASH_VERSION,
         actor: Some(e::Actor {
-            principal: work.actor.principal.to_owned(),
+            principal: work.actor.principal.to_string(),
             terminal_id: work
                 .actor
                 .terminal_id

@@ -23,8 +23,8 @@ use crate::catalog::{self, Store};
 use crate::domain::place_order::member_key;
 use crate::domain::{
     Actor, CancelOrder, CarryOver, ChangeStatus, CloseBusinessDay, Command, CountDrawer, Draft,
-    DraftLine, DraftOption, DraftTender, ManualClose, MemberKey, MemberStanding, NewStatus,
-    PlaceOrder, RecordCashMovement, RefundOrder,
+    DraftLine, DraftOption, DraftTender, DrawerCount, ManualClose, MemberKey, MemberStanding,
+    NewStatus, PlaceOrder, Principal, RecordCashMovement, RefundLine, RefundOrder,
 };
 
 const CATALOG: &str = r#"
@@ -95,7 +95,7 @@ impl Shop {
 
     fn work(&self, command: Command) -> Work {
         let actor = Actor {
-            principal: "till",
+            principal: Principal::TILL,
             client_time: Some(self.clock.now()),
             ..Actor::default()
         };
@@ -473,7 +473,7 @@ async fn two_instances_on_one_store_give_every_ticket_once() {
             for _ in 0..40 {
                 let command = americano(new_order());
                 let actor = Actor {
-                    principal: "till",
+                    principal: Principal::TILL,
                     client_time: Some(clock.now()),
                     ..Actor::default()
                 };
@@ -621,7 +621,10 @@ async fn an_order_without_an_answer_of_the_member_service_waits_to_be_resolved()
 fn refund(order_id: OrderId, lines: &[(&str, i32)]) -> Command {
     let lines = lines
         .iter()
-        .map(|(line, units)| (slug(line), *units))
+        .map(|(line, units)| RefundLine {
+            line_id: slug(line),
+            quantity: *units,
+        })
         .collect();
     Command::RefundOrder(RefundOrder {
         order_id,
@@ -655,7 +658,10 @@ fn close(shop: &Shop, counted: i64, carry_over: CarryOver) -> Command {
     let business_date = shop.ledger.state().day.as_ref().unwrap().date;
     let manual = ManualClose {
         request_id: request(),
-        counts: vec![(slug("main"), Money::new(counted))],
+        counts: vec![DrawerCount {
+            drawer_id: slug("main"),
+            counted: Money::new(counted),
+        }],
         carry_over,
     };
     Command::CloseBusinessDay(CloseBusinessDay {

@@ -2,13 +2,16 @@
 
 use contract::api::{ordering as api, types};
 use contract::{Money, StoreId};
+use jiff::Timestamp;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use prost::Message as _;
 
-use super::parse::{self, Check};
+use super::commands::{CommandRequest as _, Desk};
+use super::fields::TillFields;
+use super::quote::QuoteKey;
+use crate::domain::ContentHash;
 use crate::domain::fixture::{card_keys, order_id, shop, uuid};
-use crate::domain::{Command, ContentHash, PlaceOrder};
 
 fn money(minor: i64) -> Option<types::Money> {
     Some(shop("").currency.amount(Money::new(minor)))
@@ -18,24 +21,14 @@ fn money(minor: i64) -> Option<types::Money> {
 fn content(request: &api::PlaceOrderRequest) -> ContentHash {
     let bytes = request.encode_to_vec();
     let request = api::PlaceOrderRequest::decode(bytes.as_slice()).unwrap();
-    let mut check = Check::default();
-    let (draft, store_id) = parse::draft_of(request.draft).unwrap();
-    assert_eq!(store_id, StoreId::new("seoul").unwrap());
-    let order_id = check.order_id(&request.order_id);
-    let parsed = parse::draft(&mut check, &draft, &store_id, &card_keys());
-    let tenders = parse::tenders(&mut check, &request.tenders);
-    let expected = request.expected_total.as_ref();
-    let expected_total = parse::expected_total(&mut check, expected);
-    check.finish().unwrap();
-    let command = PlaceOrder {
-        order_id: order_id.unwrap(),
-        draft: parsed.unwrap().0,
-        tenders,
-        expected_total,
-        membership: None,
-        quoted: None,
+    let desk = Desk {
+        card_keys: &card_keys(),
+        quotes: &QuoteKey::new(Vec::new()),
+        now: Timestamp::UNIX_EPOCH,
     };
-    ContentHash::of(&Command::PlaceOrder(Box::new(command))).unwrap()
+    let wanted = TillFields::read(|fields| request.read(fields, &desk)).unwrap();
+    assert_eq!(wanted.value.store_id, StoreId::new("seoul").unwrap());
+    ContentHash::of(&wanted.value.command).unwrap()
 }
 
 prop_compose! {
@@ -106,6 +99,7 @@ prop_compose! {
             order_id: order_id(0).to_string(),
             draft: Some(draft),
             tenders: tenders.collect(),
+            client_time: Some(prost_types::Timestamp::default()),
             ..api::PlaceOrderRequest::default()
         }
     }
@@ -126,7 +120,10 @@ fn rewrite(request: &mut api::PlaceOrderRequest, choice: u32) {
     }
     if chosen() {
         request.quote_token = "a-quote".into();
-        request.client_time = Some(prost_types::Timestamp::default());
+        request.client_time = Some(prost_types::Timestamp {
+            seconds: 1,
+            nanos: 0,
+        });
     }
     let (modes, options, discounts) = (chosen(), chosen(), chosen());
     let (others, defaults) = (chosen(), chosen());

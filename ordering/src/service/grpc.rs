@@ -4,29 +4,24 @@ use std::time::Duration;
 use contract::api::ordering as api;
 use contract::api::ordering::ordering_service_server::OrderingService;
 use contract::card::CardKeys;
-use contract::event::event::Event;
-use contract::{
-    ConsistencyToken, Currency, Money, OrderId, Reason, Rejection, RequestId, StoreId, order_view,
-    report_view, timestamp_to_proto,
-};
+use contract::{ConsistencyToken, Reason, Rejection, StoreId, order_view, timestamp_to_proto};
 use event_log::EventLog;
 use jiff::Timestamp;
 use runtime::{Clock, DeadlineLimits, TraceContext, deadline_of};
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
-use super::membership::{Membership, Presented};
+use super::commands::{CommandRequest, Desk, Done, Wanted};
+use super::draft::draft;
+use super::fields::{Said, TillFields};
+use super::membership::Membership;
 use super::menu::menu;
-use super::parse::{self, Check};
 use super::quote::{self, QuoteKey};
 use super::registry::Registry;
 use super::store_task::{Call, unknown_store};
 use crate::catalog::{CatalogSource, Store};
-use crate::domain::{
-    Actor, AttachMember, CancelOrder, ChangeStatus, CloseBusinessDay, Command, CommandId,
-    CountDrawer, ManualClose, NewStatus, PlaceOrder, RecordCashMovement, RefundOrder, place_order,
-};
-use crate::ledger::{Answer, Stated, Verdict};
+use crate::domain::{Actor, CommandId, Principal, place_order};
+use crate::ledger::Answer;
 
 const DEADLINES: DeadlineLimits = DeadlineLimits {
     default: Duration::from_secs(5),
@@ -44,19 +39,23 @@ pub struct Ordering {
     clock: Clock,
 }
 
-/// What the answer of every mutation has.
-struct Done {
-    order: Option<api::Order>,
-    fact: Option<Event>,
-    consistency_token: String,
-    currency: Option<Currency>,
-    replayed: bool,
+/// What a call says beside its request.
+struct Caller {
+    principal: Principal,
+    trace: TraceContext,
+    deadline: Instant,
 }
 
-impl Done {
-    /// The ledger's currency: a command that was carried out has one.
-    fn currency(&self) -> Result<Currency, Rejection> {
-        self.currency.ok_or_else(unrefused)
+impl Caller {
+    /// The principal is what the call's credential says. Whatever checks credentials leaves it among the request's extensions, which no
+    /// caller can write to.
+    fn of<T>(request: &Request<T>) -> Self {
+        let principal = request.extensions().get::<Principal>();
+        Self {
+            principal: principal.cloned().unwrap_or(Principal::TILL),
+            trace: TraceContext::of(request),
+            deadline: deadline_of(request.metadata(), DEADLINES),
+        }
     }
 }
 
@@ -97,475 +96,67 @@ impl Ordering {
         .to_string()
     }
 
-    fn done(&self, store: &StoreId, verdict: Verdict) -> Result<Done, Rejection> {
-        let answer = verdict?;
-        let order = answer.view(store);
-        let Answer {
-            fact,
-            revision,
-            currency,
-            replayed,
-            ..
-        } = answer;
-        Ok(Done {
-            order,
-            fact,
-            consistency_token: self.token(store, revision),
-            currency,
-            replayed,
-        })
-    }
-
-    /// Carries out a command of a store, be it in the catalog or not any more.
-    async fn execute(
+    /// Carries out a command, be its store in the catalog or not any more.
+    async fn carry_out<R: CommandRequest>(
         &self,
-        store_id: &StoreId,
-        command: Command,
-        actor: Actor,
-        stated: Option<Stated>,
-        deadline: Instant,
-    ) -> Result<Done, Rejection> {
+        request: Request<R>,
+    ) -> Result<R::Response, Rejection> {
+        let caller = Caller::of(&request);
+        let request = request.into_inner();
+        let desk = Desk {
+            card_keys: &self.card_keys,
+            quotes: &self.quotes,
+            now: self.clock.now(),
+        };
+        let Said {
+            value: wanted,
+            stated,
+        } = TillFields::read(|fields| request.read(fields, &desk))?;
+        let Wanted {
+            store_id,
+            command,
+            sender,
+            presented,
+            refusal,
+        } = wanted;
+        let store = self.store(&store_id);
+        if store.is_err() && !self.registry.knows(&store_id).await? {
+            return Err(unknown_store(&store_id));
+        }
+        // A store that has left the catalog sells nothing; what it has sold is still made, given back and settled.
+        let sells_nothing = command
+            .new_order()
+            .and_then(|_| store.as_ref().err().cloned());
         let call = Call {
             command,
-            actor,
-            store: self.store(store_id).ok(),
-            stated,
-            refusal: None,
-            question: None,
-        };
-        self.call(store_id, call, deadline).await
-    }
-
-    async fn call(
-        &self,
-        store_id: &StoreId,
-        call: Call,
-        deadline: Instant,
-    ) -> Result<Done, Rejection> {
-        if call.store.is_none() && !self.registry.knows(store_id).await? {
-            return Err(unknown_store(store_id));
-        }
-        let verdict = self.registry.execute(store_id, call, deadline).await;
-        self.done(store_id, verdict)
-    }
-
-    async fn place(&self, request: Request<api::PlaceOrderRequest>) -> Result<Done, Rejection> {
-        let (deadline, trace) = (
-            deadline_of(request.metadata(), DEADLINES),
-            TraceContext::of(&request),
-        );
-        let request = request.into_inner();
-        let (draft, store_id) = parse::draft_of(request.draft)?;
-        let mut check = Check::default();
-        let order_id = check.order_id(&request.order_id);
-        let parsed = parse::draft(&mut check, &draft, &store_id, &self.card_keys);
-        let tenders = parse::tenders(&mut check, &request.tenders);
-        let expected_total = parse::expected_total(&mut check, request.expected_total.as_ref());
-        parse::require_client_time(&mut check, request.client_time.as_ref());
-        let terminal = ("draft.terminal_id", "");
-        let mut actor = parse::actor(
-            &mut check,
-            terminal,
-            ("draft.staff_id", ""),
-            request.client_time.as_ref(),
-            trace,
-        );
-        actor.occurred_at = parse::occurred_at(&mut check, request.occur_time.as_ref());
-        let stated = check.finish()?;
-        let (Some(order_id), Some((draft, presented))) = (order_id, parsed) else {
-            return Err(unrefused());
-        };
-        actor.terminal_id = Some(draft.terminal_id.clone());
-        actor.staff_id.clone_from(&draft.staff_id);
-        let mut order = PlaceOrder {
-            order_id,
-            draft,
-            tenders,
-            expected_total,
-            membership: None,
-            quoted: None,
-        };
-        let store = self.store(&store_id);
-        let mut refusal = store.as_ref().err().cloned();
-        let mut question = None;
-        if request.quote_token.is_empty() {
-            question = presented.map(|presented| (presented, trace));
-        } else {
-            match self
-                .quotes
-                .open(&request.quote_token, &order.draft, self.clock.now())
-            {
-                Ok(quoted) => order.quoted = Some(Box::new(quoted)),
-                Err(invalid) => refusal = refusal.or(Some(invalid)),
-            }
-        }
-        let call = Call {
-            command: Command::PlaceOrder(Box::new(order)),
-            actor,
+            actor: Actor {
+                principal: caller.principal,
+                terminal_id: sender.terminal_id,
+                staff_id: sender.staff_id,
+                client_time: sender.client_time,
+                occurred_at: sender.occurred_at,
+                traceparent: caller.trace.to_string(),
+            },
             store: store.ok(),
             stated,
-            refusal,
-            question,
+            refusal: sells_nothing.or(refusal),
+            question: presented.map(|presented| (presented, caller.trace)),
         };
-        self.call(&store_id, call, deadline).await
-    }
-
-    async fn change_status(
-        &self,
-        call: StatusCall<'_>,
-        to: NewStatus,
-        deadline: Instant,
-        trace: TraceContext,
-    ) -> Result<Done, Rejection> {
-        let store_id = parse::store_id(call.store_id)?;
-        let mut check = Check::default();
-        let order_id = check.order_id(call.order_id);
-        let request_id = check.request_id(call.request_id);
-        let actor = parse::actor(
-            &mut check,
-            ("terminal_id", call.terminal_id),
-            ("staff_id", call.staff_id),
-            call.client_time,
-            trace,
-        );
-        let stated = check.finish()?;
-        let (order_id, request_id) = both(order_id, request_id)?;
-        self.execute(
-            &store_id,
-            Command::ChangeStatus(ChangeStatus {
-                order_id,
-                request_id,
-                to,
-            }),
-            actor,
-            stated,
-            deadline,
-        )
-        .await
-    }
-
-    async fn cancel(&self, request: Request<api::CancelOrderRequest>) -> Result<Done, Rejection> {
-        let (deadline, trace) = (
-            deadline_of(request.metadata(), DEADLINES),
-            TraceContext::of(&request),
-        );
-        let request = request.into_inner();
-        let store_id = parse::store_id(&request.store_id)?;
-        let mut check = Check::default();
-        let order_id = check.order_id(&request.order_id);
-        let request_id = check.request_id(&request.request_id);
-        let (terminal, staff) = (
-            ("terminal_id", request.terminal_id.as_str()),
-            ("staff_id", request.staff_id.as_str()),
-        );
-        parse::require_client_time(&mut check, request.client_time.as_ref());
-        let actor = parse::actor(
-            &mut check,
-            terminal,
-            staff,
-            request.client_time.as_ref(),
-            trace,
-        );
-        let approver_id = check.optional_slug("approver_id", &request.approver_id);
-        let reason_code = check.slug("reason_code", &request.reason_code);
-        let tenders = parse::returned_tenders(&mut check, &request.tenders);
-        let stated = check.finish()?;
-        let (order_id, request_id) = both(order_id, request_id)?;
-        let reason_code = reason_code.ok_or_else(unrefused)?;
-        self.execute(
-            &store_id,
-            Command::CancelOrder(CancelOrder {
-                order_id,
-                request_id,
-                approver_id,
-                reason_code,
-                tenders,
-            }),
-            actor,
-            stated,
-            deadline,
-        )
-        .await
-    }
-
-    async fn refund(
-        &self,
-        request: Request<api::RefundOrderRequest>,
-    ) -> Result<(Done, String), Rejection> {
-        let (deadline, trace) = (
-            deadline_of(request.metadata(), DEADLINES),
-            TraceContext::of(&request),
-        );
-        let request = request.into_inner();
-        let store_id = parse::store_id(&request.store_id)?;
-        let mut check = Check::default();
-        let order_id = check.order_id(&request.order_id);
-        let request_id = check.request_id(&request.request_id);
-        let (terminal, staff) = (
-            ("terminal_id", request.terminal_id.as_str()),
-            ("staff_id", request.staff_id.as_str()),
-        );
-        parse::require_client_time(&mut check, request.client_time.as_ref());
-        let actor = parse::actor(
-            &mut check,
-            terminal,
-            staff,
-            request.client_time.as_ref(),
-            trace,
-        );
-        let approver_id = check.optional_slug("approver_id", &request.approver_id);
-        let reason_code = check.slug("reason_code", &request.reason_code);
-        let lines = parse::refund_lines(&mut check, &request.lines);
-        let tenders = parse::returned_tenders(&mut check, &request.tenders);
-        let stated = check.finish()?;
-        let (order_id, request_id) = both(order_id, request_id)?;
-        let reason_code = reason_code.ok_or_else(unrefused)?;
-        let command = RefundOrder {
-            order_id,
-            request_id,
-            approver_id,
-            reason_code,
-            lines,
-            tenders,
-        };
-        let done = self
-            .execute(
-                &store_id,
-                Command::RefundOrder(command),
-                actor,
-                stated,
-                deadline,
-            )
+        let answer = self
+            .registry
+            .execute(&store_id, call, caller.deadline)
             .await?;
-        Ok((done, request_id.to_string()))
+        request.response(self.done(&store_id, answer))
     }
 
-    async fn move_cash(
-        &self,
-        request: Request<api::RecordCashMovementRequest>,
-    ) -> Result<api::RecordCashMovementResponse, Rejection> {
-        let (deadline, trace) = (
-            deadline_of(request.metadata(), DEADLINES),
-            TraceContext::of(&request),
-        );
-        let request = request.into_inner();
-        let store_id = parse::store_id(&request.store_id)?;
-        let mut check = Check::default();
-        let request_id = check.request_id(&request.request_id);
-        let (terminal, staff) = (
-            ("terminal_id", request.terminal_id.as_str()),
-            ("staff_id", request.staff_id.as_str()),
-        );
-        parse::require_client_time(&mut check, request.client_time.as_ref());
-        let actor = parse::actor(
-            &mut check,
-            terminal,
-            staff,
-            request.client_time.as_ref(),
-            trace,
-        );
-        let business_date = parse::business_date(&mut check, &request.business_date);
-        let drawer_id = check.slug("drawer_id", &request.drawer_id);
-        let kind = parse::cash_movement_kind(&mut check, request.kind, &request.approver_id);
-        let amount = parse::amount(&mut check, "amount", request.amount.as_ref());
-        let reason_code = check.slug("reason_code", &request.reason_code);
-        let approver_id = check.optional_slug("approver_id", &request.approver_id);
-        let stated = check.finish()?;
-        let command = RecordCashMovement {
-            request_id: request_id.ok_or_else(unrefused)?,
-            business_date: business_date.ok_or_else(unrefused)?,
-            drawer_id: drawer_id.ok_or_else(unrefused)?,
-            kind: kind.ok_or_else(unrefused)?,
-            amount: amount.ok_or_else(unrefused)?,
-            reason_code: reason_code.ok_or_else(unrefused)?,
-            approver_id,
-        };
-        let done = self
-            .execute(
-                &store_id,
-                Command::RecordCashMovement(command),
-                actor,
-                stated,
-                deadline,
-            )
-            .await?;
-        let flags = match &done.fact {
-            Some(Event::CashMoved(moved)) => moved.flags.clone(),
-            _ => Vec::new(),
-        };
-        Ok(api::RecordCashMovementResponse {
-            flags,
-            business_date: request.business_date,
-            consistency_token: done.consistency_token,
-            replayed: done.replayed,
-        })
-    }
-
-    async fn close_day(
-        &self,
-        request: Request<api::CloseBusinessDayRequest>,
-    ) -> Result<api::CloseBusinessDayResponse, Rejection> {
-        let (deadline, trace) = (
-            deadline_of(request.metadata(), DEADLINES),
-            TraceContext::of(&request),
-        );
-        let request = request.into_inner();
-        let store_id = parse::store_id(&request.store_id)?;
-        let mut check = Check::default();
-        let request_id = check.request_id(&request.request_id);
-        let (terminal, staff) = (
-            ("terminal_id", request.terminal_id.as_str()),
-            ("staff_id", request.staff_id.as_str()),
-        );
-        let actor = parse::actor(
-            &mut check,
-            terminal,
-            staff,
-            request.client_time.as_ref(),
-            trace,
-        );
-        let business_date = parse::business_date(&mut check, &request.business_date);
-        let counts = parse::counts(&mut check, &request.counts);
-        let carry_over = parse::carry_over(
-            &mut check,
-            request.carry_over_all,
-            &request.carry_over_order_ids,
-        );
-        let stated = check.finish()?;
-        let manual = ManualClose {
-            request_id: request_id.ok_or_else(unrefused)?,
-            counts,
-            carry_over,
-        };
-        let command = CloseBusinessDay {
-            business_date: business_date.ok_or_else(unrefused)?,
-            manual: Some(manual),
-        };
-        let done = self
-            .execute(
-                &store_id,
-                Command::CloseBusinessDay(command),
-                actor,
-                stated,
-                deadline,
-            )
-            .await?;
-        let z_report = match &done.fact {
-            Some(Event::BusinessDayClosed(closed)) => Some(report_view::z_report(
-                store_id.as_str(),
-                closed,
-                done.currency()?,
-            )),
-            _ => None,
-        };
-        Ok(api::CloseBusinessDayResponse {
-            z_report,
-            consistency_token: done.consistency_token,
-            replayed: done.replayed,
-        })
-    }
-
-    async fn count(
-        &self,
-        request: Request<api::CountDrawerRequest>,
-    ) -> Result<api::CountDrawerResponse, Rejection> {
-        let (deadline, trace) = (
-            deadline_of(request.metadata(), DEADLINES),
-            TraceContext::of(&request),
-        );
-        let request = request.into_inner();
-        let store_id = parse::store_id(&request.store_id)?;
-        let mut check = Check::default();
-        let request_id = check.request_id(&request.request_id);
-        let (terminal, staff) = (
-            ("terminal_id", request.terminal_id.as_str()),
-            ("staff_id", request.staff_id.as_str()),
-        );
-        let actor = parse::actor(
-            &mut check,
-            terminal,
-            staff,
-            request.client_time.as_ref(),
-            trace,
-        );
-        let business_date = parse::business_date(&mut check, &request.business_date);
-        let drawer_id = check.slug("drawer_id", &request.drawer_id);
-        let counted = parse::amount(&mut check, "counted", request.counted.as_ref());
-        let stated = check.finish()?;
-        let command = CountDrawer {
-            request_id: request_id.ok_or_else(unrefused)?,
-            business_date: business_date.ok_or_else(unrefused)?,
-            drawer_id: drawer_id.ok_or_else(unrefused)?,
-            counted: counted.ok_or_else(unrefused)?,
-        };
-        let done = self
-            .execute(
-                &store_id,
-                Command::CountDrawer(command),
-                actor,
-                stated,
-                deadline,
-            )
-            .await?;
-        let (expected, counted) = match &done.fact {
-            Some(Event::DrawerCounted(counted)) => {
-                (Money::new(counted.expected), Money::new(counted.counted))
-            }
-            _ => return Err(unrefused()),
-        };
-        let currency = done.currency()?;
-        let money = |amount: Money| Some(currency.amount(amount));
-        Ok(api::CountDrawerResponse {
-            expected: money(expected),
-            counted: money(counted),
-            over_short: counted.minus(expected).ok().and_then(money),
-            consistency_token: done.consistency_token,
-            replayed: done.replayed,
-        })
-    }
-
-    async fn attach(&self, request: Request<api::AttachMemberRequest>) -> Result<Done, Rejection> {
-        let (deadline, trace) = (
-            deadline_of(request.metadata(), DEADLINES),
-            TraceContext::of(&request),
-        );
-        let request = request.into_inner();
-        let store_id = parse::store_id(&request.store_id)?;
-        let mut check = Check::default();
-        let order_id = check.order_id(&request.order_id);
-        let request_id = check.request_id(&request.request_id);
-        let member_id = check.member_id("member_id", &request.member_id);
-        let (terminal, staff) = (
-            ("terminal_id", request.terminal_id.as_str()),
-            ("staff_id", request.staff_id.as_str()),
-        );
-        let actor = parse::actor(
-            &mut check,
-            terminal,
-            staff,
-            request.client_time.as_ref(),
-            trace,
-        );
-        let stated = check.finish()?;
-        let (order_id, request_id) = both(order_id, request_id)?;
-        let member_id = member_id.ok_or_else(unrefused)?;
-        let command = AttachMember {
-            order_id,
-            request_id,
-            member_id,
-            tier: String::new(),
-            points_rate_bp: 0,
-        };
-        let presented = Presented::from(crate::domain::MemberKey::MemberId(member_id));
-        let call = Call {
-            command: Command::AttachMember(command),
-            actor,
-            store: self.store(&store_id).ok(),
-            stated,
-            refusal: None,
-            question: Some((presented, trace)),
-        };
-        self.call(&store_id, call, deadline).await
+    fn done(&self, store: &StoreId, answer: Answer) -> Done {
+        Done {
+            order: answer.view(store),
+            fact: answer.fact,
+            consistency_token: self.token(store, answer.revision),
+            currency: answer.currency,
+            replayed: answer.replayed,
+        }
     }
 
     async fn menu(
@@ -573,7 +164,9 @@ impl Ordering {
         request: Request<api::GetMenuRequest>,
     ) -> Result<api::GetMenuResponse, Rejection> {
         let deadline = deadline_of(request.metadata(), DEADLINES);
-        let store = self.store(&parse::store_id(&request.into_inner().store_id)?)?;
+        let request = request.into_inner();
+        let said = TillFields::read(|fields| fields.store_id("store_id", &request.store_id))?;
+        let store = self.store(&said.value)?;
         self.registry
             .refuse_other_currency(&store, deadline)
             .await?;
@@ -590,34 +183,32 @@ impl Ordering {
             deadline_of(request.metadata(), DEADLINES),
             TraceContext::of(&request),
         );
-        let (draft, store_id) = parse::draft_of(request.into_inner().draft)?;
-        let store = self.store(&store_id)?;
+        let request = request.into_inner();
+        let Said {
+            value: asked,
+            stated,
+        } = TillFields::read(|fields| draft(fields, request.draft.as_ref(), &self.card_keys))?;
+        let store = self.store(&asked.draft.store_id)?;
         self.registry
             .refuse_other_currency(&store, deadline)
             .await?;
-        let mut check = Check::default();
-        let parsed = parse::draft(&mut check, &draft, &store_id, &self.card_keys);
-        if let Some(stated) = check.finish()?
+        if let Some(stated) = stated
             && stated.currency != store.currency
         {
             return Err(stated.refusal(store.currency));
         }
-        let Some((draft, presented)) = parsed else {
-            return Err(unrefused());
-        };
-        let standing = match &presented {
+        let standing = match &asked.presented {
             Some(presented) => Some(self.membership.check(presented, trace).await),
             None => None,
         };
-        let placed = place_order::price(&draft, &store, self.clock.now(), standing.as_ref())?;
-        let expires = self
-            .clock
-            .now()
+        let now = self.clock.now();
+        let placed = place_order::price(&asked.draft, &store, now, standing.as_ref())?;
+        let expires = now
             .saturating_add(quote::VALIDITY)
             .unwrap_or(Timestamp::MAX);
         let quote_token = self
             .quotes
-            .seal(&draft, &placed, expires)
+            .seal(&asked.draft, &placed, expires)
             .ok_or_else(|| Rejection::new(Reason::Internal, Reason::Internal.meaning()))?;
         let membership = placed.membership.clone().map(|membership| api::Membership {
             outcome: membership.outcome,
@@ -625,9 +216,8 @@ impl Ordering {
             tier: membership.tier,
             points_rate_bp: membership.points_rate_bp,
         });
-        let priced = Some(order_view::priced(&placed, store.currency));
         Ok(api::QuoteOrderResponse {
-            priced,
+            priced: Some(order_view::priced(&placed, store.currency)),
             membership,
             quote_token,
             expire_time: Some(timestamp_to_proto(expires)),
@@ -638,70 +228,40 @@ impl Ordering {
         &self,
         request: Request<api::GetCommandOutcomeRequest>,
     ) -> Result<api::GetCommandOutcomeResponse, Rejection> {
+        use api::get_command_outcome_request::Id;
         let deadline = deadline_of(request.metadata(), DEADLINES);
         let request = request.into_inner();
-        let store_id = parse::store_id(&request.store_id)?;
+        let said = TillFields::read(|fields| {
+            let store_id = fields.store_id("store_id", &request.store_id);
+            let id: Option<CommandId> = match &request.id {
+                Some(Id::OrderId(id)) => fields.order_id(id).map(Into::into),
+                Some(Id::RequestId(id)) => fields.request_id(id).map(Into::into),
+                None => {
+                    fields.note("order_id", "give order_id or request_id");
+                    None
+                }
+            };
+            store_id.zip(id)
+        })?;
+        let (store_id, id) = said.value;
         if !self.registry.knows(&store_id).await? {
             return Err(unknown_store(&store_id));
         }
-        let mut check = Check::default();
-        let id: Option<CommandId> = match &request.id {
-            Some(api::get_command_outcome_request::Id::OrderId(id)) => {
-                check.order_id(id).map(Into::into)
-            }
-            Some(api::get_command_outcome_request::Id::RequestId(id)) => {
-                check.request_id(id).map(Into::into)
-            }
-            None => {
-                return Err(Rejection::field(
-                    Reason::InvalidArgument,
-                    "order_id",
-                    "give order_id or request_id",
-                ));
-            }
-        };
-        check.finish()?;
-        let id = id.ok_or_else(unrefused)?;
-        let (verdict, revision) = self
+        let outcome = self
             .registry
             .outcome(&store_id, id, None, true, deadline)
             .await?;
-        let consistency_token = self.token(&store_id, revision);
-        match verdict {
-            Some(verdict) => Ok(api::GetCommandOutcomeResponse {
-                recorded: true,
-                order: verdict?.view(&store_id),
-                consistency_token,
-            }),
-            None => Ok(api::GetCommandOutcomeResponse {
-                recorded: false,
-                order: None,
-                consistency_token,
-            }),
-        }
+        let recorded = outcome.verdict.is_some();
+        let order = match outcome.verdict {
+            Some(verdict) => verdict?.view(&store_id),
+            None => None,
+        };
+        Ok(api::GetCommandOutcomeResponse {
+            recorded,
+            order,
+            consistency_token: self.token(&store_id, outcome.revision),
+        })
     }
-}
-
-/// A malformed request that came through the checks: a mistake in them.
-fn unrefused() -> Rejection {
-    Rejection::new(Reason::Internal, "a malformed request was not refused")
-}
-
-/// The fields that the kitchen's calls share.
-struct StatusCall<'a> {
-    store_id: &'a str,
-    order_id: &'a str,
-    request_id: &'a str,
-    client_time: Option<&'a prost_types::Timestamp>,
-    terminal_id: &'a str,
-    staff_id: &'a str,
-}
-
-fn both(
-    order_id: Option<OrderId>,
-    request_id: Option<RequestId>,
-) -> Result<(OrderId, RequestId), Rejection> {
-    order_id.zip(request_id).ok_or_else(unrefused)
 }
 
 /// The one way from an outcome to what a caller sees.
@@ -710,30 +270,6 @@ fn answer<T>(outcome: Result<T, Rejection>) -> Result<Response<T>, Status> {
         tracing::debug!(reason = %rejection.reason, message = rejection.message, "refused");
         rejection.to_status()
     })
-}
-
-macro_rules! status_call {
-    ($self:ident, $request:ident, $to:expr, $response:ident) => {{
-        let (deadline, trace) = (
-            deadline_of($request.metadata(), DEADLINES),
-            TraceContext::of(&$request),
-        );
-        let request = $request.into_inner();
-        let call = StatusCall {
-            store_id: &request.store_id,
-            order_id: &request.order_id,
-            request_id: &request.request_id,
-            client_time: request.client_time.as_ref(),
-            terminal_id: &request.terminal_id,
-            staff_id: &request.staff_id,
-        };
-        let done = $self.change_status(call, $to, deadline, trace).await;
-        answer(done.map(|done| api::$response {
-            order: done.order,
-            consistency_token: done.consistency_token,
-            replayed: done.replayed,
-        }))
-    }};
 }
 
 #[tonic::async_trait]
@@ -756,108 +292,70 @@ impl OrderingService for Ordering {
         &self,
         request: Request<api::PlaceOrderRequest>,
     ) -> Result<Response<api::PlaceOrderResponse>, Status> {
-        let done = self.place(request).await;
-        answer(done.map(|done| api::PlaceOrderResponse {
-            order: done.order,
-            consistency_token: done.consistency_token,
-            replayed: done.replayed,
-        }))
+        answer(self.carry_out(request).await)
     }
 
     async fn start_preparation(
         &self,
         request: Request<api::StartPreparationRequest>,
     ) -> Result<Response<api::StartPreparationResponse>, Status> {
-        status_call!(
-            self,
-            request,
-            NewStatus::Preparing,
-            StartPreparationResponse
-        )
+        answer(self.carry_out(request).await)
     }
 
     async fn mark_ready(
         &self,
         request: Request<api::MarkReadyRequest>,
     ) -> Result<Response<api::MarkReadyResponse>, Status> {
-        status_call!(self, request, NewStatus::Ready, MarkReadyResponse)
+        answer(self.carry_out(request).await)
     }
 
     async fn complete_order(
         &self,
         request: Request<api::CompleteOrderRequest>,
     ) -> Result<Response<api::CompleteOrderResponse>, Status> {
-        status_call!(self, request, NewStatus::Completed, CompleteOrderResponse)
+        answer(self.carry_out(request).await)
     }
 
     async fn cancel_order(
         &self,
         request: Request<api::CancelOrderRequest>,
     ) -> Result<Response<api::CancelOrderResponse>, Status> {
-        let done = self.cancel(request).await;
-        answer(done.map(|done| api::CancelOrderResponse {
-            order: done.order,
-            consistency_token: done.consistency_token,
-            replayed: done.replayed,
-        }))
+        answer(self.carry_out(request).await)
     }
 
     async fn attach_member(
         &self,
         request: Request<api::AttachMemberRequest>,
     ) -> Result<Response<api::AttachMemberResponse>, Status> {
-        let done = self.attach(request).await;
-        answer(done.map(|done| api::AttachMemberResponse {
-            order: done.order,
-            consistency_token: done.consistency_token,
-            replayed: done.replayed,
-        }))
+        answer(self.carry_out(request).await)
     }
 
     async fn refund_order(
         &self,
         request: Request<api::RefundOrderRequest>,
     ) -> Result<Response<api::RefundOrderResponse>, Status> {
-        let done = self.refund(request).await;
-        answer(done.map(|(done, request_id)| {
-            let refund = done
-                .order
-                .as_ref()
-                .and_then(|order| {
-                    order
-                        .refunds
-                        .iter()
-                        .find(|refund| refund.request_id == request_id)
-                })
-                .cloned();
-            api::RefundOrderResponse {
-                refund,
-                order: done.order,
-                consistency_token: done.consistency_token,
-                replayed: done.replayed,
-            }
-        }))
+        answer(self.carry_out(request).await)
     }
 
     async fn record_cash_movement(
         &self,
         request: Request<api::RecordCashMovementRequest>,
     ) -> Result<Response<api::RecordCashMovementResponse>, Status> {
-        answer(self.move_cash(request).await)
+        answer(self.carry_out(request).await)
     }
 
     async fn close_business_day(
         &self,
         request: Request<api::CloseBusinessDayRequest>,
     ) -> Result<Response<api::CloseBusinessDayResponse>, Status> {
-        answer(self.close_day(request).await)
+        answer(self.carry_out(request).await)
     }
 
     async fn count_drawer(
         &self,
         request: Request<api::CountDrawerRequest>,
     ) -> Result<Response<api::CountDrawerResponse>, Status> {
-        answer(self.count(request).await)
+        answer(self.carry_out(request).await)
     }
 
     async fn get_command_outcome(
@@ -865,5 +363,19 @@ impl OrderingService for Ordering {
         request: Request<api::GetCommandOutcomeRequest>,
     ) -> Result<Response<api::GetCommandOutcomeResponse>, Status> {
         answer(self.command_outcome(request).await)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_is_its_credentials_or_else_a_tills() {
+        let mut request = Request::new(());
+        assert_eq!(Caller::of(&request).principal, Principal::TILL);
+        let gangnam = Principal::from("till:gangnam-1".to_owned());
+        request.extensions_mut().insert(gangnam.clone());
+        assert_eq!(Caller::of(&request).principal, gangnam);
     }
 }

@@ -3,15 +3,17 @@
 mod breaker;
 #[cfg(test)]
 mod card_number_tests;
+mod commands;
 mod config;
 #[cfg(test)]
 mod content_tests;
 pub(crate) mod currencies;
+mod draft;
+mod fields;
 mod grpc;
 mod guard;
 mod membership;
 mod menu;
-mod parse;
 mod quote;
 mod registry;
 mod resolution;

@@ -13,7 +13,9 @@ use tokio::time::Instant;
 use super::config::Config;
 use super::currencies::Currencies;
 use super::membership::Membership;
-use super::store_task::{Call, Ground, Look, Presence, Request, StoreTask, Waiting};
+use super::store_task::{
+    Call, CommandOutcome, Ground, Look, Presence, Request, StoreTask, Waiting,
+};
 use crate::catalog::{CatalogSource, Store};
 use crate::domain::{CommandId, ContentHash};
 use crate::ledger::{CommandIndex, Ledger, LedgerError, SecondClock, Verdict};
@@ -34,9 +36,6 @@ const ROOM_PATIENCE: Duration = Duration::from_secs(1);
 const ROOM_LOOK: Duration = Duration::from_millis(20);
 /// Stores loaded at start are at most this share of those that fit in memory.
 const WARM_SHARE: usize = 2;
-
-/// What became of a command id: its verdict if it is recorded, and the revision up to which that is known.
-pub type Outcome = (Option<Verdict>, u64);
 
 type Tasks = Arc<Mutex<HashMap<StoreId, Seat>>>;
 
@@ -185,7 +184,7 @@ impl Registry {
         hash: Option<ContentHash>,
         now: bool,
         deadline: Instant,
-    ) -> Result<Outcome, Rejection> {
+    ) -> Result<CommandOutcome, Rejection> {
         let (reply, answer) = oneshot::channel();
         self.send(
             store,

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use contract::OrderId;
-use contract::event::Membership as Recorded;
+use contract::event as e;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use imbl::OrdMap;
@@ -42,7 +42,7 @@ struct Wait {
 pub struct Resolution {
     pauses: Pauses,
     /// Who is owed an answer, as of the last record.
-    owed: OrdMap<OrderId, Arc<Recorded>>,
+    owed: OrdMap<OrderId, Arc<e::Membership>>,
     waits: HashMap<OrderId, Wait>,
     queue: BTreeSet<(Instant, OrderId)>,
     asking: Option<BoxFuture<'static, (OrderId, MemberStanding)>>,
@@ -68,7 +68,7 @@ impl Resolution {
     }
 
     /// Takes up what the last records have changed. Costs as much as they changed.
-    pub fn follow(&mut self, owed: &OrdMap<OrderId, Arc<Recorded>>) {
+    pub fn follow(&mut self, owed: &OrdMap<OrderId, Arc<e::Membership>>) {
         if self.owed.ptr_eq(owed) {
             return;
         }
@@ -169,11 +169,11 @@ mod tests {
         longest: Duration::from_millis(640),
     };
 
-    fn unverified() -> Arc<Recorded> {
-        Arc::new(Recorded {
+    fn unverified() -> Arc<e::Membership> {
+        Arc::new(e::Membership {
             outcome: MembershipOutcome::Unverified.into(),
             member_id: Uuid::now_v7().to_string(),
-            ..Recorded::default()
+            ..e::Membership::default()
         })
     }
 
@@ -181,13 +181,13 @@ mod tests {
         OrderId::from_uuid(Uuid::now_v7())
     }
 
-    fn member_id(membership: &Recorded) -> Uuid {
+    fn member_id(membership: &e::Membership) -> Uuid {
         Uuid::try_parse(&membership.member_id).unwrap()
     }
 
     /// Orders that never get an answer, one that would, and who was asked for.
     struct Counter {
-        owed: OrdMap<OrderId, Arc<Recorded>>,
+        owed: OrdMap<OrderId, Arc<e::Membership>>,
         good: OrderId,
         asked: Arc<Mutex<Vec<Uuid>>>,
         membership: Membership,

@@ -14,11 +14,11 @@ use tokio::time::Instant;
 
 use super::currencies::Currencies;
 use super::membership::{Membership, Presented};
-use super::registry::Outcome;
 use super::resolution::Resolution;
 use crate::catalog::{CatalogSource, Store};
 use crate::domain::{
-    Actor, CloseBusinessDay, Command, CommandId, ContentHash, MemberStanding, ResolveMembership,
+    Actor, CloseBusinessDay, Command, CommandId, ContentHash, MemberStanding, Principal,
+    ResolveMembership,
 };
 use crate::ledger::{
     CommandIndex, Fetched, Ledger, LedgerError, MAX_COMMANDS_PER_RECORD, SecondClock, Stated,
@@ -96,8 +96,16 @@ pub enum Request {
         id: CommandId,
         hash: Option<ContentHash>,
         now: bool,
-        reply: oneshot::Sender<Result<Outcome, Rejection>>,
+        reply: oneshot::Sender<Result<CommandOutcome, Rejection>>,
     },
+}
+
+/// What became of a command.
+pub struct CommandOutcome {
+    /// `None`: it is not recorded.
+    pub verdict: Option<Verdict>,
+    /// Up to which revision that is known.
+    pub revision: u64,
 }
 
 /// What the sweep found of a store.
@@ -294,7 +302,7 @@ impl StoreTask {
                         self.leave_broken(error);
                     }
                     outcome
-                        .map(|verdict| (verdict, revision))
+                        .map(|verdict| CommandOutcome { verdict, revision })
                         .map_err(|error| error.rejection())
                 }
                 Err(rejection) => Err(rejection),
@@ -576,7 +584,7 @@ impl StoreTask {
     /// What the system decides by itself.
     fn own_work(&self, command: Command, store: Arc<Store>) -> Work {
         let actor = Actor {
-            principal: "system",
+            principal: Principal::SYSTEM,
             traceparent: TraceContext::new_trace().to_string(),
             ..Actor::default()
         };

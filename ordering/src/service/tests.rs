@@ -11,11 +11,9 @@ use std::time::Duration;
 
 use contract::event::{Channel, Pricing, ServiceMode, TenderKind};
 use contract::{Money, OrderId, Reason, Rejection, Slug, StoreId};
+use event_log::disturbed::{Disturbance, Disturbed};
 use event_log::sqlite::SqliteLog;
-use event_log::{
-    ChainState, Checkpoint, EventLog, Expectation, LedgerName, LogEpoch, LogError, Outcome, Place,
-    Placed, Record, Revision, StreamHead, StreamIndex, Subscription, Tip,
-};
+use event_log::{EventLog, Expectation, LogError, Outcome, Record};
 use jiff::{SignedDuration, Timestamp};
 use runtime::config::Settings;
 use runtime::{Clock, Shutdown};
@@ -28,7 +26,9 @@ use super::config::Config;
 use super::membership::Membership;
 use super::registry::Registry;
 use crate::catalog::{self, Catalog, CatalogSource};
-use crate::domain::{Actor, Command, CommandId, Draft, DraftLine, DraftTender, PlaceOrder};
+use crate::domain::{
+    Actor, Command, CommandId, Draft, DraftLine, DraftTender, PlaceOrder, Principal,
+};
 use crate::ledger::{Answer, CommandIndex, Verdict, Work};
 
 struct Service {
@@ -157,7 +157,7 @@ impl Service {
             quoted: None,
         };
         let actor = Actor {
-            principal: "till",
+            principal: Principal::TILL,
             client_time: Some(self.clock.now()),
             ..Actor::default()
         };
@@ -176,7 +176,7 @@ impl Service {
         let deadline = Instant::now() + Duration::from_secs(5);
         let (store, id) = (StoreId::new(store).unwrap(), CommandId(Uuid::nil()));
         let asked = self.registry.outcome(&store, id, None, true, deadline);
-        asked.await.map(|(_, revision)| revision)
+        asked.await.map(|outcome| outcome.revision)
     }
 
     async fn revision(&self) -> u64 {
@@ -190,7 +190,7 @@ impl Service {
                 Instant::now() + Duration::from_secs(5),
             )
             .await;
-        asked.unwrap().1
+        asked.unwrap().revision
     }
 }
 
@@ -203,99 +203,26 @@ fn now() -> Clock {
     Clock::system()
 }
 
-/// A log whose appends panic while they are told to, before or after the record is stored.
+/// Appends panic while they are told to, before or after the record is stored.
 struct Panicking {
-    log: Arc<dyn EventLog>,
     armed: Arc<AtomicBool>,
     stores_first: bool,
 }
 
 #[async_trait::async_trait]
-impl EventLog for Panicking {
-    fn epoch(&self) -> LogEpoch {
-        self.log.epoch()
-    }
-
-    fn streams(&self) -> u16 {
-        self.log.streams()
-    }
-
-    fn stream_of(&self, ledger: &LedgerName) -> StreamIndex {
-        self.log.stream_of(ledger)
-    }
-
+impl Disturbance for Panicking {
     async fn append(
         &self,
+        log: &dyn EventLog,
         record: &Record,
         expectation: &Expectation,
         deadline: Instant,
     ) -> Result<Outcome, LogError> {
         let armed = self.armed.load(Ordering::Relaxed);
         assert!(!armed || self.stores_first, "the append breaks down");
-        let appended = self.log.append(record, expectation, deadline).await;
+        let appended = log.append(record, expectation, deadline).await;
         assert!(!armed, "what was stored is not said");
         appended
-    }
-
-    async fn tip(&self, ledger: &LedgerName) -> Result<Option<Tip>, LogError> {
-        self.log.tip(ledger).await
-    }
-
-    async fn read_placed(
-        &self,
-        ledger: &LedgerName,
-        after: Option<&ChainState>,
-        max: usize,
-    ) -> Result<Vec<Placed>, LogError> {
-        self.log.read_placed(ledger, after, max).await
-    }
-
-    async fn read_at(
-        &self,
-        ledger: &LedgerName,
-        place: &Place,
-    ) -> Result<Option<Record>, LogError> {
-        self.log.read_at(ledger, place).await
-    }
-
-    async fn read_one(
-        &self,
-        ledger: &LedgerName,
-        revision: Revision,
-    ) -> Result<Option<Record>, LogError> {
-        self.log.read_one(ledger, revision).await
-    }
-
-    async fn ledgers(&self) -> Result<Vec<LedgerName>, LogError> {
-        self.log.ledgers().await
-    }
-
-    async fn head(&self, stream: StreamIndex) -> Result<StreamHead, LogError> {
-        self.log.head(stream).await
-    }
-
-    async fn subscribe(
-        &self,
-        stream: StreamIndex,
-        after: Option<&Checkpoint>,
-    ) -> Result<Box<dyn Subscription>, LogError> {
-        self.log.subscribe(stream, after).await
-    }
-
-    async fn server_time(&self) -> Result<Timestamp, LogError> {
-        self.log.server_time().await
-    }
-
-    fn shares_clock(&self) -> bool {
-        self.log.shares_clock()
-    }
-
-    async fn ping(&self) -> Result<(), LogError> {
-        self.log.ping().await
-    }
-
-    fn distrust(&self, detail: String) -> LogError {
-        self.log.distrust(detail)
     }
 }
 
@@ -303,14 +230,11 @@ impl EventLog for Panicking {
 async fn a_panic_in_a_store_task_answers_unknown_and_the_store_is_opened_again() {
     for stores_first in [false, true] {
         let armed = Arc::new(AtomicBool::new(false));
-        let panicking = armed.clone();
-        let through = move |log| -> Arc<dyn EventLog> {
-            Arc::new(Panicking {
-                log,
-                armed: panicking,
-                stores_first,
-            })
+        let panicking = Panicking {
+            armed: armed.clone(),
+            stores_first,
         };
+        let through = move |log| -> Arc<dyn EventLog> { Disturbed::new(log, panicking) };
         let catalog = catalog::default_catalog().unwrap();
         let service = Service::with_log(catalog, &[], now(), through).await;
         let patience = Duration::from_secs(5);

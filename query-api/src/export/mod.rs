@@ -6,7 +6,7 @@ mod parquet;
 
 use contract::api::query::{ExportSalesRequest, ExportSalesResponse, ExportTable as Table};
 use contract::api::types::Freshness;
-use contract::{Reason, Rejection, Violation};
+use contract::{Fields, Reason, Rejection};
 use futures::Stream;
 use read_model::{Export, ExportQuery, ExportTable};
 use std::pin::Pin;
@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tonic::Status;
 
 use crate::error::QueryError;
-use crate::request::{Fields, by, freshness_of_all, tokens, unknown_store};
+use crate::request::{by, date, freshness_of_all, stores, tokens, unknown_store};
 use crate::service::Queries;
 
 pub use file::{EncodeError, Encoder, Format, quarantined};
@@ -50,11 +50,11 @@ pub(crate) trait Parts: Send + 'static {
     fn end(&mut self) -> Result<Vec<Self::Part>, EncodeError>;
 }
 
-/// An export that was begun, and its place among those that may be.
+/// An export that was begun, and the room that it takes up.
 pub(crate) struct Begun {
     pub freshness: Option<Freshness>,
     export: Box<dyn Export>,
-    place: OwnedSemaphorePermit,
+    room: OwnedSemaphorePermit,
 }
 
 enum Sent<T> {
@@ -74,7 +74,7 @@ impl Queries {
         self.waiters
             .reflect(tokens(&request.at_least)?, deadline)
             .await?;
-        let place = Semaphore::try_acquire_owned(self.exports.clone()).map_err(|_| {
+        let room = Semaphore::try_acquire_owned(self.exports.clone()).map_err(|_| {
             let message = format!(
                 "{MAX_EXPORTS} exports are under way already. Try again when one has ended."
             );
@@ -91,7 +91,7 @@ impl Queries {
         Ok(Begun {
             freshness: freshness_of_all(export.stores()),
             export,
-            place,
+            room,
         })
     }
 
@@ -119,7 +119,7 @@ impl Queries {
     ) -> impl Stream<Item = Result<P::Part, QueryError>> + Send + use<P> {
         let (sender, receiver) = mpsc::channel(PARTS_WAITING);
         let Begun {
-            mut export, place, ..
+            mut export, room, ..
         } = begun;
         let broken = sender.clone();
         let died = move |panic: String| {
@@ -165,7 +165,7 @@ impl Queries {
             );
             // Whoever is gone needs no reason.
             drop(sender.try_send(Sent::Failed(failed)));
-            drop(place);
+            drop(room);
         };
         self.shutdown.run_apart(exporting, died);
         futures::stream::unfold(Some(receiver), |receiver| async {
@@ -189,41 +189,40 @@ async fn send<T: Send>(sender: &mpsc::Sender<Sent<T>>, part: Sent<T>) -> Result<
 }
 
 /// Room for so many exports.
-pub(crate) fn places() -> Arc<Semaphore> {
+pub(crate) fn room() -> Arc<Semaphore> {
     Arc::new(Semaphore::new(MAX_EXPORTS))
 }
 
-fn export_query(request: &ExportSalesRequest) -> Result<ExportQuery, QueryError> {
-    let mut fields = Fields::default();
-    let table = match Table::try_from(request.table) {
-        Ok(Table::Orders) => Ok(ExportTable::Orders),
-        Ok(Table::OrderLines) => Ok(ExportTable::OrderLines),
-        Ok(Table::Refunds) => Ok(ExportTable::Refunds),
-        Ok(Table::RefundLines) => Ok(ExportTable::RefundLines),
-        Ok(Table::Tenders) => Ok(ExportTable::Tenders),
-        Ok(Table::ZReports) => Ok(ExportTable::ZReports),
-        Ok(Table::Unspecified) => Err("name a table".to_owned()),
-        Err(_) => Err(format!("{} is not a table", request.table)),
-    };
-    let table = fields.take("table", table);
-    let stores = fields.stores(&request.store_ids, MAX_STORES);
-    let first = fields.date("first_business_date", &request.first_business_date);
-    let last = fields.date("last_business_date", &request.last_business_date);
-    if let (Some(Some(first)), Some(Some(last))) = (first, last)
-        && last < first
-    {
-        let description = "must not be before first_business_date".into();
-        fields.violations.push(Violation {
-            field: "last_business_date".into(),
-            description,
-        });
-    }
-    let ((table, first), last) = fields.all(table.zip(first).zip(last))?;
-    Ok(ExportQuery {
-        table,
-        stores,
-        first,
-        last,
+fn export_query(request: &ExportSalesRequest) -> Result<ExportQuery, Rejection> {
+    Fields::read(|fields| {
+        let table = match Table::try_from(request.table) {
+            Ok(Table::Orders) => Ok(ExportTable::Orders),
+            Ok(Table::OrderLines) => Ok(ExportTable::OrderLines),
+            Ok(Table::Refunds) => Ok(ExportTable::Refunds),
+            Ok(Table::RefundLines) => Ok(ExportTable::RefundLines),
+            Ok(Table::Tenders) => Ok(ExportTable::Tenders),
+            Ok(Table::ZReports) => Ok(ExportTable::ZReports),
+            Ok(Table::Unspecified) => Err("name a table".to_owned()),
+            Err(_) => Err(format!("{} is not a table", request.table)),
+        };
+        let table = fields.take("table", table);
+        let stores = stores(fields, &request.store_ids, MAX_STORES);
+        let first = date(fields, "first_business_date", &request.first_business_date);
+        let last = date(fields, "last_business_date", &request.last_business_date);
+        if let (Some(first), Some(last)) = (first, last)
+            && last < first
+        {
+            fields.note(
+                "last_business_date",
+                "must not be before first_business_date",
+            );
+        }
+        Some(ExportQuery {
+            table: table?,
+            stores,
+            first,
+            last,
+        })
     })
 }
 
@@ -299,7 +298,7 @@ mod tests {
             waiters,
             clock,
             shutdown,
-            exports: places(),
+            exports: room(),
         }
     }
 

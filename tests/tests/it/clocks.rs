@@ -17,7 +17,7 @@ use jiff::{SignedDuration, Timestamp};
 use ordering::catalog::{self, Store};
 use ordering::domain::{
     Actor, CarryOver, ChangeStatus, CloseBusinessDay, Command, Draft, DraftLine, DraftTender,
-    ManualClose, NewStatus, PlaceOrder,
+    ManualClose, NewStatus, PlaceOrder, Principal,
 };
 use ordering::ledger::{CommandIndex, Ledger, SecondClock, Verdict, Work};
 use read_model::ReadModel;
@@ -50,7 +50,7 @@ impl Shop {
 
     async fn execute(&mut self, command: Command) -> Result<Verdict> {
         let actor = Actor {
-            principal: "till",
+            principal: Principal::TILL,
             client_time: Some(self.clock.now()),
             ..Actor::default()
         };

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use contract::{Money, OrderId, RequestId, Slug};
-use ordering::domain::{RefundOrder, RequestedReturn};
+use ordering::domain::{RefundLine, RefundOrder, RequestedReturn};
 
 use super::mistake::{Mistakes, shown};
 use super::receipts::{Identity, Receipt, Return};
@@ -151,9 +151,12 @@ fn take(back: &Return, sale: &Sold, taken: &mut Taken, refund: &mut Refund) -> R
             .or_default() += units;
         let units = i32::try_from(units).map_err(|error| ("quantity", error.to_string()))?;
         let own = &mut refund.command.lines;
-        match own.iter_mut().find(|(line_id, _)| *line_id == line.line_id) {
-            Some((_, more)) => *more += units,
-            None => own.push((line.line_id.clone(), units)),
+        match own.iter_mut().find(|own| own.line_id == line.line_id) {
+            Some(more) => more.quantity += units,
+            None => own.push(RefundLine {
+                line_id: line.line_id.clone(),
+                quantity: units,
+            }),
         }
     }
     refund.net = refund.net.plus(net).map_err(out_of_range)?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use indicatif::ProgressBar;
 use jiff::Timestamp;
 use ordering::catalog::Store;
-use ordering::domain::{Actor, CloseBusinessDay, Command};
+use ordering::domain::{Actor, CloseBusinessDay, Command, Principal};
 use ordering::ledger::{Ledger, Work};
 use runtime::Clock;
 
@@ -116,7 +116,7 @@ async fn close_overdue(
         manual: None,
     });
     let actor = Actor {
-        principal: "import",
+        principal: Principal::IMPORT,
         client_time: Some(end),
         ..Actor::default()
     };
@@ -143,7 +143,7 @@ async fn carry_out(
 ) -> Result<(), Failure> {
     let receipt = &planned.receipt;
     let actor = Actor {
-        principal: "import",
+        principal: Principal::IMPORT,
         client_time: Some(at),
         terminal_id: Some(receipt.identity.source.clone()),
         staff_id: receipt.staff.clone(),

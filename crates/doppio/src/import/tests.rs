@@ -2,7 +2,7 @@
 
 use contract::event::ServiceMode;
 use contract::{Currency, OrderId, Slug};
-use ordering::domain::{Command, PlaceOrder, RefundOrder};
+use ordering::domain::{Command, PlaceOrder, RefundLine, RefundOrder};
 
 use super::mapping::Mapping;
 use super::mistake::Mistakes;
@@ -372,7 +372,13 @@ fn a_return_that_names_its_sale_refunds_it() {
         first[0].order_id,
         order_id(&plan.receipts[0].receipt.identity)
     );
-    assert_eq!(first[0].lines, [(Slug::new("l1").unwrap(), 1)]);
+    assert_eq!(
+        first[0].lines,
+        [RefundLine {
+            line_id: Slug::new("l1").unwrap(),
+            quantity: 1
+        }]
+    );
     // floor(800 × 3 / 3) − floor(800 × 2 / 3)
     assert_eq!(first[0].tenders[0].amount.minor(), 267);
     let worth = |planned: &Planned| {

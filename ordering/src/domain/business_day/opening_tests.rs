@@ -6,7 +6,7 @@ use jiff::SignedDuration;
 
 use super::*;
 use crate::domain::EventMeta;
-use crate::domain::command::ManualClose;
+use crate::domain::command::{DrawerCount, ManualClose};
 use crate::domain::fixture::{draft, line, morning, place, request_id, shop, tender};
 use crate::domain::place_order;
 
@@ -169,7 +169,10 @@ fn opening_and_closing_by_itself_takes_two_clocks_that_agree() {
 fn close_by_hand(date: &str, carry_over: CarryOver) -> CloseBusinessDay {
     let manual = ManualClose {
         request_id: request_id(1),
-        counts: vec![(crate::domain::fixture::slug("main"), Money::new(4_900))],
+        counts: vec![DrawerCount {
+            drawer_id: crate::domain::fixture::slug("main"),
+            counted: Money::new(4_900),
+        }],
         carry_over,
     };
     CloseBusinessDay {

@@ -4,7 +4,7 @@ use contract::event::{CashMovementKind, Channel, Pricing, ServiceMode};
 use contract::{OrderId, StoreId};
 
 use super::*;
-use crate::domain::command::DraftOption;
+use crate::domain::command::{DraftOption, DrawerCount, RefundLine};
 use crate::domain::fixture::{
     draft, line, off, option, order_id, percent, place, request_id, slug, sold, tender, till_draft,
     till_item, uuid,
@@ -57,6 +57,20 @@ fn cancel() -> CancelOrder {
     }
 }
 
+fn refund_line(line: &str, quantity: i32) -> RefundLine {
+    RefundLine {
+        line_id: slug(line),
+        quantity,
+    }
+}
+
+fn drawer_count(drawer: &str, counted: i64) -> DrawerCount {
+    DrawerCount {
+        drawer_id: slug(drawer),
+        counted: Money::new(counted),
+    }
+}
+
 fn refund() -> RefundOrder {
     let cancel = cancel();
     RefundOrder {
@@ -64,7 +78,7 @@ fn refund() -> RefundOrder {
         request_id: cancel.request_id,
         approver_id: cancel.approver_id,
         reason_code: cancel.reason_code,
-        lines: vec![(slug("l-latte"), 1), (slug("l-americano"), 2)],
+        lines: vec![refund_line("l-latte", 1), refund_line("l-americano", 2)],
         tenders: cancel.tenders,
     }
 }
@@ -72,10 +86,7 @@ fn refund() -> RefundOrder {
 fn close() -> (BusinessDate, ManualClose) {
     let manual = ManualClose {
         request_id: request_id(2),
-        counts: vec![
-            (slug("main"), Money::new(100)),
-            (slug("bar"), Money::new(5)),
-        ],
+        counts: vec![drawer_count("main", 100), drawer_count("bar", 5)],
         carry_over: CarryOver::Named(vec![order_id(2), order_id(1)]),
     };
     (BusinessDate::parse("2026-03-02").unwrap(), manual)
@@ -360,8 +371,8 @@ fn each_field_of_each_command_is_content() {
         of_refund(&|refund| refund.order_id = order_id(1)),
         of_refund(&|refund| refund.approver_id = None),
         of_refund(&|refund| refund.reason_code = slug("other")),
-        of_refund(&|refund| refund.lines[0].0 = slug("other")),
-        of_refund(&|refund| refund.lines[0].1 = 2),
+        of_refund(&|refund| refund.lines[0].line_id = slug("other")),
+        of_refund(&|refund| refund.lines[0].quantity = 2),
         of_refund(&|refund| drop(refund.lines.pop())),
         of_refund(&|refund| refund.tenders.clear()),
     ]);
@@ -387,8 +398,8 @@ fn each_field_of_each_command_is_content() {
     commands.extend([
         of_close(&|close| close.0 = tomorrow),
         of_close(&|close| close.1.counts.clear()),
-        of_close(&|close| close.1.counts[0].0 = slug("other")),
-        of_close(&|close| close.1.counts[0].1 = Money::new(101)),
+        of_close(&|close| close.1.counts[0].drawer_id = slug("other")),
+        of_close(&|close| close.1.counts[0].counted = Money::new(101)),
         of_close(&|close| close.1.carry_over = CarryOver::All),
         of_close(&|close| close.1.carry_over = CarryOver::Named(Vec::<OrderId>::new())),
     ]);

@@ -4,11 +4,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use contract::BusinessDate;
-use event_log::{
-    ChainState, Checkpoint, Expectation, LogEpoch, LogError, Outcome, Place, Placed, Record,
-    Revision, StreamHead, StreamIndex, Subscription, Tip,
-};
-use tokio::time::Instant;
+use event_log::LogError;
+use event_log::disturbed::{Disturbance, Disturbed};
 
 use super::*;
 use crate::ledger::SecondClock;
@@ -256,99 +253,36 @@ async fn a_clock_that_was_wrong_when_the_service_began_is_believed_once_a_termin
     assert_eq!(shop.sell().await, "2026-03-02");
 }
 
-/// An embedded log whose server has a clock of its own.
+/// The server has a clock of its own.
 struct Elsewhere {
-    log: Arc<SqliteLog>,
     clock: Clock,
     silent: AtomicBool,
     asked: AtomicU32,
 }
 
 impl Elsewhere {
-    fn of(shop: &Shop) -> Arc<Self> {
-        Arc::new(Self {
-            log: shop.log.clone(),
+    fn of(shop: &Shop) -> Arc<Disturbed<Self>> {
+        let elsewhere = Self {
             clock: Clock::fallible(),
             silent: AtomicBool::new(false),
             asked: AtomicU32::new(0),
-        })
+        };
+        Disturbed::new(shop.log.clone(), elsewhere)
     }
 }
 
 #[async_trait::async_trait]
-impl EventLog for Elsewhere {
-    fn epoch(&self) -> LogEpoch {
-        self.log.epoch()
-    }
-    fn streams(&self) -> u16 {
-        self.log.streams()
-    }
-    fn stream_of(&self, ledger: &LedgerName) -> StreamIndex {
-        self.log.stream_of(ledger)
-    }
-    async fn append(
-        &self,
-        record: &Record,
-        expectation: &Expectation,
-        deadline: Instant,
-    ) -> Result<Outcome, LogError> {
-        self.log.append(record, expectation, deadline).await
-    }
-    async fn tip(&self, ledger: &LedgerName) -> Result<Option<Tip>, LogError> {
-        self.log.tip(ledger).await
-    }
-    async fn read_placed(
-        &self,
-        ledger: &LedgerName,
-        after: Option<&ChainState>,
-        max: usize,
-    ) -> Result<Vec<Placed>, LogError> {
-        self.log.read_placed(ledger, after, max).await
-    }
-
-    async fn read_at(
-        &self,
-        ledger: &LedgerName,
-        place: &Place,
-    ) -> Result<Option<Record>, LogError> {
-        self.log.read_at(ledger, place).await
-    }
-
-    async fn read_one(
-        &self,
-        ledger: &LedgerName,
-        revision: Revision,
-    ) -> Result<Option<Record>, LogError> {
-        self.log.read_one(ledger, revision).await
-    }
-    async fn ledgers(&self) -> Result<Vec<LedgerName>, LogError> {
-        self.log.ledgers().await
-    }
-    async fn head(&self, stream: StreamIndex) -> Result<StreamHead, LogError> {
-        self.log.head(stream).await
-    }
-    async fn subscribe(
-        &self,
-        stream: StreamIndex,
-        after: Option<&Checkpoint>,
-    ) -> Result<Box<dyn Subscription>, LogError> {
-        self.log.subscribe(stream, after).await
-    }
-    async fn server_time(&self) -> Result<Timestamp, LogError> {
+impl Disturbance for Elsewhere {
+    async fn server_time(&self, _: &dyn EventLog) -> Result<Timestamp, LogError> {
         self.asked.fetch_add(1, Ordering::Relaxed);
         if self.silent.load(Ordering::Relaxed) {
             return Err(LogError::Unavailable("it does not say".to_owned()));
         }
         Ok(self.clock.now())
     }
-    fn shares_clock(&self) -> bool {
+
+    fn shares_clock(&self, _: &dyn EventLog) -> bool {
         false
-    }
-    async fn ping(&self) -> Result<(), LogError> {
-        self.log.ping().await
-    }
-    fn distrust(&self, detail: String) -> LogError {
-        self.log.distrust(detail)
     }
 }
 
@@ -363,7 +297,7 @@ async fn the_log_servers_time_costs_no_round_trip_a_record() {
         shop.one(americano(new_order())).await.unwrap();
     }
     assert_eq!(shop.times().await.len(), 100);
-    assert!(log.asked.load(Ordering::Relaxed) <= 3);
+    assert!(log.disturbance.asked.load(Ordering::Relaxed) <= 3);
 }
 
 #[tokio::test]
@@ -380,11 +314,11 @@ async fn a_server_whose_clock_is_not_the_log_servers_records_nothing_ahead() {
     let refused = shop.one(americano(new_order())).await.unwrap_err();
     assert_eq!(refused.reason, Reason::ClockSuspect);
     shop.one(status(id, NewStatus::Preparing)).await.unwrap();
-    assert!(shop.last_time().await <= log.clock.now());
+    assert!(shop.last_time().await <= log.disturbance.clock.now());
     shop.clock.jump(-TEN_DAYS);
     shop.one(americano(new_order())).await.unwrap();
     // Nor does a log server that runs ahead take anything there.
-    log.clock.jump(TEN_DAYS);
+    log.disturbance.clock.jump(TEN_DAYS);
     tokio::time::sleep(Duration::from_millis(5)).await;
     shop.one(status(id, NewStatus::Ready)).await.unwrap();
     assert!(shop.last_time().await <= shop.clock.now());
@@ -395,12 +329,12 @@ async fn by_one_clock_alone_nothing_is_recorded() {
     let mut shop = Shop::open().await;
     shop.clock = Clock::fallible();
     let log = Elsewhere::of(&shop);
-    log.silent.store(true, Ordering::Relaxed);
+    log.disturbance.silent.store(true, Ordering::Relaxed);
     shop.ledger
         .set_second_clock(SecondClock::of(log.clone(), &shop.clock));
     let refused = shop.one(americano(new_order())).await.unwrap_err();
     assert_eq!(refused.reason, Reason::LogUnavailable);
     assert!(shop.times().await.is_empty());
-    log.silent.store(false, Ordering::Relaxed);
+    log.disturbance.silent.store(false, Ordering::Relaxed);
     shop.one(americano(new_order())).await.unwrap();
 }

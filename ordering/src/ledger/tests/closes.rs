@@ -3,13 +3,10 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use event_log::{
-    ChainState, Checkpoint, Expectation, LogEpoch, LogError, Outcome, Place, Placed, Record,
-    Revision, StreamHead, StreamIndex, Subscription, Tip,
-};
+use event_log::disturbed::{Disturbance, Disturbed};
+use event_log::{ChainState, LogError, Place, Placed, Record, Revision};
 use sqlx::Connection as _;
 use sqlx::sqlite::SqliteConnectOptions;
-use tokio::time::Instant;
 
 use super::*;
 
@@ -192,54 +189,29 @@ async fn an_index_that_fails_refuses_what_needs_it_and_the_ledger_stays() {
     shop.one(work.command).await.unwrap();
 }
 
-/// A log that does not answer one read, the one counted from now; and counts how single records are read.
+/// One read, the one counted from now, is not answered; and how single records are read is counted.
 struct Flaky {
-    log: Arc<SqliteLog>,
     reads_to_failure: AtomicU32,
     searches: AtomicU32,
     looks: AtomicU32,
 }
 
 impl Flaky {
-    fn new(log: &Arc<SqliteLog>) -> Arc<Self> {
-        Arc::new(Self {
-            log: log.clone(),
+    fn new(log: &Arc<SqliteLog>) -> Arc<Disturbed<Self>> {
+        let flaky = Self {
             reads_to_failure: AtomicU32::new(u32::MAX),
             searches: AtomicU32::new(0),
             looks: AtomicU32::new(0),
-        })
+        };
+        Disturbed::new(log.clone(), flaky)
     }
 }
 
 #[async_trait::async_trait]
-impl EventLog for Flaky {
-    fn epoch(&self) -> LogEpoch {
-        self.log.epoch()
-    }
-
-    fn streams(&self) -> u16 {
-        self.log.streams()
-    }
-
-    fn stream_of(&self, ledger: &LedgerName) -> StreamIndex {
-        self.log.stream_of(ledger)
-    }
-
-    async fn append(
-        &self,
-        record: &Record,
-        expectation: &Expectation,
-        deadline: Instant,
-    ) -> Result<Outcome, LogError> {
-        self.log.append(record, expectation, deadline).await
-    }
-
-    async fn tip(&self, ledger: &LedgerName) -> Result<Option<Tip>, LogError> {
-        self.log.tip(ledger).await
-    }
-
+impl Disturbance for Flaky {
     async fn read_placed(
         &self,
+        log: &dyn EventLog,
         ledger: &LedgerName,
         after: Option<&ChainState>,
         max: usize,
@@ -248,56 +220,27 @@ impl EventLog for Flaky {
         if left == 1 {
             return Err(LogError::Unavailable("not now".to_owned()));
         }
-        self.log.read_placed(ledger, after, max).await
+        log.read_placed(ledger, after, max).await
     }
 
     async fn read_one(
         &self,
+        log: &dyn EventLog,
         ledger: &LedgerName,
         revision: Revision,
     ) -> Result<Option<Record>, LogError> {
         self.searches.fetch_add(1, Ordering::SeqCst);
-        self.log.read_one(ledger, revision).await
+        log.read_one(ledger, revision).await
     }
 
     async fn read_at(
         &self,
+        log: &dyn EventLog,
         ledger: &LedgerName,
         place: &Place,
     ) -> Result<Option<Record>, LogError> {
         self.looks.fetch_add(1, Ordering::SeqCst);
-        self.log.read_at(ledger, place).await
-    }
-
-    async fn ledgers(&self) -> Result<Vec<LedgerName>, LogError> {
-        self.log.ledgers().await
-    }
-
-    async fn head(&self, stream: StreamIndex) -> Result<StreamHead, LogError> {
-        self.log.head(stream).await
-    }
-
-    async fn subscribe(
-        &self,
-        stream: StreamIndex,
-        after: Option<&Checkpoint>,
-    ) -> Result<Box<dyn Subscription>, LogError> {
-        self.log.subscribe(stream, after).await
-    }
-
-    async fn server_time(&self) -> Result<Timestamp, LogError> {
-        self.log.server_time().await
-    }
-
-    fn shares_clock(&self) -> bool {
-        self.log.shares_clock()
-    }
-    async fn ping(&self) -> Result<(), LogError> {
-        self.log.ping().await
-    }
-
-    fn distrust(&self, detail: String) -> LogError {
-        self.log.distrust(detail)
+        log.read_at(ledger, place).await
     }
 }
 
@@ -314,7 +257,10 @@ async fn a_catch_up_that_fails_half_way_is_completed_by_the_next_command() {
     for _ in 0..520 {
         shop.one(americano(new_order())).await.unwrap();
     }
-    flaky.reads_to_failure.store(2, Ordering::SeqCst);
+    flaky
+        .disturbance
+        .reads_to_failure
+        .store(2, Ordering::SeqCst);
     let failed = follower.look().await.unwrap_err();
     assert!(!failed.is_lasting(), "{failed}");
     assert_eq!(follower.revision(), 512);
@@ -335,7 +281,7 @@ async fn an_order_of_long_ago_is_read_at_its_places_and_searched_for_only_when_t
         shop.one(americano(new_order())).await.unwrap();
     }
     let flaky = Flaky::new(&shop.log);
-    let (searches, looks) = (&flaky.searches, &flaky.looks);
+    let (searches, looks) = (&flaky.disturbance.searches, &flaky.disturbance.looks);
     let open = async |index: &str| {
         let index = CommandIndex::open(&shop.directory.path().join(index)).await;
         let store_id = StoreId::new("seoul").unwrap();

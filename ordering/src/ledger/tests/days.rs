@@ -42,7 +42,10 @@ fn cash_sale(drawer: &str) -> Command {
 fn counting(shop: &Shop, counts: &[(&str, i64)]) -> Command {
     let counts = counts
         .iter()
-        .map(|(drawer, counted)| (slug(drawer), Money::new(*counted)))
+        .map(|(drawer, counted)| DrawerCount {
+            drawer_id: slug(drawer),
+            counted: Money::new(*counted),
+        })
         .collect();
     Command::CloseBusinessDay(CloseBusinessDay {
         business_date: shop.ledger.state().day.as_ref().unwrap().date,

@@ -2,12 +2,12 @@
 
 use anyhow::{Context as _, Result};
 use contract::event::CashMovementKind;
-use contract::{Money, OrderId, Slug};
+use contract::{Money, OrderId};
 use jiff::SignedDuration;
 use ordering::domain::{
     Actor, AttachMember, CancelOrder, CarryOver, ChangeStatus, CloseBusinessDay, Command,
-    CountDrawer, ManualClose, NewStatus, PlaceOrder, RecordCashMovement, RefundOrder,
-    ResolveMembership,
+    CountDrawer, DrawerCount, ManualClose, NewStatus, PlaceOrder, Principal, RecordCashMovement,
+    RefundLine, RefundOrder, ResolveMembership,
 };
 use rand::RngExt as _;
 use rand::seq::IndexedRandom as _;
@@ -17,7 +17,7 @@ use super::till::{member, slug};
 
 impl History {
     /// Any order, rather a late one.
-    fn order(&mut self) -> Option<(OrderId, Vec<(Slug, i32)>)> {
+    fn order(&mut self) -> Option<(OrderId, Vec<RefundLine>)> {
         let from = if self.till.chance(0.6) {
             self.orders.len().saturating_sub(4)
         } else {
@@ -28,8 +28,11 @@ impl History {
 
     pub fn new_order(&mut self, place: PlaceOrder) -> Command {
         let lines = place.draft.lines.iter();
-        let units = lines.map(|line| (line.line_id.clone(), line.quantity));
-        self.orders.push((place.order_id, units.collect()));
+        let all = lines.map(|line| RefundLine {
+            line_id: line.line_id.clone(),
+            quantity: line.quantity,
+        });
+        self.orders.push((place.order_id, all.collect()));
         Command::PlaceOrder(Box::new(place))
     }
 
@@ -37,7 +40,7 @@ impl History {
     pub fn command(&mut self, instance: usize) -> Result<Option<(Command, Actor)>> {
         let now = self.clock.now();
         let mut actor = Actor {
-            principal: "till",
+            principal: Principal::TILL,
             client_time: Some(now),
             ..Actor::default()
         };
@@ -104,8 +107,8 @@ impl History {
                 let kept = lines.swap_remove(kept);
                 lines.retain(|_| self.till.chance(0.4));
                 lines.push(kept);
-                for (_, units) in &mut lines {
-                    *units = self.till.random.random_range(1..=*units);
+                for line in &mut lines {
+                    line.quantity = self.till.random.random_range(1..=line.quantity);
                 }
                 Command::RefundOrder(RefundOrder {
                     order_id,
@@ -154,7 +157,10 @@ impl History {
             91..=94 => {
                 let counted = Money::new(self.till.random.random_range(0..50_000));
                 let counts = if self.till.chance(0.5) {
-                    vec![(slug("main")?, counted)]
+                    vec![DrawerCount {
+                        drawer_id: slug("main")?,
+                        counted,
+                    }]
                 } else {
                     vec![]
                 };

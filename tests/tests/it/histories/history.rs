@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
 use contract::event::OrderPlaced;
-use contract::{OrderId, Reason, Slug, StoreId};
+use contract::{OrderId, Reason, StoreId};
+use event_log::disturbed::Disturbed;
 use event_log::sqlite::SqliteLog;
 use jiff::{SignedDuration, Timestamp};
 use ordering::catalog::Store;
-use ordering::domain::{Actor, CloseBusinessDay, Command, CommandId};
+use ordering::domain::{Actor, CloseBusinessDay, Command, CommandId, Principal, RefundLine};
 use ordering::ledger::{Answer, CommandIndex, Ledger, Verdict, Work};
 use rand::RngExt as _;
 use rand::seq::IndexedRandom as _;
@@ -37,7 +38,7 @@ const FAULTS: [Reason; 8] = [
 
 /// An instance of ordering, as far as one store goes.
 pub struct Instance {
-    log: Arc<Contested>,
+    log: Arc<Disturbed<Contested>>,
     index: &'static str,
     pub(super) ledger: Ledger,
     /// Which menu it has: a new one reaches each instance by itself.
@@ -53,12 +54,12 @@ pub struct History {
     pub(super) instances: [Instance; 2],
     pub(super) stores: Vec<Arc<Store>>,
     pub(super) clock: Clock,
-    pub(super) orders: Vec<(OrderId, Vec<(Slug, i32)>)>,
+    pub(super) orders: Vec<(OrderId, Vec<RefundLine>)>,
     /// Everything accepted, with its first answer.
     accepted: Vec<(Work, Answer)>,
 }
 
-async fn open(log: &Arc<Contested>, index: &Path) -> Result<Ledger> {
+async fn open(log: &Arc<Disturbed<Contested>>, index: &Path) -> Result<Ledger> {
     let index = CommandIndex::open(index).await?;
     Ok(Ledger::open(log.clone(), index, StoreId::new("london")?).await?)
 }
@@ -68,7 +69,7 @@ impl History {
         let directory = tempfile::tempdir()?;
         let path = directory.path().join("log.db");
         let begin = async |log: SqliteLog, index: &'static str| -> Result<Instance> {
-            let log = Arc::new(Contested::new(log));
+            let log = Disturbed::new(Arc::new(log), Contested::default());
             let ledger = open(&log, &directory.path().join(index)).await?;
             Ok(Instance {
                 log,
@@ -97,7 +98,7 @@ impl History {
         })
     }
 
-    pub fn log(&self) -> Arc<Contested> {
+    pub fn log(&self) -> Arc<Disturbed<Contested>> {
         self.instances[0].log.clone()
     }
 
@@ -280,7 +281,7 @@ impl History {
         };
         let instance = self.instance();
         let actor = Actor {
-            principal: "till",
+            principal: Principal::TILL,
             client_time: Some(now),
             ..Actor::default()
         };
@@ -331,7 +332,10 @@ impl History {
             self.repeat().await?;
         }
         self.close_last_day().await?;
-        let lost = self.instances.iter().map(|instance| instance.log.lost());
+        let lost = self
+            .instances
+            .iter()
+            .map(|instance| instance.log.disturbance.lost());
         self.tally
             .add_many("an append lost to the other instance", lost.sum());
         Ok(())
@@ -350,7 +354,7 @@ impl History {
             manual: None,
         });
         let actor = Actor {
-            principal: "till",
+            principal: Principal::TILL,
             client_time: Some(self.clock.now()),
             ..Actor::default()
         };

@@ -15,14 +15,11 @@ use contract::api::query::query_service_client::QueryServiceClient;
 use contract::api::types::Money;
 use contract::{ConsistencyToken, Reason, StoreId};
 use doppio::clients::call;
+use event_log::disturbed::{Disturbance, Disturbed};
 use event_log::jetstream::JetStreamLog;
 use event_log::sqlite::SqliteLog;
-use event_log::{
-    ChainState, Checkpoint, EventLog, Expectation, LedgerName, LogEpoch, LogError, Outcome, Place,
-    Placed, READER_VERSION, Record, Revision, StreamHead, StreamIndex, Subscription, Tip,
-};
+use event_log::{EventLog, Expectation, LogError, Outcome, READER_VERSION, Record};
 use integration_tests::{Nats, Postgres, TcpProxy};
-use jiff::Timestamp;
 use member::Database;
 use member::conformance::Running;
 use read_model::ReadModel;
@@ -254,106 +251,29 @@ pub async fn busy_rival(store: &str) -> Result<Refused> {
         Arc::new(SqliteLog::create(&directory.path().join("log.db")).await?);
     let rival = Lone::on(log.clone(), store).await?;
     let store_id = store.to_owned();
-    let overtaken = Overtaken {
-        log,
-        rival,
-        store_id,
-    };
-    let lone = Lone::on(Arc::new(overtaken), store).await?;
+    let overtaken = Disturbed::new(log, Overtaken { rival, store_id });
+    let lone = Lone::on(overtaken, store).await?;
     refused_order(&lone, store).await
 }
 
-/// A log whose every append comes too late: another instance has always just written to the ledger.
+/// Every append comes too late: another instance has always just written to the ledger.
 struct Overtaken {
-    log: Arc<dyn EventLog>,
     rival: Lone,
     store_id: String,
 }
 
 #[async_trait::async_trait]
-impl EventLog for Overtaken {
+impl Disturbance for Overtaken {
     async fn append(
         &self,
+        log: &dyn EventLog,
         record: &Record,
         expectation: &Expectation,
         deadline: Instant,
     ) -> Result<Outcome, LogError> {
         let sold = self.rival.sell(&self.store_id).await;
         sold.map_err(|error| LogError::Unusable(format!("the rival: {error:#}")))?;
-        self.log.append(record, expectation, deadline).await
-    }
-
-    fn epoch(&self) -> LogEpoch {
-        self.log.epoch()
-    }
-
-    fn streams(&self) -> u16 {
-        self.log.streams()
-    }
-
-    fn stream_of(&self, ledger: &LedgerName) -> StreamIndex {
-        self.log.stream_of(ledger)
-    }
-
-    async fn tip(&self, ledger: &LedgerName) -> Result<Option<Tip>, LogError> {
-        self.log.tip(ledger).await
-    }
-
-    async fn read_placed(
-        &self,
-        ledger: &LedgerName,
-        after: Option<&ChainState>,
-        max: usize,
-    ) -> Result<Vec<Placed>, LogError> {
-        self.log.read_placed(ledger, after, max).await
-    }
-
-    async fn read_at(
-        &self,
-        ledger: &LedgerName,
-        place: &Place,
-    ) -> Result<Option<Record>, LogError> {
-        self.log.read_at(ledger, place).await
-    }
-
-    async fn read_one(
-        &self,
-        ledger: &LedgerName,
-        revision: Revision,
-    ) -> Result<Option<Record>, LogError> {
-        self.log.read_one(ledger, revision).await
-    }
-
-    async fn ledgers(&self) -> Result<Vec<LedgerName>, LogError> {
-        self.log.ledgers().await
-    }
-
-    async fn head(&self, stream: StreamIndex) -> Result<StreamHead, LogError> {
-        self.log.head(stream).await
-    }
-
-    async fn subscribe(
-        &self,
-        stream: StreamIndex,
-        after: Option<&Checkpoint>,
-    ) -> Result<Box<dyn Subscription>, LogError> {
-        self.log.subscribe(stream, after).await
-    }
-
-    async fn server_time(&self) -> Result<Timestamp, LogError> {
-        self.log.server_time().await
-    }
-
-    fn shares_clock(&self) -> bool {
-        self.log.shares_clock()
-    }
-
-    async fn ping(&self) -> Result<(), LogError> {
-        self.log.ping().await
-    }
-
-    fn distrust(&self, detail: String) -> LogError {
-        self.log.distrust(detail)
+        log.append(record, expectation, deadline).await
     }
 }
 
