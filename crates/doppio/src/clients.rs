@@ -24,7 +24,7 @@ use crate::pages::{PAGE_SIZE, whole};
 use crate::system::{Addresses, Plan, System};
 
 /// How long a command waits for an answer.
-const CALL_DEADLINE: Duration = Duration::from_secs(10);
+pub const CALL_DEADLINE: Duration = Duration::from_secs(10);
 const STOP_GRACE: Duration = Duration::from_secs(5);
 const ROWS_A_PAGE: i32 = 1_000;
 const DEFAULT_SERVER: &str = "http://127.0.0.1:7400";

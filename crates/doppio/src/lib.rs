@@ -1,6 +1,7 @@
 //! Doppio as one program: the four services in one process on the embedded engines, and the command line.
 
 pub mod audit;
+pub mod bench;
 pub mod clients;
 pub mod commands;
 pub mod data_dir;

@@ -1,5 +1,6 @@
 //! One file per subcommand.
 
+mod bench;
 mod demo;
 mod doctor;
 mod events;
@@ -7,7 +8,7 @@ mod explain;
 mod export;
 mod health;
 mod import;
-mod log;
+pub(crate) mod log;
 mod member;
 mod order;
 mod sales;
@@ -46,6 +47,13 @@ pub struct Cli {
 enum Command {
     /// Sell coffee for a while on embedded engines, then check the read model against the log.
     Demo(demo::Demo),
+    /// Measure: load on services, and what the same engines could do at most.
+    ///
+    /// Everything is embedded unless a scenario's options say otherwise. Each result is set against the ceilings of the same run: a bare
+    /// call, appends without ordering, one append a call. A run in which a call failed ends with exit code 5. docs/performance.md says what
+    /// is counted, and how.
+    #[command(subcommand)]
+    Bench(bench::Bench),
     /// Run the four services in one process.
     Up(up::Up),
     /// Place orders and see them through.
@@ -99,6 +107,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
     let target = cli.target;
     match cli.command {
         Command::Demo(demo) => demo.run(&target).await,
+        Command::Bench(bench) => bench.run(&target, format).await,
         Command::Up(up) => up.run(&target).await,
         Command::Order(order) => target.with(|clients| order.run(clients, format)).await,
         Command::Member(member) => member.run(&target, format).await,

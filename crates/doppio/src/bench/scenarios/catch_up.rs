@@ -1,0 +1,142 @@
+//! A projector that begins from nothing: how long until the read model has everything, and how long a bulk load of the same rows takes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use event_log::{EventLog, StreamIndex};
+use read_model::{ReadModel, ReadModelWriter};
+use runtime::{Clock, Shutdown};
+use tokio::time::{Instant, sleep};
+
+use crate::bench::load::{Arrival, interrupted};
+use crate::bench::report::{Finding, Report};
+use crate::bench::run::Run;
+use crate::bench::sales::Habits;
+use crate::exit::{ExitCode, Failure};
+
+const LIMIT: Duration = Duration::from_secs(600);
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+const STOP_GRACE: Duration = Duration::from_secs(10);
+
+/// What the log is filled with first.
+pub struct Filling {
+    pub orders: u64,
+    pub callers: usize,
+    pub habits: Habits,
+}
+
+/// Fills the log, then projects all of it into the empty read model at `into`, a new file if that names none.
+pub async fn run(
+    run: &Run<'_>,
+    filling: Filling,
+    into: Option<&str>,
+    mut report: Report,
+) -> Result<Report, Failure> {
+    let Filling {
+        orders,
+        callers,
+        habits,
+    } = filling;
+    let Some(log) = run.subject.log.clone() else {
+        return Err(Failure::new(
+            ExitCode::Usage,
+            "a catch-up reads the log: name the log of these services with --log",
+        ));
+    };
+    let tills = run.tills(habits).await?;
+    let load = run.load(&run.subject.ordering_url, Arrival::Closed { callers });
+    let filled = load.fill(&tills, orders, run.stop).await?;
+    if filled.book.failed() > 0 {
+        return Err(Failure::new(
+            ExitCode::CheckFailed,
+            format!(
+                "{} calls failed while the log was filled",
+                filled.book.failed()
+            ),
+        ));
+    }
+    run.settle().await?;
+    let directory = tempfile::Builder::new().prefix("doppio-bench-").tempdir()?;
+    let file = format!(
+        "sqlite:{}",
+        directory.path().join("read-model.db").display()
+    );
+    let model = ReadModel::open(into.unwrap_or(&file))?;
+    model.writer.migrate().await?;
+    if !model.reader.status().await?.streams.is_empty() {
+        return Err(Failure::new(
+            ExitCode::Usage,
+            "the read model to catch up in is not empty: --into has to name a new one",
+        ));
+    }
+    let shutdown = Shutdown::new();
+    let began = Instant::now();
+    let config = status_projector::Config::default();
+    let _health = status_projector::start(config, &log, &model.writer, &shutdown, &Clock::system());
+    let level = until_level(run, &log, &*model.writer).await;
+    let took = began.elapsed();
+    shutdown.finish(STOP_GRACE).await;
+    let records = level?;
+    let per_second = |count: u64| as_float(count) / took.as_secs_f64().max(f64::EPSILON);
+    report.findings.push(Finding {
+        what: "caught up".to_owned(),
+        value: took.as_secs_f64() * 1_000.0,
+        unit: "ms",
+        note: format!("{records} records with {orders} orders of this run among them"),
+    });
+    report.findings.push(Finding {
+        what: "projected".to_owned(),
+        value: per_second(records),
+        unit: "records/s",
+        note: String::new(),
+    });
+    report.findings.push(Finding {
+        what: "projected".to_owned(),
+        value: per_second(orders),
+        unit: "orders/s",
+        note: String::new(),
+    });
+    Ok(report)
+}
+
+/// Waits until the read model is level with the log as it is now. Returns how many positions that are.
+async fn until_level(
+    run: &Run<'_>,
+    log: &Arc<dyn EventLog>,
+    writer: &dyn ReadModelWriter,
+) -> Result<u64, Failure> {
+    let mut heads = Vec::new();
+    for index in 0..log.streams() {
+        let stream = StreamIndex(index);
+        heads.push((stream, log.head(stream).await?.position));
+    }
+    let limit = Instant::now() + LIMIT;
+    let generation = writer.live_generation().await?;
+    for (stream, head) in &heads {
+        loop {
+            let row = writer.stream(generation, *stream, log.epoch()).await?;
+            if row.position >= *head {
+                break;
+            }
+            if run.stop.is_cancelled() {
+                return Err(interrupted());
+            }
+            if Instant::now() > limit {
+                return Err(Failure::new(
+                    ExitCode::Unavailable,
+                    format!("the read model was not level with the log after {LIMIT:?}"),
+                ));
+            }
+            sleep(LOOK_AGAIN).await;
+        }
+    }
+    Ok(heads.iter().map(|(_, head)| head.0).sum())
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "there are fewer than 2^52 records"
+)]
+fn as_float(number: u64) -> f64 {
+    number as f64
+}
