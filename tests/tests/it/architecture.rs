@@ -144,7 +144,7 @@ fn every_edge_is_meant() -> Result<()> {
     doppio -> contract, event-log, member, ordering, query-api, read-model, runtime, status-projector
     integration-tests -> contract, doppio, event-log, member, ordering, query-api, read-model, runtime, status-projector
     member -> contract, runtime
-    ordering -> contract, event-log, runtime
+    ordering -> contract, event-log, event-log (dev), runtime
     query-api -> contract, event-log, read-model, runtime
     read-model -> contract, event-log, runtime
     status-projector -> contract, event-log, read-model, runtime
