@@ -4,10 +4,17 @@ use contract::{Reason, Rejection};
 use read_model::ReadModelError;
 use tonic::Status;
 
-use crate::export::EncodeError;
-
 /// When to try again after the read model's database was away.
 const DATABASE_RETRY: Duration = Duration::from_secs(1);
+
+/// Why a row of an export cannot be written.
+#[derive(Debug, thiserror::Error)]
+pub enum EncodeError {
+    #[error("the Parquet file cannot be written: {0}")]
+    Parquet(#[from] parquet::errors::ParquetError),
+    #[error("column {column} holds {value:?}, which is not of its kind")]
+    Value { column: &'static str, value: String },
+}
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum QueryError {

@@ -12,6 +12,7 @@ mod figure;
 mod lists;
 mod page;
 pub mod program;
+mod queries;
 mod request;
 mod sales;
 mod service;
@@ -35,7 +36,7 @@ use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
-use service::Queries;
+use queries::Queries;
 use wait::Waiters;
 
 /// A little longer than the longest deadline: the answer that says so comes from the service.

@@ -10,8 +10,8 @@ use tokio::time::Instant;
 
 use crate::error::QueryError;
 use crate::page;
+use crate::queries::Queries;
 use crate::request::{by, freshness, known, tokens};
-use crate::service::Queries;
 
 /// Rows of each list that a report's answer holds.
 pub(crate) const ROWS_IN_A_REPORT: u32 = 1_000;

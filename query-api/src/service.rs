@@ -1,40 +1,24 @@
-use std::sync::Arc;
-
 use contract::api::ordering::Order;
 use contract::api::query::query_service_server::QueryService;
 use contract::api::query::{
     GetDailySalesRequest, GetDailySalesResponse, GetOrderRequest, GetOrderResponse,
     ListOrdersRequest, ListOrdersResponse, ListStoresRequest, ListStoresResponse, StoreSummary,
 };
-use contract::{BusinessDate, DayRule, Fields, Reason, Rejection, StoreId, timestamp_to_proto};
-use jiff::tz::TimeZone;
+use contract::{BusinessDate, Fields, Reason, Rejection, StoreId, timestamp_to_proto};
 use prost::Message as _;
-use read_model::{OrderPage, ReadModelReader, ReportKey, ReportQuery, Seen, StoreRow};
-use runtime::{Clock, Shutdown};
-use tokio::sync::Semaphore;
+use read_model::{OrderPage, ReportKey, ReportQuery, StoreRow};
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
 use crate::error::QueryError;
 use crate::lists::ROWS_IN_A_REPORT;
 use crate::page;
-use crate::request::{
-    answer_by, by, date, freshness, known, no_such_day, statuses, tokens, unknown_store,
-};
+use crate::queries::Queries;
+use crate::request::{answer_by, by, date, freshness, known, no_such_day, statuses, tokens};
 use crate::sales::daily_sales;
-use crate::wait::Waiters;
 
 /// A page ends before its orders exceed this many bytes: a stock client takes answers of 4 MiB.
 const MAX_PAGE_BYTES: usize = 3 * 1024 * 1024;
-
-pub(crate) struct Queries {
-    pub reader: Arc<dyn ReadModelReader>,
-    pub waiters: Waiters,
-    pub clock: Clock,
-    /// Where exports that are under way run.
-    pub shutdown: Shutdown,
-    pub exports: Arc<Semaphore>,
-}
 
 #[tonic::async_trait]
 impl QueryService for Queries {
@@ -267,38 +251,6 @@ impl Queries {
         Ok(ListStoresResponse {
             stores: rows.iter().map(summary).collect(),
             next_page_token,
-        })
-    }
-}
-
-impl Queries {
-    /// What was read of a store; refuses when there is no such store, or nothing at all.
-    pub async fn seen<T>(
-        &self,
-        found: Option<Seen<T>>,
-        store: &StoreId,
-        deadline: Instant,
-    ) -> Result<Seen<T>, QueryError> {
-        match found {
-            Some(seen) => Ok(seen),
-            None => Err(unknown_store(&*self.reader, store, deadline).await),
-        }
-    }
-
-    /// Refuses a date whose business day has not begun by the store's clock and cutoff.
-    pub fn not_begun(&self, store: &StoreRow, date: BusinessDate) -> Option<Rejection> {
-        let zone = TimeZone::get(&store.time_zone).unwrap_or(TimeZone::UTC);
-        let today = DayRule::new(zone, store.cutoff_minutes)
-            .and_then(|rule| rule.date_of(self.clock.now()))
-            .ok()?;
-        (date > today).then(|| {
-            let message = format!(
-                "Business day {date} of store {} has not begun: today is {today}.",
-                store.store
-            );
-            Rejection::new(Reason::DayNotBegun, message)
-                .with("store_id", &store.store)
-                .with("business_date", date)
         })
     }
 }

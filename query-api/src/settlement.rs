@@ -25,9 +25,9 @@ use crate::export::Rows;
 use crate::figure;
 use crate::lists::{ROWS_IN_A_REPORT, day_lists};
 use crate::page;
+use crate::queries::Queries;
 use crate::request::{answer_by, by, date, freshness, known, no_such_day, tokens};
 use crate::sales::{differences, state};
-use crate::service::Queries;
 
 const DEFAULT_REPORTS: u32 = 20;
 const LONGEST_REPORTS: u32 = 100;

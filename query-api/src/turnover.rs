@@ -9,9 +9,9 @@ use tokio::time::Instant;
 
 use crate::error::QueryError;
 use crate::figure::tender_name;
+use crate::queries::Queries;
 use crate::request::{by, freshness_of_all, stores, tokens, unknown_store};
 use crate::sales::differing_day;
-use crate::service::Queries;
 
 const MAX_STORES: usize = 1_000;
 /// A leap year.

@@ -2,10 +2,10 @@
 
 use contract::api::query::ExportSalesResponse;
 use contract::api::types::Freshness;
-use jiff::civil::{Date, date};
 use read_model::{Column, ColumnKind, ExportTable, Exported, Value};
 
 use super::parquet::ParquetFile;
+use crate::error::EncodeError;
 
 /// Key of a Parquet file's metadata.
 const QUARANTINED: &str = "doppio.quarantined";
@@ -25,14 +25,6 @@ pub fn quarantined(freshness: &Freshness) -> String {
         named.push(format!("and {more} more"));
     }
     named.join(", ")
-}
-
-#[derive(Debug, thiserror::Error)]
-pub enum EncodeError {
-    #[error("the Parquet file cannot be written: {0}")]
-    Parquet(#[from] parquet::errors::ParquetError),
-    #[error("column {column} holds {value:?}, which is not of its kind")]
-    Value { column: &'static str, value: String },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -168,13 +160,6 @@ fn quote(line: &mut String, text: &str) {
     line.push('"');
 }
 
-/// Days since 1970-01-01.
-pub(super) fn days(text: &str) -> Option<i32> {
-    const EPOCH: Date = date(1970, 1, 1);
-    let day: Date = text.parse().ok()?;
-    EPOCH.until(day).ok().map(|span| span.get_days())
-}
-
 #[cfg(test)]
 mod tests {
     use contract::api::query::{ExportedTender, ExportedZReport};
@@ -300,15 +285,6 @@ mod tests {
                 ..
             })
         ));
-    }
-
-    #[test]
-    fn days_are_counted_from_1970() {
-        assert_eq!(
-            (days("1970-01-01"), days("2026-03-02"), days("1969-12-31")),
-            (Some(0), Some(20_514), Some(-1))
-        );
-        assert_eq!(days("2026-13-01"), None);
     }
 
     #[test]

@@ -19,8 +19,8 @@ use tonic_types::StatusExt as _;
 
 use super::{EncodeError, Encoder, Format, Parts, quarantined};
 use crate::error::QueryError;
+use crate::queries::Queries;
 use crate::request::answer_by;
-use crate::service::Queries;
 
 /// The routes over HTTP; whatever else is asked for and is not gRPC gets a 404 that says where to look.
 pub(crate) fn router(queries: Arc<Queries>) -> Router {

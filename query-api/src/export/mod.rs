@@ -17,10 +17,11 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tonic::Status;
 
 use crate::error::QueryError;
+use crate::queries::Queries;
 use crate::request::{by, date, freshness_of_all, stores, tokens, unknown_store};
-use crate::service::Queries;
 
-pub use file::{EncodeError, Encoder, Format, quarantined};
+pub use crate::error::EncodeError;
+pub use file::{Encoder, Format, quarantined};
 
 /// Exports that may be under way in one process: each holds a connection and a snapshot of the database.
 pub(crate) const MAX_EXPORTS: usize = 2;

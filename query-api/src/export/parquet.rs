@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use jiff::civil::{Date, date};
 use parquet::basic::Compression;
 use parquet::column::writer::ColumnWriter;
 use parquet::data_type::ByteArray;
@@ -12,7 +13,7 @@ use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
 use read_model::{Column, ColumnKind, Value};
 
-use super::file::{EncodeError, days};
+use crate::error::EncodeError;
 
 /// A row group is written when it has so many rows, or bytes of text.
 const ROWS_A_GROUP: usize = 65_536;
@@ -169,5 +170,26 @@ impl ParquetFile {
         group.close()?;
         (self.rows, self.bytes) = (0, 0);
         Ok(())
+    }
+}
+
+/// Days since 1970-01-01.
+fn days(text: &str) -> Option<i32> {
+    const EPOCH: Date = date(1970, 1, 1);
+    let day: Date = text.parse().ok()?;
+    EPOCH.until(day).ok().map(|span| span.get_days())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_are_counted_from_1970() {
+        assert_eq!(
+            (days("1970-01-01"), days("2026-03-02"), days("1969-12-31")),
+            (Some(0), Some(20_514), Some(-1))
+        );
+        assert_eq!(days("2026-13-01"), None);
     }
 }
