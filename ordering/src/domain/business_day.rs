@@ -125,7 +125,7 @@ pub fn prepare(
 #[must_use]
 pub fn runs_ahead(state: &StoreState, day: &OpenDay, moment: &Moment) -> bool {
     let due = |now| next_date(&state.closed, &day.rule, &day.rule, now);
-    // While the clocks disagree, or of a time that nobody vouches for, nothing is said against the ledger.
+    // Only two clocks that agree prove that the ledger's day was opened too early.
     moment.doubt.is_none()
         && moment.at < day.start
         && due(moment.at).is_some_and(|due| day.date > due)
@@ -359,7 +359,7 @@ fn close(
         end_time: Some(timestamp_to_proto(day.end)),
         close_time: Some(timestamp_to_proto(moment.at)),
     };
-    // Orders are named as far as all that has to be said leaves room.
+    // All else has to be said; open orders are named in the room that remains.
     let room = CLOSE_BYTES.saturating_sub(closed.encoded_len()) / CARRIED_ORDER_BYTES;
     let open = state.open_orders.len().min(CARRIED_ORDERS).min(room);
     let carried = |order_id: &contract::OrderId, revision: u64| e::CarriedOrder {
@@ -389,7 +389,7 @@ mod tests {
     use super::super::{MAX_DRAWERS_PER_DAY, MAX_TAX_CLASSES_PER_DAY};
     use super::*;
 
-    /// Takes nine bytes, and sums of it still fit.
+    /// An amount that takes nine bytes when it is encoded, and of which sums still fit into 64 bits.
     const LARGE: i64 = 1 << 57;
 
     fn longest(number: usize) -> String {
@@ -489,7 +489,7 @@ mod tests {
                 figures.cash_moved(&moved).unwrap();
             }
         }
-        // The room is used up to the last.
+        // There is room for no more drawers and no more tax classes: the day is as full as a day can be.
         assert!(!figures.has_room_for_drawers(std::iter::once("one-more")));
         let one_more = e::TaxAmount::default();
         assert!(!figures.has_room_for_taxes(&[one_more]));
@@ -573,7 +573,7 @@ mod tests {
             let carried = closed.carry_over.as_ref().unwrap();
             assert_eq!(carried.open_orders.len(), CARRIED_ORDERS);
             let bytes = closed.encoded_len();
-            // It was meant to be the fullest.
+            // If the close were short of its limit, this test would not try the largest one.
             assert!((90_000..=CLOSE_BYTES).contains(&bytes), "{bytes} bytes");
             let command = e::RecordedCommand {
                 request_id: Bytes::from(vec![0; 16]),

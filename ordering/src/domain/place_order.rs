@@ -197,7 +197,7 @@ fn card_token_hash(hash: &CardHash) -> e::CardTokenHash {
     }
 }
 
-/// What an order that was accepted without an answer is asked by later.
+/// By what the member service is asked later, for an order that was accepted without its answer.
 #[must_use]
 pub fn member_key(membership: &e::Membership) -> Option<MemberKey> {
     if membership.card_token_hashes.is_empty() {

@@ -70,7 +70,8 @@ impl QuoteKey {
         } = self
             .parse(token)
             .ok_or_else(|| invalid("it was not given out here, or was altered"))?;
-        // The draft's hash says that a card was presented; which one, one of its keyed hashes, whatever keys came and went meanwhile.
+        // The draft's hash covers that a card was presented, and not which one. That is known by its keyed hashes: one in common is enough,
+        // because keys may have been added or taken out of force since the quote.
         let own = card_hashes(draft);
         let same_card =
             own.is_empty() && cards.is_empty() || own.iter().any(|card| cards.contains(&card.hmac));

@@ -27,7 +27,7 @@ pub(super) struct Discounter<'a> {
 impl Discounter<'_> {
     /// Line promotion, manual line discounts, one order promotion, manual order discounts, coupons.
     pub fn apply(&mut self) -> Result<(), Rejection> {
-        // A sale that has happened at a till's prices had its promotions then; only what the till itself states is taken off.
+        // A sale at a till's prices has happened: the till has applied the promotions already, so only what it states is taken off.
         let automatic = self.draft.pricing != Pricing::Till;
         for index in 0..self.items.len() {
             if automatic {
@@ -52,7 +52,7 @@ impl Discounter<'_> {
             self.take(manual(discount, DiscountSource::OrderManual), shares)
                 .map_err(out_of_range)?;
         }
-        // Codes of a sale that has happened are kept as information: what they took off, the till states.
+        // The same holds for coupons: their codes are kept, and what they took off is among the discounts that the till states.
         for (index, code) in self.draft.promotion_codes.iter().enumerate() {
             if automatic {
                 self.coupon(index, code.as_str())?;
@@ -231,7 +231,7 @@ impl Discounter<'_> {
         }
     }
 
-    /// Takes a discount off its lines. One of nothing leaves no trace.
+    /// Takes a discount off its lines. A discount that takes nothing off is not recorded.
     fn take(&mut self, mut discount: AppliedDiscount, shares: Shares) -> Result<(), MoneyError> {
         let mut total = Money::ZERO;
         for (index, basis, amount) in shares {
@@ -366,7 +366,7 @@ mod tests {
         for (step, discount) in [(1, 33), (10, 30), (100, 0)] {
             let priced = price(&ten_off, &shop_with_step(step, ""), morning(), false).unwrap();
             assert_eq!(priced.discount.minor(), discount, "step {step}");
-            // One of nothing leaves no trace.
+            // A discount that takes nothing off is not recorded.
             assert_eq!(priced.discounts.len(), usize::from(discount > 0));
         }
     }

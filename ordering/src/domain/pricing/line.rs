@@ -11,9 +11,9 @@ use crate::catalog::{Item, Store, Text};
 use crate::domain::command::{Draft, DraftLine};
 use crate::domain::{Flag, tax};
 
-/// Category of what the menu does not have and the till gives none for.
+/// Category of an item that the menu does not have, where the till states none either.
 const UNKNOWN_CATEGORY: &str = "unknown";
-/// Language of a name that is no word of any (BCP 47: undetermined).
+/// Language of a name that is only a code, as BCP 47 calls it: undetermined.
 const UNDETERMINED: &str = "und";
 
 /// Prices draft line `index`, before discounts. What a till has sold is never refused for what the menu says: it is flagged.
@@ -153,7 +153,7 @@ fn options(
             option_id: id.to_string(),
             name: known.map_or_else(|| unnamed(id), |option| option.name.clone()),
             quantity: wanted.quantity,
-            // What an unknown option costs is within the till's price of the unit.
+            // The menu does not know what this option costs; the till's price of the unit includes it.
             unit_price: known.map_or(0, |option| option.price_delta.minor()),
         });
     }
@@ -168,7 +168,7 @@ fn unit_price(
     options: &[LineOption],
     flags: &mut BTreeSet<Flag>,
 ) -> Result<Money, Rejection> {
-    // The menu has a price of its own only for what it has, options included.
+    // Without the item, or one of its options, the menu has no price to compare with the till's.
     let known = item.filter(|item| {
         line.options
             .iter()
@@ -358,7 +358,7 @@ mod tests {
             odd(with(sold("americano", 1, 6_000), &[("shot", 3)])),
             BTreeSet::from([Flag::QuantityOdd])
         );
-        // Of an option that it does not have the menu has no price, so none can differ.
+        // The menu has no price of this option, so the till's cannot differ from it.
         assert_eq!(
             odd(with(sold("latte", 1, 5_500), &[("shot", 1)])),
             BTreeSet::from([Flag::UnknownOption])
