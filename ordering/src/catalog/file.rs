@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     Catalog, Category, DiscountValue, Item, Menu, MenuOption, Promotion, PromotionKind, Store,
-    TaxClass, Text,
+    TaxClass, TaxRate, Text,
 };
 use crate::domain::MAX_AMOUNT_MINOR;
 
@@ -308,10 +308,13 @@ impl Check {
             for rate in &file.rates {
                 match rate.from.parse::<Date>() {
                     Ok(from) if rate.rate_bp <= 10_000 => {
-                        if rates.iter().any(|(earlier, _)| *earlier == from) {
+                        if rates.iter().any(|earlier: &TaxRate| earlier.from == from) {
                             self.note(&place, format_args!("two rates begin on {from}"));
                         }
-                        rates.push((from, rate.rate_bp));
+                        rates.push(TaxRate {
+                            from,
+                            rate_bp: rate.rate_bp,
+                        });
                     }
                     Ok(_) => self.note(&place, "a rate is at most 10000 basis points"),
                     Err(_) => self.note(
@@ -335,7 +338,7 @@ impl Check {
             if !taxed && !rates.is_empty() {
                 self.note(&place, "only standard and reduced classes have rates");
             }
-            if taxed && rates.iter().any(|(_, rate)| *rate == 0) {
+            if taxed && rates.iter().any(|rate| rate.rate_bp == 0) {
                 self.note(&place, "a class taxed at 0 is of kind zero or exempt");
             }
             classes.insert(id.clone(), TaxClass { id, kind, rates });

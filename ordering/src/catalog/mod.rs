@@ -195,23 +195,29 @@ pub struct TaxClass {
     pub id: Slug,
     pub kind: contract::event::TaxKind,
     /// By local calendar date, ascending; the last one that has begun applies.
-    pub rates: Vec<(Date, u32)>,
+    pub rates: Vec<TaxRate>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TaxRate {
+    pub from: Date,
+    pub rate_bp: u32,
 }
 
 impl TaxClass {
     /// The rate in force on a local date: 0 for kinds without tax, `None` before a taxed class's first rate.
     #[must_use]
     pub fn rate_bp(&self, on: Date) -> Option<u32> {
-        let begun = self.rates.iter().rev().find(|(from, _)| *from <= on);
+        let begun = self.rates.iter().rev().find(|rate| rate.from <= on);
         begun
-            .map(|(_, rate)| *rate)
+            .map(|rate| rate.rate_bp)
             .or((!self.is_taxed()).then_some(0))
     }
 
     /// The first rate that it ever had, for sales that happened before.
     #[must_use]
     pub fn first_rate_bp(&self) -> u32 {
-        self.rates.first().map_or(0, |(_, rate)| *rate)
+        self.rates.first().map_or(0, |rate| rate.rate_bp)
     }
 
     fn is_taxed(&self) -> bool {

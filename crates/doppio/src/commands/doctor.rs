@@ -61,12 +61,23 @@ impl Finding {
     }
 }
 
+/// Something that was looked at.
+struct Check {
+    what: String,
+    finding: Finding,
+    detail: String,
+}
+
 #[derive(Default)]
-struct Findings(Vec<(String, Finding, String)>);
+struct Findings(Vec<Check>);
 
 impl Findings {
     fn add(&mut self, what: impl Into<String>, finding: Finding, detail: impl Into<String>) {
-        self.0.push((what.into(), finding, detail.into()));
+        self.0.push(Check {
+            what: what.into(),
+            finding,
+            detail: detail.into(),
+        });
     }
 }
 
@@ -136,7 +147,7 @@ impl Doctor {
         match findings
             .0
             .iter()
-            .filter(|(_, finding, _)| *finding == Finding::Bad)
+            .filter(|check| check.finding == Finding::Bad)
             .count()
         {
             0 => Ok(()),
@@ -154,7 +165,7 @@ fn show(findings: &Findings, format: Format) -> Result<(), Failure> {
             let all: Vec<_> = findings
                 .0
                 .iter()
-                .map(|(what, finding, detail)| serde_json::json!({ "check": what, "finding": finding.as_str(), "detail": detail }))
+                .map(|check| serde_json::json!({ "check": check.what, "finding": check.finding.as_str(), "detail": check.detail }))
                 .collect();
             say(serde_json::json!({ "checks": all }))
         }
@@ -162,7 +173,7 @@ fn show(findings: &Findings, format: Format) -> Result<(), Failure> {
             let rows = findings
                 .0
                 .iter()
-                .map(|(what, finding, detail)| row![what, finding.as_str(), detail]);
+                .map(|check| row![&check.what, check.finding.as_str(), &check.detail]);
             say(Table::new(
                 [
                     Column::text("check"),

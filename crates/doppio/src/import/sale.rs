@@ -7,7 +7,7 @@ use contract::event::{Channel, Pricing, TenderKind};
 use contract::{Currency, IdError, Money, OrderId, Rejection, RequestId, Slug};
 use jiff::Timestamp;
 use jiff::civil::Date;
-use ordering::catalog::{Category, DiscountValue, Item, Menu, Store, TaxClass, Text};
+use ordering::catalog::{Category, DiscountValue, Item, Menu, Store, TaxClass, TaxRate, Text};
 use ordering::domain::{
     ChangeStatus, Command, Draft, DraftLine, DraftTender, ManualDiscount, MemberKey,
     MemberStanding, NewStatus, PlaceOrder, TillItem, pricing, settle_tenders,
@@ -220,7 +220,10 @@ fn with_articles(mut menu: Menu, lines: &[Line], till: &Till) -> Result<Menu, Id
             .or_insert_with(|| TaxClass {
                 id: class.clone(),
                 kind: line.rate.kind(),
-                rates: vec![(Date::MIN, line.rate.basis_points())],
+                rates: vec![TaxRate {
+                    from: Date::MIN,
+                    rate_bp: line.rate.basis_points(),
+                }],
             });
         let item = menu
             .items

@@ -12,8 +12,13 @@ use crate::domain::command::{Draft, ManualDiscount};
 
 const FULL_BP: u32 = 10_000;
 
-/// A discount on some lines: per line index, what it was taken of and how much it is.
-type Shares = Vec<(usize, Money, Money)>;
+/// What a discount takes off one line.
+struct Share {
+    line_index: usize,
+    /// What it is taken of: the line's net before.
+    basis: Money,
+    amount: Money,
+}
 
 pub(super) struct Discounter<'a> {
     pub draft: &'a Draft,
@@ -97,23 +102,23 @@ impl Discounter<'_> {
         Ok(Money::new(exact.minor() - exact.minor().rem_euclid(step)))
     }
 
-    fn share_of_line(
-        &self,
-        index: usize,
-        value: DiscountValue,
-    ) -> Result<(usize, Money, Money), MoneyError> {
-        let basis = self.remaining(index);
+    fn share_of_line(&self, line_index: usize, value: DiscountValue) -> Result<Share, MoneyError> {
+        let basis = self.remaining(line_index);
         let amount = match value {
             DiscountValue::Percent(percent_bp) => self.percent(basis, percent_bp)?,
             DiscountValue::Fixed(amount) => amount.min(basis),
         };
-        Ok((index, basis, amount))
+        Ok(Share {
+            line_index,
+            basis,
+            amount,
+        })
     }
 
     /// The largest applicable line promotion, ties to the lowest id. A fixed one is per unit.
     fn best_line_promotion(&mut self, index: usize) -> Result<(), MoneyError> {
         let menu = &self.store.menu;
-        let mut best: Option<(&Promotion, (usize, Money, Money))> = None;
+        let mut best: Option<(&Promotion, Share)> = None;
         for promotion in menu
             .promotions
             .iter()
@@ -129,8 +134,9 @@ impl Discounter<'_> {
                 percent @ DiscountValue::Percent(_) => percent,
             };
             let share = self.share_of_line(index, value)?;
-            if best.is_none_or(|(other, (_, _, amount))| {
-                share.2 > amount || (share.2 == amount && promotion.id < other.id)
+            if best.as_ref().is_none_or(|(other, most)| {
+                share.amount > most.amount
+                    || (share.amount == most.amount && promotion.id < other.id)
             }) {
                 best = Some((promotion, share));
             }
@@ -145,7 +151,7 @@ impl Discounter<'_> {
     }
 
     fn best_order_promotion(&mut self) -> Result<(), MoneyError> {
-        let mut best: Option<(&Promotion, Money, Shares)> = None;
+        let mut best: Option<(&Promotion, Money, Vec<Share>)> = None;
         for promotion in self
             .store
             .menu
@@ -157,7 +163,7 @@ impl Discounter<'_> {
                 continue;
             }
             let shares = self.shares_of_order(&self.eligible(promotion), promotion.value)?;
-            let amount = Money::sum(shares.iter().map(|(_, _, amount)| *amount))?;
+            let amount = Money::sum(shares.iter().map(|share| share.amount))?;
             if best.as_ref().is_none_or(|(other, most, _)| {
                 amount > *most || (amount == *most && promotion.id < other.id)
             }) {
@@ -211,7 +217,11 @@ impl Discounter<'_> {
     }
 
     /// An order-level discount over lines: a percentage is taken per line, a fixed amount is shared by what remains of each.
-    fn shares_of_order(&self, lines: &[usize], value: DiscountValue) -> Result<Shares, MoneyError> {
+    fn shares_of_order(
+        &self,
+        lines: &[usize],
+        value: DiscountValue,
+    ) -> Result<Vec<Share>, MoneyError> {
         match value {
             DiscountValue::Percent(_) => lines
                 .iter()
@@ -220,33 +230,45 @@ impl Discounter<'_> {
             DiscountValue::Fixed(amount) => {
                 let bases: Vec<Money> = lines.iter().map(|&index| self.remaining(index)).collect();
                 let amount = amount.min(Money::sum(bases.iter().copied())?);
-                let shares = amount.allocate(&bases)?;
+                let amounts = amount.allocate(&bases)?;
                 Ok(lines
                     .iter()
                     .zip(bases)
-                    .zip(shares)
-                    .map(|((&index, basis), share)| (index, basis, share))
+                    .zip(amounts)
+                    .map(|((&line_index, basis), amount)| Share {
+                        line_index,
+                        basis,
+                        amount,
+                    })
                     .collect())
             }
         }
     }
 
     /// Takes a discount off its lines. A discount that takes nothing off is not recorded.
-    fn take(&mut self, mut discount: AppliedDiscount, shares: Shares) -> Result<(), MoneyError> {
+    fn take(
+        &mut self,
+        mut discount: AppliedDiscount,
+        shares: Vec<Share>,
+    ) -> Result<(), MoneyError> {
         let mut total = Money::ZERO;
-        for (index, basis, amount) in shares {
+        for share in shares {
+            let Share {
+                line_index,
+                basis,
+                amount,
+            } = share;
             if amount == Money::ZERO {
                 continue;
             }
-            let line = &mut self.priced.lines[index];
+            let line = &mut self.priced.lines[line_index];
             line.discount = Money::new(line.discount).plus(amount)?.minor();
             line.net = Money::new(line.gross)
                 .minus(Money::new(line.discount))?
                 .minor();
             total = total.plus(amount)?;
-            let line_index = u32::try_from(index).unwrap_or(u32::MAX);
             discount.allocations.push(DiscountAllocation {
-                line_index,
+                line_index: u32::try_from(line_index).unwrap_or(u32::MAX),
                 basis: basis.minor(),
                 amount: amount.minor(),
             });
