@@ -1,8 +1,6 @@
 //! The gRPC shell around the ledgers.
 
 mod breaker;
-#[cfg(test)]
-mod card_number_tests;
 mod commands;
 mod config;
 #[cfg(test)]

@@ -24,13 +24,18 @@ fn money(currency: &str, minor: i64) -> Option<types::Money> {
     Some(Currency::new(currency).unwrap().amount(Money::new(minor)))
 }
 
-fn uuid() -> String {
+pub(super) fn uuid() -> String {
     Uuid::now_v7().to_string()
 }
 
 impl Service {
     /// Another instance of the service on the same log and index.
-    async fn ordering(&self, catalog: Catalog, membership: Membership, quotes: &str) -> Ordering {
+    pub(super) async fn ordering(
+        &self,
+        catalog: Catalog,
+        membership: Membership,
+        quotes: &str,
+    ) -> Ordering {
         let index = CommandIndex::open(&self.directory.path().join("index.db"))
             .await
             .unwrap();
@@ -92,7 +97,7 @@ impl Service {
 }
 
 /// A member service that knows everybody, as no member, or nobody; and who was asked for.
-fn members(knows: bool) -> (Membership, Arc<Mutex<Vec<Uuid>>>) {
+pub(super) fn members(knows: bool) -> (Membership, Arc<Mutex<Vec<Uuid>>>) {
     let asked = Arc::<Mutex<Vec<Uuid>>>::default();
     let log = asked.clone();
     let membership = Membership::answering(move |member| {
@@ -102,7 +107,7 @@ fn members(knows: bool) -> (Membership, Arc<Mutex<Vec<Uuid>>>) {
     (membership, asked)
 }
 
-fn reason(status: &tonic::Status) -> String {
+pub(super) fn reason(status: &tonic::Status) -> String {
     let details = status.get_error_details();
     details
         .error_info()

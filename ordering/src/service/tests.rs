@@ -1,5 +1,7 @@
 //! The registry of stores: overload, leaving memory, the sweep; and the catalog's file.
 
+#[path = "card_number_tests.rs"]
+mod card_numbers;
 #[path = "repeat_tests.rs"]
 mod repeats;
 
@@ -13,12 +15,13 @@ use contract::event::{Channel, Pricing, ServiceMode, TenderKind};
 use contract::{Money, OrderId, Reason, Rejection, Slug, StoreId};
 use event_log::disturbed::{Disturbance, Disturbed};
 use event_log::sqlite::SqliteLog;
-use event_log::{EventLog, Expectation, LogError, Outcome, Record};
+use event_log::{EventLog, Expectation, LedgerName, LogError, Outcome, Place, Record};
 use jiff::{SignedDuration, Timestamp};
 use runtime::config::Settings;
 use runtime::{Clock, Shutdown};
 use sqlx::Connection as _;
 use sqlx::sqlite::SqliteConnectOptions;
+use tokio::sync::RwLock;
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -27,7 +30,8 @@ use super::membership::Membership;
 use super::registry::Registry;
 use crate::catalog::{self, Catalog, CatalogSource};
 use crate::domain::{
-    Actor, Command, CommandId, Draft, DraftLine, DraftTender, PlaceOrder, Principal,
+    Actor, ChangeStatus, Command, CommandId, Draft, DraftLine, DraftTender, NewStatus, PlaceOrder,
+    Principal,
 };
 use crate::ledger::{Answer, CommandIndex, Verdict, Work};
 
@@ -261,6 +265,64 @@ async fn a_panic_in_a_store_task_answers_unknown_and_the_store_is_opened_again()
         assert_eq!(service.revision().await, 2);
         assert!(!service._shutdown.is_soft(), "other stores go on");
     }
+}
+
+/// Records are read at their places only while nobody holds the gate.
+struct Gated(Arc<RwLock<()>>);
+
+#[async_trait::async_trait]
+impl Disturbance for Gated {
+    async fn read_at(
+        &self,
+        log: &dyn EventLog,
+        ledger: &LedgerName,
+        place: &Place,
+    ) -> Result<Option<Record>, LogError> {
+        let _open = self.0.read().await;
+        log.read_at(ledger, place).await
+    }
+}
+
+#[tokio::test]
+async fn a_store_sells_on_while_an_order_that_left_memory_is_read() {
+    let gate = Arc::<RwLock<()>>::default();
+    let held = gate.clone();
+    let through = move |log| -> Arc<dyn EventLog> { Disturbed::new(log, Gated(held)) };
+    let catalog = catalog::default_catalog().unwrap();
+    let service = Service::with_log(catalog, &[], now(), through).await;
+    let (store, patience) = (Service::store(), Duration::from_secs(20));
+    let placed = service.order();
+    let order_id = placed.command.new_order().unwrap();
+    let step = |to| Work {
+        command: Command::ChangeStatus(ChangeStatus {
+            order_id,
+            request_id: contract::RequestId::from_uuid(Uuid::now_v7()),
+            to,
+        }),
+        ..placed.clone()
+    };
+    let carry_out = |work| {
+        let (registry, store) = (service.registry.clone(), store.clone());
+        async move {
+            registry
+                .execute(&store, work, Instant::now() + patience)
+                .await
+        }
+    };
+    carry_out(placed.clone()).await.unwrap();
+    for to in [NewStatus::Preparing, NewStatus::Ready, NewStatus::Completed] {
+        carry_out(step(to)).await.unwrap();
+    }
+    let shut = gate.write().await;
+    let waiting = tokio::spawn(carry_out(step(NewStatus::Preparing)));
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    for number in 2..5 {
+        assert_eq!(ticket(&carry_out(service.order()).await), number);
+    }
+    assert!(!waiting.is_finished(), "it was read through the gate");
+    drop(shut);
+    let refused = waiting.await.unwrap().unwrap_err();
+    assert_eq!(refused.reason, Reason::IllegalTransition);
 }
 
 #[tokio::test]

@@ -245,6 +245,28 @@ impl Disturbance for Flaky {
 }
 
 #[tokio::test]
+async fn every_record_that_is_stored_or_read_is_a_witness() {
+    let mut shop = Shop::open().await;
+    let index = CommandIndex::open(&shop.directory.path().join("second.db"))
+        .await
+        .unwrap();
+    let store_id = StoreId::new("seoul").unwrap();
+    let mut follower = Ledger::open(shop.log.clone(), index, store_id.clone())
+        .await
+        .unwrap();
+    let id = new_order();
+    for command in [americano(id), status(id, NewStatus::Preparing)] {
+        shop.one(command).await.unwrap();
+        follower.look().await.unwrap();
+        for ledger in [&shop.ledger, &follower] {
+            let seen = ledger.index.witnesses.of(&store_id).unwrap();
+            let last = ledger.tip.unwrap().chain;
+            assert_eq!((seen.revision, seen.hash), (last.revision, last.hash));
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_catch_up_that_fails_half_way_is_completed_by_the_next_command() {
     let mut shop = Shop::open().await;
     let flaky = Flaky::new(&shop.log);
