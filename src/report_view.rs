@@ -140,3 +140,31 @@ pub fn z_report(
         ..report(&closed.report.clone().unwrap_or_default(), currency)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_turnover_has_no_count() {
+        let block = |count| {
+            Some(e::Block {
+                count,
+                net: 5_000,
+                ..e::Block::default()
+            })
+        };
+        let body = e::DayReport {
+            sales: block(1),
+            refunds_same_day: block(2),
+            // Whatever is recorded.
+            turnover: block(-1),
+            ..e::DayReport::default()
+        };
+        let shown = report(&body, Currency::new("KRW").unwrap());
+        assert_eq!(shown.sales.unwrap().count, Some(1));
+        let turnover = shown.turnover.unwrap();
+        assert_eq!(turnover.count, None);
+        assert_eq!(turnover.net.unwrap().amount_minor, 5_000);
+    }
+}
