@@ -8,6 +8,8 @@ mod file;
 mod reader;
 mod schema;
 mod subscription;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::path::Path;
