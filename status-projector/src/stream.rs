@@ -94,8 +94,7 @@ impl StreamTask {
                         stream = self.stream.0,
                         "another instance projects the stream now; standing by"
                     );
-                    self.held = Held::Lost;
-                    self.patience = (self.patience * 2).min(LONGEST_STUCK);
+                    self.lose();
                     continue;
                 }
                 StreamError::ReadModel(
@@ -292,8 +291,14 @@ impl StreamTask {
         }
     }
 
+    /// Another instance has the stream: it is let be for twice as long as the last one was.
+    pub(crate) fn lose(&mut self) {
+        self.held = Held::Lost;
+        self.patience = (self.patience * 2).min(LONGEST_STUCK);
+    }
+
     /// Sizes the next batch by how the last one went.
-    fn learn(&mut self, count: usize, took: Duration, projected: bool) {
+    pub(crate) fn learn(&mut self, count: usize, took: Duration, projected: bool) {
         let most = self.config.batch.max(1);
         if !projected {
             self.size = (self.size / 2).max(1);

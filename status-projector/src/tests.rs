@@ -1,7 +1,7 @@
 //! The task of a stream over a real log and a real read model, with a fold that panics, or a database that is slow.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use contract::{BusinessDate, OrderId, StoreId};
@@ -20,7 +20,7 @@ use crate::effects::Fold;
 use crate::fixture::Ledger;
 use crate::fold::{Entry, StoreInput, StoreOutput, project};
 use crate::health::Health;
-use crate::stream::{Held, STUCK, StreamTask};
+use crate::stream::{FIRST_BATCH, Held, STUCK, StreamTask};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -171,13 +171,29 @@ async fn a_panic_in_the_fold_quarantines_its_store_alone() {
     }
 }
 
-/// A database that takes its time.
+/// A database that takes its time, or not everything at once.
 struct Slow {
     writer: Arc<dyn ReadModelWriter>,
     /// For each answer about the stream.
     answer: Duration,
     /// For each step of a batch.
     step: Duration,
+    /// Records of the largest batch that it commits.
+    most: u64,
+    /// Records of each batch that it was given.
+    given: Mutex<Vec<u64>>,
+}
+
+impl Slow {
+    fn new(writer: Arc<dyn ReadModelWriter>) -> Self {
+        Self {
+            writer,
+            answer: Duration::ZERO,
+            step: Duration::ZERO,
+            most: u64::MAX,
+            given: Mutex::default(),
+        }
+    }
 }
 
 #[async_trait::async_trait]
@@ -259,6 +275,11 @@ impl ReadModelWriter for Slow {
     async fn commit(&self, batch: &Batch) -> Result<(), ReadModelError> {
         sleep(self.step).await;
         sleep(self.step).await;
+        let records = batch.checkpoint.position.0 - batch.fence.position.0;
+        self.given.lock().unwrap().push(records);
+        if records > self.most {
+            return Err(ReadModelError::Unavailable(sqlx::Error::PoolTimedOut));
+        }
         self.writer.commit(batch).await
     }
 }
@@ -274,9 +295,9 @@ async fn two_projectors_on_a_slow_database_do_not_fence_each_other_for_ever() {
         let shutdown = Shutdown::new();
         for instance in ["one", "other"] {
             let slow = Slow {
-                writer: open(rig.directory.path()).writer,
                 answer,
                 step,
+                ..Slow::new(open(rig.directory.path()).writer)
             };
             let task = rig.task(instance, project, Arc::new(slow));
             shutdown.spawn_for_good("the stream", task.run(shutdown.soft()));
@@ -292,4 +313,50 @@ async fn two_projectors_on_a_slow_database_do_not_fence_each_other_for_ever() {
         assert_eq!(row.term, 1, "nobody took the stream from its owner");
         shutdown.finish(Duration::from_secs(1)).await;
     }
+}
+
+/// Whoever had the stream before may have failed over a batch that was too large; and what was too large once is not tried first again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_is_taken_over_with_a_small_batch_and_goes_on_with_what_worked() {
+    let rig = Rig::new().await;
+    let mut gangnam = Ledger::new("gangnam").unwrap();
+    rig.sell(&mut gangnam, 400).await;
+    let model = Arc::new(Slow {
+        most: 100,
+        ..Slow::new(rig.model.writer.clone())
+    });
+    let shutdown = Shutdown::new();
+    let task = rig.task("one", project, model.clone());
+    shutdown.spawn_for_good("the stream", task.run(shutdown.soft()));
+    rig.reaches(&gangnam, gangnam.chain.unwrap().revision).await;
+    shutdown.finish(PATIENCE).await;
+    let given = model.given.lock().unwrap().clone();
+    assert_eq!(given[0], u64::try_from(FIRST_BATCH).unwrap(), "{given:?}");
+    // What works is followed by twice as much, what fails by half.
+    assert!(given.contains(&128), "{given:?}");
+    assert!(given.iter().all(|records| *records <= 128), "{given:?}");
+    for pair in given.windows(2) {
+        assert!(pair[0] <= 100 || pair[1] <= 64, "{given:?}");
+    }
+}
+
+/// Or two that are both too slow would take the stream from each other for ever.
+#[tokio::test]
+async fn whoever_loses_a_stream_lets_the_other_be_ever_longer_until_it_makes_progress_itself() {
+    let rig = Rig::new().await;
+    let mut task = rig.task("one", project, rig.model.writer.clone());
+    let mut last = task.patience;
+    for _ in 0..4 {
+        task.lose();
+        assert_eq!(task.patience, last * 2);
+        last = task.patience;
+    }
+    for _ in 0..40 {
+        task.lose();
+    }
+    assert!(task.patience > last && task.patience < STUCK * 1_000);
+    task.learn(1, Duration::ZERO, false);
+    assert!(task.patience > last, "that was no progress");
+    task.learn(1, Duration::ZERO, true);
+    assert_eq!(task.patience, STUCK);
 }
