@@ -63,3 +63,25 @@ pub enum OpenError {
         cause: StoreError,
     },
 }
+
+#[cfg(test)]
+mod tests {
+    use sqlx::{Connection as _, SqliteConnection};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_trying_again_does_not_mend_is_no_outage() {
+        let mut database = SqliteConnection::connect("sqlite::memory:").await.unwrap();
+        let mut error_of = async |sql: &'static str| {
+            let failed = sqlx::query(sql).execute(&mut database).await;
+            StoreError::from(failed.unwrap_err())
+        };
+        let wrong = error_of("SELECT nothing FROM nowhere").await;
+        assert!(matches!(wrong, StoreError::Failed(_)), "{wrong:?}");
+        let large = error_of("SELECT abs(-9223372036854775808)").await;
+        assert!(matches!(large, StoreError::Failed(_)), "{large:?}");
+        let away = StoreError::from(sqlx::Error::PoolTimedOut);
+        assert!(matches!(away, StoreError::Unavailable(_)), "{away:?}");
+    }
+}

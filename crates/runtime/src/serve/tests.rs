@@ -9,6 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use tokio_stream::StreamExt as _;
+use tokio_util::sync::CancellationToken;
 use tonic::codec::CompressionEncoding;
 use tonic::service::Routes;
 use tonic::transport::Channel;
@@ -16,11 +17,13 @@ use tonic::{Code, Request, Status};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
+use tonic_health::pb::health_server::Health as _;
 use tonic_health::server::HealthReporter;
 use tonic_reflection::pb::v1::ServerReflectionRequest;
 use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
 use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 
+use super::health::StoppingHealth;
 use super::{ConnectionLimits, Room, ServeOptions, serve};
 use crate::Shutdown;
 
@@ -394,5 +397,24 @@ async fn compressed_requests_are_read_up_to_the_same_limit() -> Outcome {
         .ok_or("what is read")?;
     assert_eq!(accepted, "gzip,zstd,identity");
     server.stop().await?;
+    Ok(())
+}
+
+/// On a connection with a call under way, which the stop leaves open.
+#[tokio::test]
+async fn whoever_asks_during_a_stop_hears_not_serving() -> Outcome {
+    let (reporter, soft) = (HealthReporter::new(), CancellationToken::new());
+    let serving = tonic_health::ServingStatus::Serving;
+    reporter.set_service_status(SERVICE, serving).await;
+    let health = StoppingHealth::new(reporter.clone(), soft.clone());
+    let status = async || {
+        let answer = health.check(about(SERVICE)).await;
+        answer.map(|answer| answer.into_inner().status())
+    };
+    assert_eq!(status().await?, ServingStatus::Serving);
+    soft.cancel();
+    // Whatever is still reported.
+    reporter.set_service_status(SERVICE, serving).await;
+    assert_eq!(status().await?, ServingStatus::NotServing);
     Ok(())
 }
