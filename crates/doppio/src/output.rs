@@ -1,6 +1,6 @@
 //! Tables for people, canonical protobuf JSON for scripts.
 
-use std::io::Write as _;
+use std::io::Write;
 
 use contract::api::types::{DifferingDay, LocalizedText, Money};
 use contract::text::{escaped, for_terminal};
@@ -66,11 +66,15 @@ pub fn stands_still(store: &str, revision: impl std::fmt::Display, reason: &str)
 
 /// A line on standard output. Whoever stopped reading has seen enough: that is no failure.
 pub fn say(line: impl std::fmt::Display) -> Result<(), Failure> {
-    let line = line.to_string();
-    match writeln!(std::io::stdout().lock(), "{}", for_terminal(&line)) {
+    match write_line(&mut std::io::stdout().lock(), line) {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         written => Ok(written?),
     }
+}
+
+/// Nothing in it reaches a terminal as a command.
+fn write_line(to: &mut impl Write, line: impl std::fmt::Display) -> Result<(), std::io::Error> {
+    writeln!(to, "{}", for_terminal(&line.to_string()))
 }
 
 /// An amount for people: grouped, with the currency's decimals.
@@ -157,6 +161,14 @@ mod tests {
             text: [("en".to_owned(), "tea\u{1b}[2J\u{202e}".to_owned())].into(),
         };
         assert_eq!(name(Some(&text)), "tea\\u{1b}[2J\\u{202e}");
+    }
+
+    #[test]
+    fn no_line_reaches_a_terminal_as_a_command() {
+        let mut written = Vec::new();
+        write_line(&mut written, "tea\u{1b}[2J\n\tcake\u{202e}").unwrap();
+        let text = String::from_utf8(written).unwrap();
+        assert_eq!(text, "tea\\u001b[2J\n\tcake\\u202e\n");
     }
 
     #[test]

@@ -428,6 +428,21 @@ mod tests {
     }
 
     #[test]
+    fn nothing_in_a_cell_is_a_command_to_the_terminal() {
+        let table = Table::new(
+            [Column::text("name"), Column::id("id")],
+            [row!["tea\u{1b}[2J", "a\u{202e}b"]],
+        );
+        for width in [None, Some(80)] {
+            let text = at(&table, width, false);
+            assert!(text.contains("tea\\u{1b}[2J"), "{text}");
+            assert!(text.contains("a\\u{202e}b"), "{text}");
+            let deceives = text.lines().find_map(contract::text::first_deceptive);
+            assert_eq!(deceives, None, "{text:?}");
+        }
+    }
+
+    #[test]
     fn a_currency_that_rows_do_not_share_stands_with_each_amount() {
         let pounds = Some(Money {
             currency_code: "GBP".into(),

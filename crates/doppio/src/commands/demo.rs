@@ -30,8 +30,9 @@ const TILLS_PER_STORE: usize = 4;
 const CONCURRENT_ORDERS: usize = 256;
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 const STOP_GRACE: Duration = Duration::from_secs(10);
-/// What to try on running services.
-const NEXT: &str = "  doppio order place --store gangnam --item americano:2+shot --pay cash:10000
+/// What to try on running services: one command a line.
+pub(super) const NEXT: &str =
+    "  doppio order place --store gangnam --item americano:2+shot --pay cash:10000
   doppio order list --store gangnam --limit 5
   doppio sales day --store gangnam
   doppio settle x --store gangnam

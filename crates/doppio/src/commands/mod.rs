@@ -127,9 +127,20 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
+    use clap::{CommandFactory as _, Parser as _};
 
-    use super::Cli;
+    use super::{Cli, demo};
+
+    #[test]
+    fn what_the_demo_names_next_is_understood() {
+        let commands: Vec<&str> = demo::NEXT.lines().collect();
+        assert!(commands.len() > 1, "{commands:?}");
+        for command in commands {
+            assert!(command.trim().starts_with("doppio "), "{command}");
+            let parsed = Cli::try_parse_from(command.split_whitespace());
+            assert!(parsed.is_ok(), "{command}: {:?}", parsed.err());
+        }
+    }
 
     #[test]
     fn no_help_shows_an_empty_default() {
