@@ -250,6 +250,25 @@ fn tests_call_no_program_that_a_bare_machine_lacks() -> Result<()> {
     Ok(())
 }
 
+/// A sum that wraps would go on into a report.
+#[test]
+fn release_builds_check_sums_for_overflow() -> Result<()> {
+    let manifest = std::fs::read_to_string(root().join("Cargo.toml"))?;
+    let profile: Vec<&str> = manifest
+        .lines()
+        .skip_while(|line| line.trim() != "[profile.release]")
+        .skip(1)
+        .take_while(|line| !line.trim_start().starts_with('['))
+        .collect();
+    ensure!(
+        profile
+            .iter()
+            .any(|line| line.split_whitespace().eq(["overflow-checks", "=", "true"])),
+        "{profile:?}"
+    );
+    Ok(())
+}
+
 fn rust_files(directory: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(directory)? {

@@ -497,6 +497,16 @@ async fn the_command_line_works_on_a_running_system() -> Result<()> {
         people.contains("Americano") && people.contains(order_id),
         "{people}"
     );
+    // A shop reads its own clock, and which one that is.
+    let placed_at: jiff::Timestamp = listed["orders"][0]["place_time"]
+        .as_str()
+        .context("a time")?
+        .parse()?;
+    let local = placed_at.in_tz("Asia/Seoul")?.strftime("%H:%M:%S");
+    ensure!(
+        people.contains("Asia/Seoul") && people.contains(&local.to_string()),
+        "{people}\n{local}"
+    );
 
     let mistakes: [(&[&str], i32, &str); 6] = [
         (
@@ -577,6 +587,17 @@ async fn the_demo_sells_and_finds_the_read_model_equal_to_the_log() -> Result<()
         .stdout,
     );
     ensure!(said.contains("The read model equals the log"), "{said}");
+    // The last word is what to do next, and not a figure.
+    let last = said.trim_end().rsplit("\n\n").next().unwrap_or_default();
+    ensure!(
+        last.starts_with("Next: ")
+            && last.lines().count() > 1
+            && last
+                .lines()
+                .skip(1)
+                .all(|line| line.starts_with("  doppio ")),
+        "{said}"
+    );
     let stores = document(&["stores"], &target).await?;
     let names: BTreeSet<&str> = stores["stores"]
         .as_array()

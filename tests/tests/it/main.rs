@@ -2,6 +2,7 @@
 
 mod architecture;
 mod clocks;
+mod currencies;
 mod deploy;
 mod end_to_end;
 mod errors;
