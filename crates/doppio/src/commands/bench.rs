@@ -6,10 +6,11 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use runtime::telemetry;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::bench::chart::Chart;
-use crate::bench::load::Arrival;
+use crate::bench::load::{Arrival, interrupted};
 use crate::bench::report::{Report, curve};
 use crate::bench::run::{How, Run};
 use crate::bench::sales::Habits;
@@ -176,8 +177,9 @@ struct Measure {
 #[derive(Args, Debug, Clone)]
 #[command(next_help_heading = "Callers")]
 struct Arrivals {
-    /// Closed loop: numbers of callers, each of whom calls again when it is answered, one load after the other.
-    #[arg(long, value_delimiter = ',', value_name = "N,…", default_values_t = [1, 16, 64, 256], value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    /// Closed loop: numbers of callers, each of whom calls again when it is answered, one load after the other [default: 1,16,64,256;
+    /// lag and many-stores: 256; soak: 64].
+    #[arg(long, value_delimiter = ',', value_name = "N,…", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     callers: Vec<u32>,
     /// Open loop instead: customers a second, who come whether those before them are served or not. Latency counts from when they came.
     #[arg(long, value_delimiter = ',', value_name = "N,…", conflicts_with = "callers", value_parser = rate)]
@@ -235,12 +237,7 @@ impl Bench {
     pub async fn run(self, target: &Target, format: Format) -> Result<(), Failure> {
         telemetry::start(Some("warn"));
         let stop = CancellationToken::new();
-        let told = stop.clone();
-        tokio::spawn(async move {
-            if tokio::signal::ctrl_c().await.is_ok() {
-                told.cancel();
-            }
-        });
+        stop_when_told(&stop)?;
         let at = At {
             target,
             format,
@@ -260,6 +257,21 @@ impl Bench {
     }
 }
 
+/// Ends the run in order at Ctrl-C or SIGTERM: what was started for it is stopped.
+fn stop_when_told(stop: &CancellationToken) -> Result<(), Failure> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let stop = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        stop.cancel();
+    });
+    Ok(())
+}
+
 /// Where a bench runs, how it is shown and what stops it.
 #[derive(Clone, Copy)]
 struct At<'a> {
@@ -268,15 +280,29 @@ struct At<'a> {
     stop: &'a CancellationToken,
 }
 
-impl Arrivals {
-    fn all(&self) -> Vec<Arrival> {
-        if self.rate.is_empty() {
-            return self.callers.iter().copied().map(closed).collect();
+impl At<'_> {
+    /// Starts what is measured, unless the run is stopped before it is up.
+    async fn start(&self, engines: &Engines, stores: usize) -> Result<Subject, Failure> {
+        tokio::select! {
+            started = Subject::start(engines, self.target, stores) => started,
+            () = self.stop.cancelled() => Err(interrupted()),
         }
-        self.rate
-            .iter()
-            .map(|rate| Arrival::Open { per_second: *rate })
-            .collect()
+    }
+}
+
+impl Arrivals {
+    fn of(&self, scenario: Scenario) -> Vec<Arrival> {
+        if !self.rate.is_empty() {
+            let open = |rate: &f64| Arrival::Open { per_second: *rate };
+            return self.rate.iter().map(open).collect();
+        }
+        let callers: &[u32] = match scenario {
+            _ if !self.callers.is_empty() => &self.callers,
+            Scenario::Lag | Scenario::ManyStores => &[256],
+            Scenario::Soak => &[64],
+            Scenario::Place | Scenario::Kitchen | Scenario::Mixed => &[1, 16, 64, 256],
+        };
+        callers.iter().copied().map(closed).collect()
     }
 }
 
@@ -355,7 +381,7 @@ impl Selling {
     async fn run(self, scenario: Scenario, at: At<'_>) -> Result<(), Failure> {
         let how = self.measure.how();
         let stores = self.tills.stores(scenario);
-        let subject = Subject::start(&self.engines, at.target, stores).await?;
+        let subject = at.start(&self.engines, stores).await?;
         let habits = self.tills.habits(scenario);
         let mut report = self.measure.report(scenario.name(), &subject);
         report.settings.extend([
@@ -386,7 +412,7 @@ impl Selling {
         habits: Habits,
         report: Report,
     ) -> Result<Report, Failure> {
-        let arrivals = self.arrivals.all();
+        let arrivals = self.arrivals.of(scenario);
         match scenario {
             Scenario::Lag => scenarios::lag::run(run, &arrivals, habits, report).await,
             Scenario::Soak => scenarios::soak::run(run, &arrivals, habits, report).await,
@@ -401,7 +427,7 @@ impl OpenOrders {
             return Err(Failure::new(ExitCode::Usage, "--open only grows"));
         }
         let how = self.measure.how();
-        let subject = Subject::start(&self.engines, at.target, 1).await?;
+        let subject = at.start(&self.engines, 1).await?;
         let report = self.measure.report("open-orders", &subject);
         let run = Run {
             subject: &subject,
@@ -420,7 +446,7 @@ impl OpenOrders {
 impl ColdStart {
     async fn run(self, at: At<'_>) -> Result<(), Failure> {
         let how = self.measure.how();
-        let mut subject = Subject::start(&self.engines, at.target, 1).await?;
+        let mut subject = at.start(&self.engines, 1).await?;
         let mut report = self.measure.report("cold-start", &subject);
         let run = Run {
             subject: &subject,
@@ -444,7 +470,7 @@ impl ColdStart {
 impl CatchUp {
     async fn run(self, at: At<'_>) -> Result<(), Failure> {
         let how = self.measure.how();
-        let subject = Subject::start(&self.engines, at.target, self.stores).await?;
+        let subject = at.start(&self.engines, self.stores).await?;
         let report = self.measure.report("catch-up", &subject);
         let run = Run {
             subject: &subject,

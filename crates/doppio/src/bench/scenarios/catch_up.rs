@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use event_log::{EventLog, StreamIndex};
+use event_log::{EventLog, Position, StreamIndex};
 use read_model::{ReadModel, ReadModelWriter};
 use runtime::{Clock, Shutdown};
 use tokio::time::{Instant, sleep};
@@ -43,6 +43,7 @@ pub async fn run(
             "a catch-up reads the log: name the log of these services with --log",
         ));
     };
+    let before = positions(&heads(&log).await?);
     let tills = run.tills(habits).await?;
     let load = run.load(&run.subject.ordering_url, Arrival::Closed { callers });
     let filled = load.fill(&tills, orders, run.stop).await?;
@@ -90,12 +91,15 @@ pub async fn run(
         unit: "records/s",
         note: String::new(),
     });
-    report.findings.push(Finding {
-        what: "projected".to_owned(),
-        value: per_second(orders),
-        unit: "orders/s",
-        note: String::new(),
-    });
+    // What others put into the log is projected too: their orders are not counted here.
+    if before == 0 {
+        report.findings.push(Finding {
+            what: "projected".to_owned(),
+            value: per_second(orders),
+            unit: "orders/s",
+            note: String::new(),
+        });
+    }
     Ok(report)
 }
 
@@ -105,11 +109,7 @@ async fn until_level(
     log: &Arc<dyn EventLog>,
     writer: &dyn ReadModelWriter,
 ) -> Result<u64, Failure> {
-    let mut heads = Vec::new();
-    for index in 0..log.streams() {
-        let stream = StreamIndex(index);
-        heads.push((stream, log.head(stream).await?.position));
-    }
+    let heads = heads(log).await?;
     let limit = Instant::now() + LIMIT;
     let generation = writer.live_generation().await?;
     for (stream, head) in &heads {
@@ -130,7 +130,23 @@ async fn until_level(
             sleep(LOOK_AGAIN).await;
         }
     }
-    Ok(heads.iter().map(|(_, head)| head.0).sum())
+    Ok(positions(&heads))
+}
+
+type Heads = Vec<(StreamIndex, Position)>;
+
+/// Where each stream ends.
+async fn heads(log: &Arc<dyn EventLog>) -> Result<Heads, Failure> {
+    let mut heads = Vec::new();
+    for index in 0..log.streams() {
+        let stream = StreamIndex(index);
+        heads.push((stream, log.head(stream).await?.position));
+    }
+    Ok(heads)
+}
+
+fn positions(heads: &Heads) -> u64 {
+    heads.iter().map(|(_, head)| head.0).sum()
 }
 
 #[expect(
