@@ -383,7 +383,7 @@ pub fn every_event() -> Vec<Event> {
             counted: 242_000,
             expected: 243_000,
         }),
-        Case::BusinessDayClosed(BusinessDayClosed {
+        Case::BusinessDayClosed(Box::new(BusinessDayClosed {
             business_date: "2026-03-02".into(),
             z_number: 31,
             report_version: 1,
@@ -396,7 +396,7 @@ pub fn every_event() -> Vec<Event> {
             start_time: time(0),
             end_time: time(86_400),
             close_time: time(80_000),
-        }),
+        })),
         Case::MenuPublished(MenuPublished {
             version: "2026-03-01".into(),
             hash: hash(0x3e),

@@ -354,7 +354,7 @@ impl Ledger {
 
     pub fn close(&mut self, closed: BusinessDayClosed) -> Result<Record, Failure> {
         self.z_number = closed.z_number;
-        let record = self.append(vec![Kind::BusinessDayClosed(closed)])?;
+        let record = self.append(vec![Kind::BusinessDayClosed(Box::new(closed))])?;
         self.z_hash = record.hash();
         Ok(record)
     }

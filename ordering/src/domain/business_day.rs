@@ -372,7 +372,7 @@ fn close(
             .map(|(id, order)| carried(id, order.placed_revision))
             .collect();
     }
-    Ok(Event::BusinessDayClosed(closed))
+    Ok(Event::BusinessDayClosed(Box::new(closed)))
 }
 
 #[cfg(test)]

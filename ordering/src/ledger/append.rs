@@ -310,7 +310,7 @@ impl Ledger {
                 .and_then(|id| self.state.order(id))
                 .and_then(|order| self.order_at(order.clone(), (revision, last_event)));
             let fact = if id.is_none() {
-                fold::event_at(payload, last_event)
+                fold::event_at(payload, last_event).map(Box::new)
             } else {
                 None
             };

@@ -81,7 +81,7 @@ pub struct Answer {
     /// The order right after the command; `None` for commands that concern none.
     pub order: Option<OrderAt>,
     /// The command's last event, for commands that concern no order.
-    pub fact: Option<Event>,
+    pub fact: Option<Box<Event>>,
     /// The record that proves it.
     pub revision: u64,
     /// The ledger's, for ever.
@@ -324,7 +324,10 @@ impl Ledger {
                     .and_then(|order| self.order_at(order, (entry.revision, entry.event_index))),
                 None,
             ),
-            None => (None, self.event(entry.revision, entry.event_index).await?),
+            None => {
+                let fact = self.event(entry.revision, entry.event_index).await?;
+                (None, fact.map(Box::new))
+            }
         };
         Ok(Ok(Answer {
             order,

@@ -138,7 +138,7 @@ impl Shop {
             .into_iter()
             .filter_map(|event| {
                 if let Event::BusinessDayClosed(closed) = event {
-                    Some(closed)
+                    Some(*closed)
                 } else {
                     None
                 }
@@ -813,7 +813,7 @@ async fn the_worked_example() {
     let command = close(&shop, 144_000, CarryOver::All);
     let closed = shop.one(command.clone()).await.unwrap();
 
-    let Some(Event::BusinessDayClosed(z)) = &closed.fact else {
+    let Some(Event::BusinessDayClosed(z)) = closed.fact.as_deref() else {
         panic!("a close answers with its Z")
     };
     assert_eq!(
@@ -1040,7 +1040,7 @@ async fn a_drawer_left_uncounted_by_an_automatic_close_is_counted_once_later() {
     };
     let answer = shop.one(count(4_900)).await.unwrap();
     assert!(
-        matches!(answer.fact, Some(Event::DrawerCounted(counted)) if counted.expected == 5_000 && counted.counted == 4_900)
+        matches!(answer.fact.as_deref(), Some(Event::DrawerCounted(counted)) if counted.expected == 5_000 && counted.counted == 4_900)
     );
     assert_eq!(
         shop.one(count(5_000)).await.unwrap_err().reason,

@@ -515,17 +515,17 @@ fn what_cannot_be_applied_quarantines_the_store_at_the_record_before_it() -> Res
         let closed = ledger.closed(DayReport::default(), 0);
         ledger.append(vec![
             Kind::PreparationStarted(completed),
-            Kind::BusinessDayClosed(closed),
+            Kind::BusinessDayClosed(Box::new(closed)),
         ])
     })?;
     poisoned("the Z's number against the next one", |ledger, _| {
         let closed = ledger.closed(DayReport::default(), 0);
-        ledger.append(vec![Kind::BusinessDayClosed(
+        ledger.append(vec![Kind::BusinessDayClosed(Box::new(
             contract::event::BusinessDayClosed {
                 z_number: 2,
                 ..closed
             },
-        )])
+        ))])
     })?;
     poisoned(
         "LedgerOpened is the first event of a ledger",

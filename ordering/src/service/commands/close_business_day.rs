@@ -35,7 +35,7 @@ impl CommandRequest for api::CloseBusinessDayRequest {
     }
 
     fn response(self, done: Done) -> Result<api::CloseBusinessDayResponse, Rejection> {
-        let z_report = match &done.fact {
+        let z_report = match done.fact.as_deref() {
             Some(Event::BusinessDayClosed(closed)) => Some(report_view::z_report(
                 &self.store_id,
                 closed,

@@ -30,7 +30,7 @@ impl CommandRequest for api::CountDrawerRequest {
     }
 
     fn response(self, done: Done) -> Result<api::CountDrawerResponse, Rejection> {
-        let Some(Event::DrawerCounted(fact)) = &done.fact else {
+        let Some(Event::DrawerCounted(fact)) = done.fact.as_deref() else {
             return Err(Rejection::new(
                 Reason::Internal,
                 "the count is recorded as something else",

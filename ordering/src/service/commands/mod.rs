@@ -68,7 +68,7 @@ pub struct Done {
     /// The order right after it; `None` for commands that concern none.
     pub order: Option<Order>,
     /// The command's last event, for commands that concern no order.
-    pub fact: Option<Event>,
+    pub fact: Option<Box<Event>>,
     pub consistency_token: String,
     /// The ledger's.
     pub currency: Option<Currency>,

@@ -38,8 +38,8 @@ impl CommandRequest for api::RecordCashMovementRequest {
     }
 
     fn response(self, done: Done) -> Result<api::RecordCashMovementResponse, Rejection> {
-        let flags = match done.fact {
-            Some(Event::CashMoved(moved)) => moved.flags,
+        let flags = match done.fact.as_deref() {
+            Some(Event::CashMoved(moved)) => moved.flags.clone(),
             _ => Vec::new(),
         };
         Ok(api::RecordCashMovementResponse {
