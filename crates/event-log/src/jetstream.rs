@@ -294,7 +294,8 @@ impl EventLog for JetStreamLog {
     async fn ping(&self) -> Result<(), LogError> {
         self.shared.known.standing.sound()?;
         let link = self.shared.writer.link()?;
-        self.shared.known.check(&link).await
+        self.shared.known.check(&link).await?;
+        self.shared.known.taking()
     }
 
     fn distrust(&self, detail: String) -> LogError {

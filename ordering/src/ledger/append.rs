@@ -14,7 +14,11 @@ use crate::domain::{Command, CommandId, ContentHash, StoreState};
 
 /// How long one attempt at an append may take before it is tried again with the same bytes.
 const ATTEMPT: Duration = Duration::from_secs(2);
+/// First and longest pause between two attempts, and while something is waited for that must come.
 const PAUSE_BETWEEN_ATTEMPTS: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// How often it is said again that an outcome is still unknown: a log of words may be on the disk that is full.
+const SAID_AGAIN: Duration = Duration::from_secs(30);
 /// How long a log that cannot be reached at all is tried before the commands are refused: nothing was sent.
 const UNREACHABLE_PATIENCE: Duration = Duration::from_secs(3);
 /// Compare-and-appends that may be lost to other instances in a row.
@@ -258,6 +262,8 @@ impl Ledger {
         let expectation = self.tip.map_or(Expectation::Empty, Expectation::Tip);
         let began = Instant::now();
         let mut sent = false;
+        let mut pause = PAUSE_BETWEEN_ATTEMPTS;
+        let mut said: Option<Instant> = None;
         loop {
             match self
                 .log
@@ -268,17 +274,21 @@ impl Ledger {
                 Ok(Outcome::Conflict) => return Landed::Lost,
                 Ok(Outcome::Unknown(cause)) => {
                     sent = true;
-                    tracing::warn!(ledger = %self.name, revision = %record.revision(), cause, "append: outcome unknown, sending the same again");
+                    if said.is_none_or(|said| said.elapsed() >= SAID_AGAIN) {
+                        said = Some(Instant::now());
+                        tracing::warn!(ledger = %self.name, revision = %record.revision(), cause, "append: outcome unknown, sending the same again");
+                    }
                 }
                 Err(LogError::Unavailable(cause)) => {
                     if !sent && began.elapsed() >= UNREACHABLE_PATIENCE {
                         return Landed::Unreachable(LogError::Unavailable(cause).into());
                     }
-                    tokio::time::sleep(PAUSE_BETWEEN_ATTEMPTS).await;
                 }
                 Err(error) if sent => return Landed::Unclear(error.into()),
                 Err(error) => return Landed::Unreachable(error.into()),
             }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 

@@ -232,6 +232,7 @@ pub async fn a_log_without_room_takes_records_again_once_there_is_some(
         );
     }
     assert_eq!(read_all(&*log, &name).await?, records);
+    assert!(log.ping().await.is_err(), "health has to know");
     fixture.set_full(false).await?;
     let tip = stored(append(&*log, &next, Some(&tip)).await?)?;
     grow(&*log, &name, Some(tip), 2).await?;

@@ -56,7 +56,19 @@ impl<'a> Append<'a> {
         }
     }
 
-    pub(super) async fn run(mut self, deadline: Instant) -> Result<Outcome, LogError> {
+    pub(super) async fn run(self, deadline: Instant) -> Result<Outcome, LogError> {
+        let (known, index) = (&self.shared.known, self.index);
+        let outcome = self.send_until(deadline).await;
+        match &outcome {
+            Ok(Outcome::Stored(_) | Outcome::Conflict) => known.wrote(index, None),
+            Ok(Outcome::Unknown(why)) => known.wrote(index, Some(why.clone())),
+            // Nothing was sent.
+            Err(_) => {}
+        }
+        outcome
+    }
+
+    async fn send_until(mut self, deadline: Instant) -> Result<Outcome, LogError> {
         let mut pause = FIRST_PAUSE;
         let mut reason = "the deadline had passed".to_owned();
         loop {

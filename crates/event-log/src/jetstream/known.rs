@@ -15,6 +15,9 @@ use crate::standing::Standing;
 /// How long a stream must look shorter than it was, or gone, until that is believed: a new leader may lag for a moment.
 const LAG_PATIENCE: Duration = Duration::from_secs(3);
 
+/// How long an append that came to nothing speaks for its stream. Whoever sent it tries again within a few seconds.
+const FAILURE_COUNTS_FOR: Duration = Duration::from_secs(10);
+
 /// A record that is known to be stored in a stream.
 #[derive(Debug, Clone, Copy)]
 struct Mark {
@@ -34,6 +37,8 @@ pub(super) struct Known {
     marks: Vec<Mutex<Option<Mark>>>,
     /// Since when a stream has looked shorter than it was.
     lagging_since: Mutex<Option<Instant>>,
+    /// For each stream: when and why its last append was not acknowledged, if it was not.
+    failing: Vec<Mutex<Option<(Instant, String)>>>,
 }
 
 /// Why a stream cannot be gone on with: for certain, or perhaps only until its leader has caught up.
@@ -52,6 +57,7 @@ impl Known {
     pub(super) fn new(layout: Layout, epoch: LogEpoch, made: Vec<i128>) -> Self {
         Self {
             marks: made.iter().map(|_| Mutex::default()).collect(),
+            failing: made.iter().map(|_| Mutex::default()).collect(),
             layout,
             epoch,
             standing: Standing::default(),
@@ -69,6 +75,30 @@ impl Known {
         if mark.is_none_or(|mark| mark.sequence < sequence) {
             *mark = Some(Mark { sequence, hash });
         }
+    }
+
+    /// Notes what became of the last append to a stream: why it was not acknowledged, or that it was.
+    pub(super) fn wrote(&self, stream: StreamIndex, failure: Option<String>) {
+        if let Some(failing) = self.failing.get(usize::from(stream.0)) {
+            *failing.lock().unwrap_or_else(PoisonError::into_inner) =
+                failure.map(|why| (Instant::now(), why));
+        }
+    }
+
+    /// A stream that answers, and does not take what is sent to it: a server without room says so to the append alone.
+    pub(super) fn taking(&self) -> Result<(), LogError> {
+        for (index, failing) in self.failing.iter().enumerate() {
+            let failing = failing.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some((_, why)) = failing
+                .as_ref()
+                .filter(|(at, _)| at.elapsed() < FAILURE_COUNTS_FOR)
+            {
+                return Err(LogError::Unavailable(format!(
+                    "stream {index} did not acknowledge the last append: {why}"
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// Makes sure on one connection that all streams are those that were opened, with everything that was seen in them.

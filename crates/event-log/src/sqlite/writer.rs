@@ -127,10 +127,14 @@ impl Writer {
     }
 
     async fn commit(&mut self, batch: Vec<Waiting>) {
+        let said = self.standing.failing();
         let outcomes = match self.store(&batch).await {
             Ok(outcomes) => outcomes,
             Err(failure) => {
-                tracing::warn!(error = %failure.reason, appends = batch.len(), "a commit to the log failed");
+                // Once for each cause: the same comes with every attempt until it has passed.
+                if said.is_none_or(|said| said != failure.reason.to_string()) {
+                    tracing::warn!(error = %failure.reason, appends = batch.len(), "a commit to the log failed");
+                }
                 batch.iter().map(|_| failure.outcome()).collect()
             }
         };

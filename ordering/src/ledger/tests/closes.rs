@@ -1,12 +1,13 @@
 //! What is owed and open outlives closes, whatever their number; and no command waits for the index.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use event_log::disturbed::{Disturbance, Disturbed};
-use event_log::{ChainState, LogError, Place, Placed, Record, Revision};
+use event_log::{ChainState, Expectation, LogError, Outcome, Place, Placed, Record, Revision};
 use sqlx::Connection as _;
 use sqlx::sqlite::SqliteConnectOptions;
+use tokio::time::Instant;
 
 use super::*;
 
@@ -242,6 +243,53 @@ impl Disturbance for Flaky {
         self.looks.fetch_add(1, Ordering::SeqCst);
         log.read_at(ledger, place).await
     }
+}
+
+/// What became of an append cannot be told, at once, for as long as there is no room.
+#[derive(Default)]
+struct Full {
+    is_full: AtomicBool,
+    appends: AtomicU32,
+}
+
+#[async_trait::async_trait]
+impl Disturbance for Full {
+    async fn append(
+        &self,
+        log: &dyn EventLog,
+        record: &Record,
+        expectation: &Expectation,
+        deadline: Instant,
+    ) -> Result<Outcome, LogError> {
+        self.appends.fetch_add(1, Ordering::SeqCst);
+        if self.is_full.load(Ordering::SeqCst) {
+            return Ok(Outcome::Unknown("the disk is full".to_owned()));
+        }
+        log.append(record, expectation, deadline).await
+    }
+}
+
+#[tokio::test]
+async fn an_append_whose_outcome_stays_unknown_is_sent_again_with_pauses() {
+    let shop = Shop::open().await;
+    let full = Disturbed::new(shop.log.clone(), Full::default());
+    let index = CommandIndex::open(&shop.directory.path().join("second.db"))
+        .await
+        .unwrap();
+    let store_id = StoreId::new("seoul").unwrap();
+    let mut ledger = Ledger::open(full.clone(), index, store_id).await.unwrap();
+    full.disturbance.is_full.store(true, Ordering::SeqCst);
+    let works = [shop.work(americano(new_order()))];
+    let room = async {
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        full.disturbance.is_full.store(false, Ordering::SeqCst);
+        full.disturbance.appends.load(Ordering::SeqCst)
+    };
+    let ((verdicts, ended), appends) = tokio::join!(ledger.execute(&works, &shop.clock), room);
+    ended.unwrap();
+    assert_eq!(order(&verdicts[0]).ticket_number, 1);
+    // Without a pause there are thousands, each with a line in the service's log.
+    assert!((1..=6).contains(&appends), "{appends}");
 }
 
 #[tokio::test]

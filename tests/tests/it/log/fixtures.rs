@@ -135,9 +135,10 @@ impl Fixture for SqliteFixture {
     async fn set_full(&self, full: bool) -> Result<(), Failure> {
         let mut connection = self.connect().await?;
         sqlx::raw_sql(if full {
-            "CREATE TRIGGER full BEFORE INSERT ON records BEGIN SELECT RAISE(ROLLBACK, 'database or disk is full'); END"
+            "CREATE TRIGGER full BEFORE INSERT ON records BEGIN SELECT RAISE(ROLLBACK, 'database or disk is full'); END;
+             CREATE TRIGGER full_too BEFORE INSERT ON metadata BEGIN SELECT RAISE(ROLLBACK, 'database or disk is full'); END"
         } else {
-            "DROP TRIGGER full"
+            "DROP TRIGGER full; DROP TRIGGER full_too"
         })
         .execute(&mut connection)
         .await?;
