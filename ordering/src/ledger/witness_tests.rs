@@ -223,3 +223,42 @@ async fn an_index_that_could_not_be_written_is_written_again() {
         .unwrap();
     assert_eq!(reopened.stamp(&store).await.unwrap(), Some(stamp));
 }
+
+#[tokio::test]
+async fn a_broken_ledger_hides_no_other_s_loss() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log.db");
+    let index = CommandIndex::open(&dir.path().join("index.db"))
+        .await
+        .unwrap();
+    let log = SqliteLog::create(&path).await.unwrap();
+    acquaint(&log, &index).await.unwrap();
+    for store in ["broken", "whole"] {
+        let mut tip = None;
+        for _ in 0..2 {
+            tip = Some(append(&log, store, tip).await);
+        }
+        let store = StoreId::new(store).unwrap();
+        index.witnesses.saw(&store, &tip.unwrap().chain);
+    }
+    index.write_witnesses().await.unwrap();
+    drop(log);
+    let mut connection = connect(&path).await;
+    sqlx::query("UPDATE records SET body = x'00' WHERE ledger = 'broken' AND revision = 2")
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    let log = SqliteLog::open(&path).await.unwrap();
+    examine(&log, &index).await.unwrap();
+    drop(log);
+    sqlx::query("DELETE FROM records WHERE ledger = 'whole' AND revision = 2")
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    let log = SqliteLog::open(&path).await.unwrap();
+    let found = examine(&log, &index).await.unwrap_err();
+    assert!(
+        matches!(&found, LedgerError::Log(LogError::Changed(detail)) if detail.contains("whole")),
+        "{found}"
+    );
+}
