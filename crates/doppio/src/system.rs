@@ -236,17 +236,9 @@ impl System {
         })
     }
 
-    /// Waits until one of the services ends by itself, which none should before a stop, or is stopped by a task that died.
-    pub async fn failed(&mut self) -> anyhow::Error {
-        let ended = self.services.join_next().await;
-        if let Some(failure) = self.shutdown.failure() {
-            return anyhow::anyhow!("{failure}");
-        }
-        match ended {
-            Some(Ok(Err(error))) => error,
-            Some(Ok(Ok(()))) | None => anyhow::anyhow!("a service has ended"),
-            Some(Err(error)) => error.into(),
-        }
+    /// Waits until the services are told to stop. Why they have to, if nobody told them: one of them ended by itself, or a task died.
+    pub async fn until_stop(&mut self) -> Option<anyhow::Error> {
+        until_stop(&self.shutdown, &mut self.services).await
     }
 
     /// Stops all services: calls under way are finished within `grace`.
@@ -265,6 +257,27 @@ impl System {
         }
         self.shutdown.finish(grace).await;
         Ok(())
+    }
+}
+
+async fn until_stop(
+    shutdown: &Shutdown,
+    services: &mut JoinSet<anyhow::Result<()>>,
+) -> Option<anyhow::Error> {
+    let soft = shutdown.soft();
+    let ended = tokio::select! {
+        // A service that was told to stop may end before this is polled again: it has not failed.
+        biased;
+        () = soft.cancelled() => None,
+        ended = services.join_next() => Some(ended),
+    };
+    if let Some(failure) = shutdown.failure() {
+        return Some(anyhow::anyhow!("{failure}"));
+    }
+    match ended? {
+        Some(Ok(Err(error))) => Some(error),
+        Some(Ok(Ok(()))) | None => Some(anyhow::anyhow!("a service has ended")),
+        Some(Err(error)) => Some(error.into()),
     }
 }
 
@@ -293,4 +306,38 @@ fn ordering_config(
         .ok_or_else(|| Failure::new(ExitCode::Usage, "ordering.member_url is not legal"))?;
     config.member = runtime::channel::connect_lazy(&format!("http://{member}"))?;
     Ok(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_service_that_ends_because_it_was_told_to_has_not_failed() {
+        // Which of two branches that are ready is taken must not be left to chance.
+        for _ in 0..64 {
+            let shutdown = Shutdown::new();
+            let mut services = JoinSet::new();
+            shutdown.begin();
+            services.spawn(async { Ok(()) });
+            tokio::task::yield_now().await;
+            let failed = until_stop(&shutdown, &mut services).await;
+            assert!(failed.is_none(), "{failed:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_service_that_ends_by_itself_and_a_task_that_died_are_failures() {
+        let shutdown = Shutdown::new();
+        let mut services = JoinSet::new();
+        services.spawn(async { Ok(()) });
+        let failed = until_stop(&shutdown, &mut services).await.unwrap();
+        assert_eq!(failed.to_string(), "a service has ended");
+        services.spawn(async { anyhow::bail!("the port is gone") });
+        let failed = until_stop(&shutdown, &mut services).await.unwrap();
+        assert_eq!(failed.to_string(), "the port is gone");
+        shutdown.fail("the watch has ended by itself".to_owned());
+        let failed = until_stop(&shutdown, &mut services).await.unwrap();
+        assert_eq!(failed.to_string(), "the watch has ended by itself");
+    }
 }

@@ -113,16 +113,7 @@ impl Up {
         system.shutdown.listen_for_signals()?;
         let addresses = system.addresses;
         tracing::info!(member = %addresses.member, ordering = %addresses.ordering, query = %addresses.query, "up; stop with Ctrl-C");
-        let soft = system.shutdown.soft();
-        let failed = tokio::select! {
-            error = system.failed() => Some(error),
-            () = soft.cancelled() => None,
-        };
-        // A stop that nobody asked for, of a task that died, is a failure too.
-        let failed = failed.or_else(|| {
-            let failure = system.shutdown.failure()?;
-            Some(anyhow::anyhow!("{failure}"))
-        });
+        let failed = system.until_stop().await;
         system.stop(grace).await?;
         failed.map_or(Ok(()), |error| Err(error.into()))
     }
