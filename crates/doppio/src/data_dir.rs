@@ -11,9 +11,6 @@ use contract::card::{CardKeys, KEY_BYTES};
 
 use crate::exit::{ExitCode, Failure};
 
-/// Id of the key that a new data directory gets.
-const FIRST_KEY: &str = "k1";
-
 /// A data directory that this process holds until it is dropped.
 #[derive(Debug)]
 pub struct DataDir {
@@ -115,7 +112,7 @@ impl DataDir {
                 .mode(0o600)
                 .open(&fresh)
                 .with_context(|| format!("cannot make {}", fresh.display()))?;
-            writeln!(file, "{}", new_card_key(FIRST_KEY)?)?;
+            writeln!(file, "{}", new_card_key(None)?)?;
             file.sync_all()?;
             std::fs::rename(&fresh, &path)
                 .with_context(|| format!("cannot make {}", path.display()))?;
@@ -135,9 +132,11 @@ impl DataDir {
     }
 }
 
-/// A random key of card hashes, as the setting has it.
-pub fn new_card_key(id: &str) -> Result<String, Failure> {
-    let id = Slug::new(id)
+/// A random key of card hashes, as the setting has it. Its id is random too unless one is given: two keys of one id, as after the loss of
+/// a file of keys, would answer "no member" where the answer is not known.
+pub fn new_card_key(id: Option<&str>) -> Result<String, Failure> {
+    let id = id.map_or_else(|| format!("k-{:08x}", rand::random::<u32>()), str::to_owned);
+    let id = Slug::new(&id)
         .map_err(|error| Failure::new(ExitCode::Usage, format!("the key's id {error}")))?;
     Ok(CardKeys::line(&id, &rand::random::<[u8; KEY_BYTES]>()))
 }
@@ -164,5 +163,12 @@ mod tests {
             .permissions()
             .mode();
         assert_eq!(mode & 0o077, 0);
+        std::fs::remove_file(directory.path().join("card-keys")).unwrap();
+        let another = data.card_keys().unwrap();
+        assert_ne!(
+            made.hashes(card)[0].key_id,
+            another.hashes(card)[0].key_id,
+            "another key is known by another id"
+        );
     }
 }

@@ -445,7 +445,7 @@ impl Recipe {
             replicas: self.replicas,
             read_model: &self.read_model(&data),
             member_db: &self.member_db(&data),
-            card_keys: &new_card_key("bench")?,
+            card_keys: &new_card_key(Some("bench"))?,
             catalog: &self.catalog,
             index: &self.index(),
             directory: &self.path,

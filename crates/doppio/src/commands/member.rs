@@ -22,9 +22,8 @@ pub enum Member {
     Withdraw { member_id: String },
     /// Make a key of card hashes for the setting card_keys: put it first, and keep the older ones until every card was presented.
     NewCardKey {
-        /// What the key is known by: 1 to 32 of a-z, 0-9 and '-'.
-        #[arg(default_value = "k1")]
-        id: String,
+        /// What the key is known by, never by two keys: 1 to 32 of a-z, 0-9 and '-' [default: a random id].
+        id: Option<String>,
     },
 }
 
@@ -104,7 +103,7 @@ fn show(member: Option<&api::Member>) -> String {
 impl Member {
     pub async fn run(self, target: &Target, format: Format) -> Result<(), Failure> {
         match self {
-            Self::NewCardKey { id } => say(new_card_key(&id)?),
+            Self::NewCardKey { id } => say(new_card_key(id.as_deref())?),
             call => target.with(|clients| call.call(clients, format)).await,
         }
     }
