@@ -114,11 +114,32 @@ pub fn is_no_answer(status: &Status) -> bool {
         && std::error::Error::source(status).is_some()
 }
 
-/// A refusal for people: reason, message, fields, what to do.
+/// Why no connection came about or held, down to its cause, if that is what a status says.
+#[must_use]
+pub fn unreachable(status: &Status) -> Option<String> {
+    let error = std::error::Error::source(status).filter(|_| status.code() == Code::Unavailable)?;
+    let mut text = status.message().to_owned();
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let words = error.to_string();
+        if !text.contains(&words) {
+            text.push_str(&format!(": {words}"));
+        }
+        cause = error.source();
+    }
+    Some(text)
+}
+
+/// A refusal for people: reason, message, fields, what to do. Nothing is said twice.
 fn explain(status: &Status) -> String {
     let details = status.get_error_details();
     let Some(info) = details.error_info() else {
-        return format!("{:?}: {}", status.code(), status.message());
+        return match unreachable(status) {
+            Some(why) => format!(
+                "no service answers: {why}. Is a system running? `doppio up` starts one, --server names another"
+            ),
+            None => format!("{:?}: {}", status.code(), status.message()),
+        };
     };
     let mut text = format!("{}: {}", info.reason, status.message());
     for violation in details
@@ -126,10 +147,10 @@ fn explain(status: &Status) -> String {
         .map(|bad| bad.field_violations.as_slice())
         .unwrap_or_default()
     {
-        text.push_str(&format!(
-            "\n  {}: {}",
-            violation.field, violation.description
-        ));
+        let violation = format!("{}: {}", violation.field, violation.description);
+        if !text.contains(&violation) {
+            text.push_str(&format!("\n  {violation}"));
+        }
     }
     let mut metadata: Vec<_> = info.metadata.iter().collect();
     metadata.sort();
@@ -139,9 +160,61 @@ fn explain(status: &Status) -> String {
     if let Some(reason) = Reason::ALL
         .iter()
         .find(|reason| reason.as_str() == info.reason)
-        && reason.meaning() != status.message()
+        && !status.message().contains(reason.meaning())
     {
         text.push_str(&format!("\n{}", reason.meaning()));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use contract::Rejection;
+
+    use super::*;
+
+    #[test]
+    fn a_sentence_is_said_once() {
+        let meaning = Reason::LogChanged.meaning();
+        let with_detail = format!("{meaning} ledger gangnam had revision 3");
+        let refusal = Rejection::new(Reason::LogChanged, with_detail.clone());
+        assert_eq!(
+            explain(&refusal.to_status()),
+            format!("LOG_CHANGED: {with_detail}")
+        );
+        let refusal = Rejection::field(Reason::InvalidArgument, "figure", "must be one of: a, b");
+        assert_eq!(
+            explain(&refusal.to_status()),
+            format!(
+                "INVALID_ARGUMENT: figure: must be one of: a, b\n{}",
+                Reason::InvalidArgument.meaning()
+            )
+        );
+        let refusal = Rejection::new(Reason::DayClosed, "2026-03-02 is closed");
+        assert_eq!(
+            explain(&refusal.to_status()),
+            format!(
+                "DAY_CLOSED: 2026-03-02 is closed\n{}",
+                Reason::DayClosed.meaning()
+            )
+        );
+    }
+
+    #[tokio::test]
+    async fn a_system_that_is_not_there_is_told_with_the_cause_and_what_to_do() {
+        // Bound and let go: nobody listens there.
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = free.local_addr().unwrap();
+        drop(free);
+        let channel = runtime::channel::connect_lazy(&format!("http://{address}")).unwrap();
+        let mut client = tonic_health::pb::health_client::HealthClient::new(channel);
+        let request = tonic_health::pb::HealthCheckRequest::default();
+        let failure = Failure::from(client.check(request).await.unwrap_err());
+        assert_eq!(failure.code, ExitCode::Unavailable);
+        let told = failure.to_string();
+        assert!(
+            told.contains("Connection refused") && told.contains("`doppio up`"),
+            "{told}"
+        );
+    }
 }

@@ -516,7 +516,7 @@ impl Check {
             TaxFile::Same(class) => (class, class),
             TaxFile::ByMode { eat_in, take_away } => (eat_in, take_away),
         };
-        for class in [eat_in, take_away] {
+        for class in BTreeSet::from([eat_in, take_away]) {
             if !tax_classes.keys().any(|id| id.as_str() == class) {
                 self.note(&place, format_args!("there is no tax class {class:?}"));
             }

@@ -67,7 +67,7 @@ impl Demo {
             plan.listen = listen_from(std::net::SocketAddr::from(([127, 0, 0, 1], 7400)))?;
         }
         say(format_args!(
-            "Doppio demo: member, ordering, status-projector and query-api in one process, data in {}",
+            "Doppio demo: member, ordering, status-projector and query-api in one process,\ndata in {}",
             directory.display()
         ))?;
         let system = System::start(plan).await?;

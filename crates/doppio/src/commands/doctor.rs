@@ -2,7 +2,9 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use contract::Reason;
-use contract::api::admin::GetProjectionStatusRequest;
+use contract::api::admin::{
+    GetProjectionStatusRequest, GetProjectionStatusResponse, StreamProgress,
+};
 use contract::api::member::CheckMembershipRequest;
 use contract::api::member::check_membership_request::Key;
 use contract::api::ordering::GetMenuRequest;
@@ -21,7 +23,7 @@ use tonic_types::StatusExt as _;
 use super::health;
 use crate::clients::{Clients, Target, call};
 use crate::data_dir::DataDir;
-use crate::exit::{ExitCode, Failure};
+use crate::exit::{ExitCode, Failure, unreachable};
 use crate::output::{Format, say};
 use crate::row;
 use crate::table::{Column, Table};
@@ -31,6 +33,9 @@ const SILENCE_WORTH_A_WARNING: SignedDuration = SignedDuration::from_secs(10);
 /// Two services' business days part when their clocks do.
 const SKEW_WORTH_A_WARNING: SignedDuration = SignedDuration::from_secs(5);
 const LAG_WORTH_A_WARNING: f64 = 5.0;
+/// How long a projector may take to its first sign of life, and how often that is looked for.
+const BEGINS_WITHIN: Duration = Duration::from_secs(2);
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// With --data: the embedded engines. Otherwise the services at --server, and the engines that the settings name (--log, --read-model,
 /// --member-db, DOPPIO_*, doppio.toml).
@@ -226,11 +231,7 @@ async fn services(findings: &mut Findings, target: &Target) -> Result<(), Failur
                 Finding::Bad,
                 format!("{url} answers that it is not serving; see its log"),
             ),
-            Err(failure) => findings.add(
-                name,
-                Finding::Bad,
-                format!("{url} cannot be reached ({failure}); is it running?"),
-            ),
+            Err(failure) => findings.add(name, Finding::Bad, format!("{failure}; is it running?")),
         }
     }
     let clients = Clients::connect(&member, &ordering, &query)?;
@@ -242,7 +243,7 @@ async fn services(findings: &mut Findings, target: &Target) -> Result<(), Failur
         .await
     {
         Ok(_) => findings.add("membership check", Finding::Good, "answers"),
-        Err(status) => findings.add("membership check", Finding::Bad, status.message()),
+        Err(status) => findings.add("membership check", Finding::Bad, unanswered(&status)),
     }
     match clients
         .query
@@ -254,16 +255,10 @@ async fn services(findings: &mut Findings, target: &Target) -> Result<(), Failur
             findings.add("read model", Finding::Good, "answers");
             currencies(findings, &clients, &answer.into_inner().stores).await;
         }
-        Err(status) => findings.add("read model", Finding::Bad, status.message()),
+        Err(status) => findings.add("read model", Finding::Bad, unanswered(&status)),
     }
-    match clients
-        .admin
-        .clone()
-        .get_projection_status(call(GetProjectionStatusRequest {}))
-        .await
-    {
-        Ok(answer) => {
-            let status = answer.into_inner();
+    match projection(&clients).await {
+        Ok(status) => {
             if status.streams.is_empty() {
                 findings.add(
                     "projection",
@@ -271,42 +266,19 @@ async fn services(findings: &mut Findings, target: &Target) -> Result<(), Failur
                     "no projector has ever run against this read model",
                 );
             }
+            let now = Clock::system().now();
             for stream in &status.streams {
-                if !stream.log_changed.is_empty() {
-                    let detail = format!(
-                        "stream {}: LOG_CHANGED: {}. {}",
-                        stream.stream,
-                        stream.log_changed,
-                        Reason::LogChanged.meaning()
-                    );
-                    findings.add("projection", Finding::Bad, detail);
-                }
-                let silent = stream
-                    .update_time
-                    .as_ref()
-                    .and_then(timestamp_from_proto)
-                    .map(|at| Clock::system().now().duration_since(at));
-                if let Some(silent) = silent.filter(|silent| *silent > SILENCE_WORTH_A_WARNING) {
-                    let detail = format!(
-                        "stream {}: no projector has written for {} s; is one running, and is it well?",
-                        stream.stream,
-                        silent.as_secs()
-                    );
-                    findings.add("projection", Finding::Bad, detail);
-                }
-                let behind = stream.lag_seconds > LAG_WORTH_A_WARNING;
-                let detail = format!(
-                    "stream {}: {} records and {:.1} s behind, owner {}",
-                    stream.stream, stream.lag_records, stream.lag_seconds, stream.owner
-                );
+                let (finding, detail) = progress(stream, now);
+                findings.add("projection", finding, detail);
+            }
+            for day in &status.differing_days {
                 findings.add(
                     "projection",
-                    if behind {
-                        Finding::Warning
-                    } else {
-                        Finding::Good
-                    },
-                    detail,
+                    Finding::Bad,
+                    format!(
+                        "the figures of {} at {} are not what the projection computes; `doppio settle verify` says which is right",
+                        day.business_date, day.store_id
+                    ),
                 );
             }
             for store in &status.quarantined {
@@ -320,9 +292,68 @@ async fn services(findings: &mut Findings, target: &Target) -> Result<(), Failur
                 );
             }
         }
-        Err(status) => findings.add("projection", Finding::Bad, status.message()),
+        Err(status) => findings.add("projection", Finding::Bad, unanswered(&status)),
     }
     Ok(())
+}
+
+/// How a stream's projection stands. What it says of its own lag is of the time when it last wrote.
+fn progress(stream: &StreamProgress, now: Timestamp) -> (Finding, String) {
+    let index = stream.stream;
+    if !stream.log_changed.is_empty() {
+        let detail = format!(
+            "stream {index}: LOG_CHANGED: {}. {}",
+            stream.log_changed,
+            Reason::LogChanged.meaning()
+        );
+        return (Finding::Bad, detail);
+    }
+    if let Some(silent) = silence(stream, now) {
+        let detail = format!(
+            "stream {index}: no projector has written for {} s; is one running, and is it well?",
+            silent.as_secs()
+        );
+        return (Finding::Bad, detail);
+    }
+    let finding = if stream.lag_seconds > LAG_WORTH_A_WARNING {
+        Finding::Warning
+    } else {
+        Finding::Good
+    };
+    let detail = format!(
+        "stream {index}: {} records and {:.1} s behind, owner {}",
+        stream.lag_records, stream.lag_seconds, stream.owner
+    );
+    (finding, detail)
+}
+
+/// How the projection stands. A projector that has only just begun has not written yet: a standing one is looked at for a moment.
+pub(super) async fn projection(
+    clients: &Clients,
+) -> Result<GetProjectionStatusResponse, tonic::Status> {
+    let until = Instant::now() + BEGINS_WITHIN;
+    loop {
+        let request = call(GetProjectionStatusRequest {});
+        let status = clients.admin.clone().get_projection_status(request).await?;
+        let status = status.into_inner();
+        let now = Clock::system().now();
+        let stands = |stream| silence(stream, now).is_some();
+        if Instant::now() >= until || !status.streams.iter().any(stands) {
+            return Ok(status);
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+/// How long no projector has written a stream's progress, where that is long enough to say that none is at work.
+pub(super) fn silence(stream: &StreamProgress, now: Timestamp) -> Option<SignedDuration> {
+    let at = stream.update_time.as_ref().and_then(timestamp_from_proto)?;
+    Some(now.duration_since(at)).filter(|silent| *silent > SILENCE_WORTH_A_WARNING)
+}
+
+/// Why a call was not answered, for one line.
+fn unanswered(status: &tonic::Status) -> String {
+    unreachable(status).unwrap_or_else(|| status.message().to_owned())
 }
 
 /// Whether the read model was built from this log, and this life of it.
@@ -337,7 +368,16 @@ async fn same_log(
         .get_projection_status(call(GetProjectionStatusRequest {}))
         .await;
     if let (Ok(info), Ok(status)) = (location.info().await, status) {
-        let (own, projected) = (info.epoch.to_string(), status.into_inner().log_epoch);
+        let status = status.into_inner();
+        // Said already, and a log that was made anew from what is known of it has the same name.
+        if status
+            .streams
+            .iter()
+            .any(|stream| !stream.log_changed.is_empty())
+        {
+            return Ok(());
+        }
+        let (own, projected) = (info.epoch.to_string(), status.log_epoch);
         if projected.is_empty() || projected == own {
             findings.add("log and read model", Finding::Good, "belong together");
         } else {
@@ -515,5 +555,44 @@ async fn members(findings: &mut Findings, url: &str, keys: CardKeys) {
             members.close().await;
         }
         Err(error) => findings.add("members' database", Finding::Bad, error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use contract::timestamp_to_proto;
+
+    use super::*;
+
+    #[test]
+    fn a_projection_that_stands_still_is_not_called_well() {
+        let now = Timestamp::from_second(1_800_000_000).unwrap();
+        let wrote = |seconds_ago| StreamProgress {
+            update_time: Some(timestamp_to_proto(
+                now - SignedDuration::from_secs(seconds_ago),
+            )),
+            ..StreamProgress::default()
+        };
+        let (finding, detail) = progress(&wrote(1), now);
+        assert!(finding == Finding::Good, "{detail}");
+        let (finding, detail) = progress(&wrote(12), now);
+        assert!(
+            finding == Finding::Bad && detail.contains("12 s"),
+            "{detail}"
+        );
+        let changed = StreamProgress {
+            log_changed: "another file was put in its place".to_owned(),
+            ..wrote(1)
+        };
+        let (finding, detail) = progress(&changed, now);
+        assert!(
+            finding == Finding::Bad && detail.contains("LOG_CHANGED"),
+            "{detail}"
+        );
+        let behind = StreamProgress {
+            lag_seconds: 24.8,
+            ..wrote(1)
+        };
+        assert!(progress(&behind, now).0 == Finding::Warning);
     }
 }

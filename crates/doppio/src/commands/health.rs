@@ -3,7 +3,7 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::clients::Target;
-use crate::exit::{ExitCode, Failure};
+use crate::exit::{ExitCode, Failure, unreachable};
 
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -44,6 +44,13 @@ pub async fn check(url: &str, service: &str) -> Result<bool, Failure> {
     let answer = tokio::time::timeout(PATIENCE, client.check(request))
         .await
         .map_err(|_| Failure::new(ExitCode::Unavailable, format!("{url} does not answer")))?;
-    Ok(answer?.into_inner().status()
+    let answer = answer.map_err(|status| match unreachable(&status) {
+        Some(why) => Failure::new(
+            ExitCode::Unavailable,
+            format!("{url} cannot be reached: {why}"),
+        ),
+        None => status.into(),
+    })?;
+    Ok(answer.into_inner().status()
         == tonic_health::pb::health_check_response::ServingStatus::Serving)
 }

@@ -7,7 +7,7 @@ use contract::api::types::Block;
 
 use crate::clients::{Clients, call};
 use crate::exit::{ExitCode, Failure};
-use crate::output::{Format, differing, name};
+use crate::output::{Format, differing, name, stands_still};
 use crate::pages::{PAGE_SIZE, whole};
 use crate::row;
 use crate::table::{Cell, Column, Table};
@@ -299,5 +299,15 @@ pub async fn stores(clients: Clients, format: Format) -> Result<(), Failure> {
             rows,
         )
         .to_string()
-    })
+    })?;
+    let quarantined = answer.stores.iter().filter_map(|store| {
+        let reason = &store.quarantine_reason;
+        (!reason.is_empty()).then(|| stands_still(&store.store_id, store.revision, reason))
+    });
+    let said: Vec<_> = quarantined.collect();
+    if said.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure::new(ExitCode::CheckFailed, said.join("\n")))
+    }
 }

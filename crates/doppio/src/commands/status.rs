@@ -1,20 +1,24 @@
 use contract::Reason;
-use contract::api::admin::{GetProjectionStatusRequest, StreamProgress};
+use contract::api::admin::StreamProgress;
+use runtime::Clock;
 
-use crate::clients::{Clients, call};
+use super::doctor::{projection, silence};
+use crate::clients::Clients;
 use crate::exit::{ExitCode, Failure};
 use crate::output::{Format, differing};
 use crate::row;
 use crate::table::{Column, Table};
 
-/// Shows the projection's progress; fails when the log has changed, a store is quarantined, or a day's figures are not what was recorded.
+/// Shows the projection's progress; fails when the log has changed, nobody projects, a store is quarantined, or a day's figures are not
+/// what was recorded.
 pub async fn run(clients: Clients, format: Format) -> Result<(), Failure> {
-    let answer = clients
-        .admin
-        .clone()
-        .get_projection_status(call(GetProjectionStatusRequest {}))
-        .await?
-        .into_inner();
+    let answer = projection(&clients).await?;
+    let now = Clock::system().now();
+    let standing: Vec<_> = answer
+        .streams
+        .iter()
+        .filter_map(|stream| Some((stream.stream, silence(stream, now)?)))
+        .collect();
     format.print(&answer, |answer| {
         let streams = answer.streams.iter().map(|stream| {
             row![
@@ -39,6 +43,12 @@ pub async fn run(clients: Clients, format: Format) -> Result<(), Failure> {
             Column::number("orphans"),
         ];
         let mut text = Table::new(columns, streams).to_string();
+        for (stream, silent) in &standing {
+            text.push_str(&format!(
+                "\nNOT PROJECTING, stream {stream}: nothing has been written for {} s; its lag is not known",
+                silent.as_secs()
+            ));
+        }
         for stream in answer.streams.iter().filter(|stream| is_changed(stream)) {
             text.push_str(&format!(
                 "\nLOG CHANGED, stream {}: {}",
@@ -57,6 +67,12 @@ pub async fn run(clients: Clients, format: Format) -> Result<(), Failure> {
         return Err(Failure::new(
             ExitCode::CheckFailed,
             format!("LOG_CHANGED: {}", Reason::LogChanged.meaning()),
+        ));
+    }
+    if !standing.is_empty() {
+        return Err(Failure::new(
+            ExitCode::CheckFailed,
+            "no projector is at work; is one running, and is it well?",
         ));
     }
     match answer.quarantined.as_slice() {
