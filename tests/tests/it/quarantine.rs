@@ -310,6 +310,7 @@ async fn every_read_of_a_store_that_stands_still_says_so() -> Result<()> {
         .concat(),
         [&["sales", "range"][..], &day, &at].concat(),
         [&["export", "orders", "--output", &*file][..], &at].concat(),
+        [&["stores"][..], &at].concat(),
     ] {
         let output = doppio(&arguments).await?;
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
