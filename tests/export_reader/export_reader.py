@@ -40,6 +40,7 @@ TYPES = {
 }
 NOT_SUMMED = {"ticket_number", "document_number", "local_hour", "line_index", "tax_rate_bp", "z_number", "currency_decimals"}
 NOT_SUMMED |= {"grand_total_sales", "grand_total_returns"}
+DECIMALS = {"KRW": 0, "GBP": 2}
 
 
 
@@ -75,6 +76,8 @@ for table in json.loads(index)["tables"]:
         assert (field.type, field.nullable) == (TYPES[column["type"]], column["nullable"]), field
     from_parquet = [[text(value) for value in row.values()] for row in parquet.to_pylist()]
     assert rows == from_parquet, (name, rows, from_parquet)
+    for row in parquet.to_pylist():
+        assert row["currency_decimals"] == DECIMALS[row["currency"]], (name, row)
     integers = [column["name"] for column in table["columns"] if column["type"] == "integer"]
     totals = {column: sum(parquet[column].to_pylist()) for column in integers if column not in NOT_SUMMED}
     sums[name] = {"rows": len(rows), **totals}

@@ -314,6 +314,29 @@ async fn a_sale_in_another_currency_is_refused_naming_its_field() {
 }
 
 #[tokio::test]
+async fn nothing_is_sold_by_a_catalog_of_another_currency() {
+    let service = Service::start(&[], now()).await;
+    let (membership, _) = members(true);
+    let whole = catalog::default_catalog().unwrap();
+    let ordering = service.ordering(whole, membership.clone(), "key").await;
+    place(&ordering, &service.sale(None)).await.unwrap();
+    let ledger = LedgerName::new("gangnam").unwrap();
+    let before = service.log.tip(&ledger).await.unwrap();
+    let ordering = service.ordering(in_pounds(), membership, "key").await;
+    // In the ledger's currency the catalog is what is wrong, in the catalog's it is the sale.
+    for (currency, expected) in [
+        ("KRW", (Code::FailedPrecondition, "CURRENCY_CHANGED")),
+        ("GBP", (Code::InvalidArgument, "WRONG_CURRENCY")),
+    ] {
+        let mut sale = service.sale(None);
+        sale.tenders[0].amount = money(currency, 9_000);
+        let refused = place(&ordering, &sale).await.unwrap_err();
+        assert_eq!((refused.code(), reason(&refused).as_str()), expected);
+    }
+    assert_eq!(service.log.tip(&ledger).await.unwrap(), before);
+}
+
+#[tokio::test]
 async fn a_membership_is_not_asked_for_once_its_caller_has_gone() {
     let (membership, asked) = members(true);
     let service = Service::start(&[], now()).await;

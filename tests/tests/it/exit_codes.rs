@@ -214,7 +214,6 @@ async fn a_broken_chain_is_what_a_check_found() -> Result<()> {
     )
     .execute(&mut log)
     .await?;
-    log.close().await?;
     let verify = format!("settle verify --data {words}");
     check(&[
         row(CHECK_FAILED, verify.as_str()),
@@ -231,5 +230,22 @@ async fn a_broken_chain_is_what_a_check_found() -> Result<()> {
     let output = doppio(&verify.split_whitespace().collect::<Vec<_>>()).await?;
     let said = String::from_utf8(output.stderr)?;
     ensure!(said.contains("gangnam, revision 2"), "{said}");
+    // What was written is not to be decoded above; here the log itself finds no record, or none that follows.
+    for body in ["x'00'", "(SELECT body FROM records WHERE revision = 3)"] {
+        let alter = format!("UPDATE records SET body = {body} WHERE revision = 2");
+        sqlx::query(sqlx::AssertSqlSafe(alter))
+            .execute(&mut log)
+            .await?;
+        let events = format!("events --store gangnam --data {words}");
+        check(&[
+            row(CHECK_FAILED, verify.as_str()),
+            row(CHECK_FAILED, events.as_str()),
+        ])
+        .await?;
+        let output = doppio(&events.split_whitespace().collect::<Vec<_>>()).await?;
+        let said = String::from_utf8(output.stderr)?;
+        ensure!(said.contains("is broken at revision 2"), "{said}");
+    }
+    log.close().await?;
     Ok(())
 }

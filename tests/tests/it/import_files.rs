@@ -144,7 +144,10 @@ async fn receipts_with_a_corrected_date_are_refused_and_listed() -> Result<()> {
         .refuses(&format!("{other}3,2024-05-02T09:00,베이글\n"), &[])
         .await?;
     ensure!(
-        code == 3 && said.contains("receipts.csv:3 receipt:"),
+        code == 3
+            && said.contains(
+                "receipts.csv:3 receipt: receipt \"2\" was imported before, differently: other articles, amounts or tenders"
+            ),
         "{code}: {said}"
     );
     let forgotten = format!("{first}3,2024-05-01T09:04,베이글\n");

@@ -1,5 +1,6 @@
 //! A day can always be closed, and no cash disappears between two days.
 
+use contract::Currency;
 use contract::event::{BusinessDayOpened, DrawerFigures};
 use event_log::MAX_PAYLOAD_BYTES;
 use prost::Message as _;
@@ -294,4 +295,23 @@ async fn a_day_that_cannot_turn_is_no_mistake_of_the_order() {
     shop.store = Arc::new(store);
     let refused = shop.one(americano(new_order())).await.unwrap_err();
     assert_eq!(refused.reason, Reason::Internal);
+}
+
+#[tokio::test]
+async fn a_ledger_sells_in_its_own_currency_alone() {
+    let mut shop = Shop::open().await;
+    shop.one(americano(new_order())).await.unwrap();
+    let before = shop.events().await.len();
+    let won = shop.store.clone();
+    Arc::make_mut(&mut shop.store).currency = Currency::new("GBP").unwrap();
+    // Within the open day and on the next, of which nothing is opened either.
+    for _ in 0..2 {
+        let refused = shop.one(americano(new_order())).await.unwrap_err();
+        assert_eq!(refused.reason, Reason::CurrencyChanged);
+        shop.clock.advance(SignedDuration::from_hours(24));
+    }
+    assert_eq!(shop.events().await.len(), before);
+    shop.store = won;
+    shop.one(americano(new_order())).await.unwrap();
+    assert!(shop.events().await.len() > before);
 }

@@ -399,6 +399,42 @@ async fn nothing_is_sent_on_a_connection_before_its_streams_are_checked() -> Res
     Ok(())
 }
 
+/// A first record has its stream checked by itself. A later one expects what the other log holds as well, so that only the check of the
+/// new connection keeps it out.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_sent_on_a_connection_to_a_copy_of_the_log() -> Result<()> {
+    let fixture = JetStreamFixture::single().await?;
+    let proxy = TcpProxy::start(fixture.nats.address(0)).await?;
+    let log = through(&proxy, &fixture.config).await?;
+    let ledger = LedgerName::new("copied")?;
+    let first = first_record(&ledger)?;
+    let tip = append(&log, &first).await?;
+    fixture.replace().await.map_err(anyhow::Error::from_boxed)?;
+    fixture
+        .put_raw(&ledger, first.bytes().clone())
+        .await
+        .map_err(anyhow::Error::from_boxed)?;
+    let copy = fixture.log().await?;
+    ensure!(
+        copy.tip(&ledger).await? == Some(tip),
+        "the other log holds the record at another place"
+    );
+    proxy.cut();
+    let second = following(&ledger, Some(&tip))?;
+    let limit = deadline(20);
+    loop {
+        match log.append(&second, &on(Some(&tip)), deadline(5)).await {
+            Err(LogError::Changed(_)) => break,
+            // The connection that was cut may have been used before its end was noticed.
+            Ok(Outcome::Unknown(_)) | Err(LogError::Unavailable(_)) if Instant::now() < limit => {}
+            other => bail!("{other:?}"),
+        }
+    }
+    let records = copy.read(&ledger, None, 10).await?;
+    ensure!(records == [first], "{records:?}");
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn dropped_subscriptions_leave_no_consumers() -> Result<()> {
     let fixture = JetStreamFixture::single().await?;
