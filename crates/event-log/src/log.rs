@@ -1,6 +1,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -109,6 +110,23 @@ pub struct Delivered {
     pub record: Result<Record, CorruptRecord>,
     /// Hash of the stored bytes, also of those that cannot be read.
     pub hash: RecordHash,
+}
+
+impl Delivered {
+    pub(crate) fn of(position: Position, ledger: LedgerName, bytes: Bytes) -> Self {
+        let record = Record::parse(bytes.clone());
+        // Hashing costs more than all the rest of reading: a record that can be read has been hashed already.
+        let hash = match &record {
+            Ok(record) => record.hash(),
+            Err(_) => RecordHash::of(&bytes),
+        };
+        Self {
+            position,
+            ledger,
+            record,
+            hash,
+        }
+    }
 }
 
 /// Where a reader of a stream has come to, and the proof that it was this log.

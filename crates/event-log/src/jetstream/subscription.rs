@@ -12,10 +12,12 @@ use super::leader;
 use super::link::Link;
 use crate::error::LogError;
 use crate::log::{Checkpoint, Delivered, Position, StreamIndex, Subscription};
-use crate::record::{LedgerName, Record, RecordHash};
+use crate::record::{LedgerName, RecordHash};
 
-/// Messages asked for ahead; with the largest records 64 MiB.
-const MAX_AHEAD: usize = 512;
+/// Messages of one request, as many as a reader's batch; the next one is made when half of them have come.
+const MAX_AHEAD: usize = 5_000;
+/// Bytes of one request: with the largest records it is this that bounds what is under way and not yet taken.
+const MAX_AHEAD_BYTES: usize = 16 * 1024 * 1024;
 /// Bytes after which a delivery is cut.
 const MAX_BYTES: usize = 16 * 1024 * 1024;
 /// How often the server tells that an idle consumer is alive; after two silences it is made again.
@@ -159,6 +161,7 @@ impl JetStreamSubscription {
         let flow = made
             .stream()
             .max_messages_per_batch(MAX_AHEAD)
+            .max_bytes_per_batch(MAX_AHEAD_BYTES)
             .heartbeat(HEARTBEAT)
             .expires(PULL_EXPIRES)
             .messages()
@@ -242,14 +245,9 @@ impl JetStreamSubscription {
             tracing::warn!(stream = self.stream, sequence, subject = %message.subject, "skipped a message that is in no ledger");
             return None;
         };
-        let (hash, position) = (RecordHash::of(&message.payload), Position(sequence));
-        self.last = Some((position, hash));
-        Some(Delivered {
-            position,
-            ledger,
-            record: Record::parse(message.message.payload),
-            hash,
-        })
+        let delivered = Delivered::of(Position(sequence), ledger, message.message.payload);
+        self.last = Some((delivered.position, delivered.hash));
+        Some(delivered)
     }
 
     /// Takes what has arrived already, up to the caller's limit.

@@ -12,7 +12,7 @@ use super::reader::head;
 use super::schema::{column, epoch, unavailable};
 use crate::error::LogError;
 use crate::log::{Checkpoint, Delivered, LogEpoch, Position, Subscription};
-use crate::record::{LedgerName, Record, RecordHash};
+use crate::record::{LedgerName, RecordHash};
 use crate::standing::Standing;
 
 /// How often the file is looked at for commits of other processes, which nothing else tells of.
@@ -68,13 +68,8 @@ impl SqliteSubscription {
                 .map_err(|error| LogError::Unusable(format!("a row of the log: {error}")))?;
             let body = Bytes::from(column::<Vec<u8>>(&row, 2)?);
             bytes += body.len();
-            let hash = RecordHash::of(&body);
-            delivered.push(Delivered {
-                position: Position(position.cast_unsigned()),
-                ledger,
-                record: Record::parse(body),
-                hash,
-            });
+            let position = Position(position.cast_unsigned());
+            delivered.push(Delivered::of(position, ledger, body));
         }
         drop(rows);
         if let Some(last) = delivered.last() {
