@@ -82,6 +82,12 @@ impl DayRule {
         &self.zone
     }
 
+    #[must_use]
+    pub fn cutoff_minutes(&self) -> u32 {
+        let minutes = i32::from(self.cutoff.hour()) * 60 + i32::from(self.cutoff.minute());
+        minutes.unsigned_abs()
+    }
+
     /// The instant of local (date, cutoff): in a gap the first valid instant, in an overlap the earlier one.
     pub fn start(&self, date: BusinessDate) -> Result<Timestamp, DateError> {
         let local: DateTime = date.0.to_datetime(self.cutoff);

@@ -195,8 +195,8 @@ pub trait EventLog: Send + Sync + 'static {
     /// The ledger's last record as its leader knows it, `None` for a ledger without any. Checks nothing before it.
     async fn tip(&self, ledger: &LedgerName) -> Result<Option<Tip>, LogError>;
 
-    /// Up to `max` records of a ledger from revision `after.revision + 1` on (from 1 when `None`), in order and chain-checked.
-    /// An empty answer: there are none yet.
+    /// Up to `max` records of a ledger from revision `after.revision + 1` on (from 1 when `None`), in order and chain-checked; fewer where
+    /// they are large. An empty answer: there are none yet.
     async fn read(
         &self,
         ledger: &LedgerName,

@@ -5,6 +5,9 @@ use crate::error::LogError;
 use crate::log::{Placed, Position};
 use crate::record::{LedgerName, Record, RecordHash, Revision};
 
+/// A page of full records would take tens of megabytes; those who read a whole ledger hold one or two at a time.
+const HEAVY_BYTES: usize = 4 * 1024 * 1024;
+
 /// Collects a ledger's records from stored bytes in the order of the log, checking the chain and skipping orphans.
 /// Stops at the first record that may not be read: what came before it is good and is handed out first.
 pub(crate) struct Page<'a> {
@@ -14,6 +17,7 @@ pub(crate) struct Page<'a> {
     /// The record to read after, while it has not been passed: what is up to it may be no orphan.
     before: Option<RecordHash>,
     records: Vec<Placed>,
+    bytes: usize,
     stopped: Option<LogError>,
 }
 
@@ -25,6 +29,7 @@ impl<'a> Page<'a> {
             last: after.copied(),
             before: None,
             records: Vec::new(),
+            bytes: 0,
             stopped: None,
         }
     }
@@ -38,6 +43,11 @@ impl<'a> Page<'a> {
     /// Whether no more is wanted.
     pub(crate) fn is_done(&self) -> bool {
         self.stopped.is_some() || self.records.len() >= self.max
+    }
+
+    /// Whether it holds so much that the rest is left for the next one.
+    pub(crate) fn is_heavy(&self) -> bool {
+        self.bytes >= HEAVY_BYTES
     }
 
     /// How many records are wanted yet.
@@ -85,6 +95,7 @@ impl<'a> Page<'a> {
             Link::Next => {
                 self.last = Some(ChainState::after(&record));
                 self.before = None;
+                self.bytes += record.bytes().len();
                 self.records.push(Placed { position, record });
             }
             Link::Orphan if self.before.is_some() => {

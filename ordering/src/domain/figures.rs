@@ -1,3 +1,4 @@
+mod image;
 #[cfg(test)]
 mod tests;
 
@@ -9,6 +10,8 @@ use contract::event::{
 };
 use contract::list_digest::{self, ListAmounts};
 use imbl::OrdMap;
+
+pub use self::image::FiguresImage;
 
 use super::{MAX_DRAWERS_PER_DAY, MAX_TAX_CLASSES_PER_DAY};
 
@@ -31,7 +34,7 @@ fn difference(whole: i64, parts: [i64; 3]) -> Result<i64, Overflow> {
         .ok_or(Overflow)
 }
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 struct Sums {
     count: i64,
     gross: i64,
@@ -135,7 +138,7 @@ fn digest(list: &List) -> Result<Option<ListDigest>, Overflow> {
     list_digest::digest(rows).map(Some).ok_or(Overflow)
 }
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 struct Drawer {
     /// What the last close left in it.
     carried: i64,
@@ -203,7 +206,7 @@ impl Drawer {
 
 /// The figures of a business day as far as it has come: what the X report shows and the Z report freezes. A copy shares what it holds
 /// with the original: one is made for every record.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct DayFigures {
     sales: Sums,
     voids: Sums,

@@ -17,6 +17,7 @@ mod figures;
 pub(crate) mod fixture;
 mod flag;
 mod giving_back;
+pub mod image;
 mod order;
 pub mod place_order;
 pub mod pricing;
@@ -50,5 +51,7 @@ pub use event_meta::EventMeta;
 pub use figures::{DayFigures, Floats};
 pub use flag::Flag;
 pub use order::{OrderState, Sale, Status};
-pub use state::{Corrupt, Identity, OpenDay, OpenOrder, Settings, StoreState};
+pub use state::{
+    ChangesImage, Corrupt, Held, Identity, OpenDay, OpenOrder, Settings, StateImage, StoreState,
+};
 pub use tenders::settle as settle_tenders;

@@ -1,3 +1,5 @@
+mod image;
+
 use std::sync::Arc;
 
 use contract::api::ordering as api;
@@ -7,6 +9,8 @@ use contract::{Currency, Money, MoneyError, StoreId};
 use jiff::Timestamp;
 use prost::Message as _;
 use uuid::Uuid;
+
+pub use self::image::OrderImage;
 
 use super::event_meta::EventMeta;
 use super::tax;
@@ -41,7 +45,7 @@ impl Status {
 
 /// An event of one order with what its record and command say about it. The event is kept encoded: an order with one line takes some
 /// 300 bytes then, and 2,500 decoded.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct OrderEvent {
     body: Box<[u8]>,
     recorded_at: Timestamp,
@@ -80,7 +84,7 @@ impl OrderEvent {
 }
 
 /// An order as its events left it. Cheap to copy: its history is shared.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct OrderState {
     pub status: Status,
     /// A member is attached or resolved, or was there from the start.

@@ -1,3 +1,5 @@
+mod image;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -8,6 +10,8 @@ use imbl::OrdMap;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use uuid::Uuid;
+
+pub use self::image::{ChangesImage, Held, StateImage};
 
 use super::closed_dates::ClosedDates;
 use super::event_meta::EventMeta;
@@ -43,7 +47,7 @@ impl Settings {
     }
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct OpenDay {
     pub date: BusinessDate,
     pub start: Timestamp,
@@ -61,10 +65,22 @@ pub struct OpenOrder {
     pub order: Option<Arc<OrderState>>,
 }
 
+impl PartialEq for OpenOrder {
+    fn eq(&self, other: &Self) -> bool {
+        let same = match (&self.order, &other.order) {
+            // Most orders of two copies of a state are shared.
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other) || one == other,
+            (None, None) => true,
+            _ => false,
+        };
+        same && self.placed_revision == other.placed_revision
+    }
+}
+
 /// Everything that a store's decisions depend on: the open day, what was carried over, and the orders that are still open.
 ///
 /// Copied for every record in the making, so all that grows is in maps that share their contents with their copies.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct StoreState {
     pub identity: Option<Identity>,
     pub settings: Option<Arc<Settings>>,

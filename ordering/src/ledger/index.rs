@@ -19,6 +19,7 @@ use uuid::Uuid;
 
 use super::Entry;
 use super::notes::Notes;
+use super::snapshot::Snapshots;
 use super::witness::Witnesses;
 use crate::domain::CommandId;
 
@@ -62,6 +63,7 @@ impl IndexError {
 pub struct CommandIndex {
     pub(super) pool: SqlitePool,
     pub(super) witnesses: Arc<Witnesses>,
+    pub(super) snapshots: Arc<Snapshots>,
 }
 
 impl CommandIndex {
@@ -90,6 +92,7 @@ impl CommandIndex {
         Ok(Self {
             pool,
             witnesses: Arc::default(),
+            snapshots: Arc::new(Snapshots::beside(path)),
         })
     }
 

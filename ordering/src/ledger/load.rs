@@ -7,6 +7,7 @@ use event_log::{ChainState, EventLog, LedgerName, LogError, Placed, Record, Revi
 use super::behind::Behind;
 use super::notes::Notes;
 use super::recents::Recents;
+use super::snapshot::Keeper;
 use super::witness::{Witness, confirm};
 use super::{CommandIndex, Ledger, LedgerError, SecondClock, fold};
 use crate::domain::StoreState;
@@ -26,7 +27,7 @@ pub struct Resting {
 }
 
 impl Ledger {
-    /// Loads a store's ledger: folds from its last close, and brings the index up to there.
+    /// Loads a store's ledger: folds on from its snapshot, or from its last close after bringing the index up to there.
     pub async fn open(
         log: Arc<dyn EventLog>,
         index: CommandIndex,
@@ -43,6 +44,8 @@ impl Ledger {
             tip: None,
             recents: Recents::default(),
             behind: Behind::default(),
+            keeper: Keeper::default(),
+            folded: 0,
             has_history: false,
             is_behind: false,
             second_clock: SecondClock::none(),
@@ -59,28 +62,16 @@ impl Ledger {
         let Some(tip) = ledger.log.tip(&ledger.name).await? else {
             return Ok(ledger);
         };
-        let mut chain = ledger.index_up_to(tip.fold_from).await?;
-        ledger.has_history = chain.is_some();
-        ledger.behind = Behind::from(ledger.index.stamp(&ledger.store_id).await?);
-        // Up to the stamp; what the records after it say is folded in.
-        ledger.state.unresolved = ledger
-            .index
-            .unresolved(&ledger.store_id)
-            .await?
-            .into_iter()
-            .collect();
-        loop {
-            let records = ledger
-                .log
-                .read_placed(&ledger.name, chain.as_ref(), PAGE)
-                .await?;
-            let Some(last) = records.last() else { break };
-            chain = Some(ChainState::after(&last.record));
-            for placed in &records {
-                ledger.take_in(placed)?;
+        let begun = match ledger.take_up_snapshot(&tip, indexed.as_ref()).await? {
+            Some(chain) => {
+                ledger.has_history = true;
+                ledger.behind = Behind::from(indexed);
+                Some(chain)
             }
-        }
-        if chain.map(|chain| chain.revision) < Some(tip.chain.revision) {
+            None => ledger.begin_at_close(tip.fold_from).await?,
+        };
+        let folded = ledger.fold_on(begun).await?;
+        if folded.map(|chain| chain.revision) < Some(tip.chain.revision) {
             return Err(LogError::Unavailable(format!(
                 "ledger {} could not be read to its end",
                 ledger.name
@@ -88,7 +79,53 @@ impl Ledger {
             .into());
         }
         ledger.refresh_tip().await?;
+        ledger.keep_snapshot();
         Ok(ledger)
+    }
+
+    /// Makes ready for folding from the last close: all before it is in the index then. Returns the place in the chain before it.
+    async fn begin_at_close(
+        &mut self,
+        fold_from: Revision,
+    ) -> Result<Option<ChainState>, LedgerError> {
+        let chain = self.index_up_to(fold_from).await?;
+        self.has_history = chain.is_some();
+        self.behind = Behind::from(self.index.stamp(&self.store_id).await?);
+        // Up to the stamp; what the records after it say is folded in.
+        let unresolved = self.index.unresolved(&self.store_id).await?;
+        self.state.unresolved = unresolved.into_iter().collect();
+        Ok(chain)
+    }
+
+    /// Folds all records after a place in the chain, each page while the next is being read. Returns the last one. An error leaves the
+    /// ledger of no use.
+    async fn fold_on(
+        &mut self,
+        mut chain: Option<ChainState>,
+    ) -> Result<Option<ChainState>, LedgerError> {
+        let mut page = self
+            .log
+            .read_placed(&self.name, chain.as_ref(), PAGE)
+            .await?;
+        while let Some(last) = page.last() {
+            chain = Some(ChainState::after(&last.record));
+            let state = std::mem::take(&mut self.state);
+            let folding = tokio::task::spawn_blocking(move || fold_page(state, page));
+            let reading = self.log.read_placed(&self.name, chain.as_ref(), PAGE);
+            let (folded, next) = tokio::join!(folding, reading);
+            let (state, folded) = folded.map_err(|error| LedgerError::Corrupt {
+                ledger: self.name.clone(),
+                detail: error.to_string(),
+            })??;
+            self.state = state;
+            self.folded += folded.len();
+            for (record, notes) in folded {
+                self.take_over(&record);
+                self.take_notes(&record, notes);
+            }
+            page = next?;
+        }
+        Ok(chain)
     }
 
     /// What can be told of a store's ledger without loading it, by one look at its end or two.
@@ -140,6 +177,7 @@ impl Ledger {
         }
         self.refresh_tip().await?;
         self.is_behind = false;
+        self.keep_snapshot();
         Ok(count)
     }
 
@@ -156,19 +194,29 @@ impl Ledger {
         fold::evolve(&mut state, record, &payload)?;
         state.forget_touched();
         self.state = state;
-        let position = self.tip.map(|tip| tip.position).unwrap_or_default();
-        let chain = ChainState::after(record);
-        self.tip = Some(Tip {
-            chain,
-            fold_from: record.header().fold_from,
-            position,
-        });
-        self.note(record, Notes::of(&payload, chain, placed.position));
+        self.take_over(record);
+        let notes = Notes::of(&payload, ChainState::after(record), placed.position);
+        self.take_notes(record, notes);
         Ok(())
     }
 
-    /// Notes what a record says, in memory and, some time, in the index.
+    /// Notes that a record is the last one that this state reflects. Its position is the log's to say.
+    fn take_over(&mut self, record: &Record) {
+        self.tip = Some(Tip {
+            chain: ChainState::after(record),
+            fold_from: record.header().fold_from,
+            position: self.tip.map(|tip| tip.position).unwrap_or_default(),
+        });
+    }
+
+    /// Notes what a record says that was appended.
     pub(super) fn note(&mut self, record: &Record, notes: Notes) {
+        self.take_notes(record, notes);
+        self.keep_snapshot();
+    }
+
+    /// Notes what a record says, in memory and, some time, in the index.
+    fn take_notes(&mut self, record: &Record, notes: Notes) {
         let revision = record.revision();
         let closes = record.header().fold_from == revision && revision > Revision::NONE.next();
         if closes {
@@ -176,6 +224,7 @@ impl Ledger {
             self.has_history = true;
         }
         self.recents.take(&notes);
+        self.keeper.count(notes.commands.len());
         self.behind.note(notes);
         self.behind.go_on(&self.index, &self.store_id, closes);
         let left = self.recents.leave(self.behind.written());
@@ -258,4 +307,20 @@ impl Ledger {
         }
         Ok(chain)
     }
+}
+
+/// Folds records into a state; gives back what each of them says.
+fn fold_page(
+    mut state: StoreState,
+    page: Vec<Placed>,
+) -> Result<(StoreState, Vec<(Record, Notes)>), LedgerError> {
+    let mut folded = Vec::with_capacity(page.len());
+    for Placed { position, record } in page {
+        let payload = fold::decode(&record)?;
+        fold::evolve(&mut state, &record, &payload)?;
+        state.forget_touched();
+        let notes = Notes::of(&payload, ChainState::after(&record), position);
+        folded.push((record, notes));
+    }
+    Ok((state, folded))
 }

@@ -10,6 +10,7 @@ mod load;
 mod notes;
 mod recents;
 mod second_clock;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 mod witness;
@@ -27,6 +28,7 @@ pub use self::fetch::{Fetch, Fetched};
 pub use self::index::{CommandIndex, IndexError};
 use self::recents::Recents;
 pub use self::second_clock::SecondClock;
+use self::snapshot::Keeper;
 pub use self::witness::{acquaint, examine};
 
 use crate::catalog::Store;
@@ -182,7 +184,10 @@ pub struct Ledger {
     tip: Option<Tip>,
     recents: Recents,
     behind: Behind,
-    /// Whether there is anything before [`Self::recents`]: until its first close a ledger has nothing to look up in the index.
+    keeper: Keeper,
+    /// Records that had to be folded when it was opened.
+    folded: usize,
+    /// Whether there is anything before [`Self::recents`] that has to be looked up in the index: a closed day, or what a snapshot reflects.
     has_history: bool,
     /// A catch-up was begun and not completed.
     is_behind: bool,
@@ -218,6 +223,12 @@ impl Ledger {
     #[must_use]
     pub fn revision(&self) -> u64 {
         self.tip.map_or(0, |tip| tip.chain.revision.0)
+    }
+
+    /// How many records had to be folded when it was opened: all since its snapshot, or since its last close.
+    #[must_use]
+    pub fn folded(&self) -> usize {
+        self.folded
     }
 
     /// When the last record was recorded.

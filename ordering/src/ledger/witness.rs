@@ -139,6 +139,7 @@ impl CommandIndex {
             .execute(&mut *transaction)
             .await?;
         transaction.commit().await?;
+        self.snapshots.forget_all().await;
         Ok(())
     }
 

@@ -212,23 +212,26 @@ impl StoreTask {
                     self.resolve(standings).await;
                 }
                 received = tokio::time::timeout(self.ground.idle, requests.recv_many(&mut batch, MAX_COMMANDS_PER_RECORD)) => match received {
-                    Ok(0) => return,
+                    Ok(0) => break,
                     Ok(_) => {
                         presence.busy.store(true, Ordering::Release);
                         self.carry_out(batch.drain(..)).await;
                     }
-                    Err(_) if self.resolution.is_idle() && self.searches.is_empty() && leave(&mut requests) => return,
+                    Err(_) if self.resolution.is_idle() && self.searches.is_empty() && leave(&mut requests) => break,
                     Err(_) => {}
                 },
                 // Memberships that are owed an answer are asked for again by whoever loads the store next.
                 () = presence.leave.notified() => if self.searches.is_empty() && leave(&mut requests) {
-                    return;
+                    break;
                 },
             }
             // Only a live ledger asks: nothing is asked while replaying.
             if let Some(ledger) = &self.ledger {
                 self.resolution.follow(&ledger.state().unresolved);
             }
+        }
+        if let Some(ledger) = &mut self.ledger {
+            ledger.leave().await;
         }
     }
 

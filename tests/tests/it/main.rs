@@ -28,5 +28,6 @@ mod servers;
 mod serving;
 mod settlement;
 mod shop;
+mod snapshots;
 mod stock_client;
 mod worked_example;

@@ -237,7 +237,11 @@ impl<'a> Scan<'a> {
     async fn run(&mut self) -> Result<(), LogError> {
         self.end = self.subject.last().await?.map_or(0, |last| last.sequence);
         let limit = Instant::now() + READ_LIMIT;
-        while !self.page.is_done() && self.sequence < self.end && Instant::now() < limit {
+        while !self.page.is_done()
+            && !self.page.is_heavy()
+            && self.sequence < self.end
+            && Instant::now() < limit
+        {
             let batch = batch(
                 self.subject,
                 self.sequence + 1,

@@ -10,7 +10,7 @@ use crate::page::Page;
 use crate::record::{LedgerName, Record, Revision};
 
 /// Rows fetched by one statement of `read`; bounds what is in memory beside the answer.
-const ROWS_PER_FETCH: usize = 256;
+const ROWS_PER_FETCH: usize = 128;
 
 pub(super) async fn head(readers: &SqlitePool) -> Result<StreamHead, LogError> {
     let row =
@@ -110,7 +110,7 @@ pub(super) async fn read(
         after.map_or(0, |state| state.revision.0.cast_signed()),
         i64::MAX,
     );
-    while !page.is_done() {
+    while !page.is_done() && !page.is_heavy() {
         let rows = sqlx::query(
             "SELECT revision, position, body FROM records WHERE ledger = ?1 AND (revision, position) > (?2, ?3)
              ORDER BY revision, position LIMIT ?4",

@@ -11,7 +11,9 @@ use event_log::disturbed::Disturbed;
 use event_log::sqlite::SqliteLog;
 use jiff::{SignedDuration, Timestamp};
 use ordering::catalog::Store;
-use ordering::domain::{Actor, CloseBusinessDay, Command, CommandId, Principal, RefundLine};
+use ordering::domain::{
+    Actor, CloseBusinessDay, Command, CommandId, Principal, RefundLine, StoreState,
+};
 use ordering::ledger::{Answer, CommandIndex, Ledger, Verdict, Work};
 use rand::RngExt as _;
 use rand::seq::IndexedRandom as _;
@@ -39,7 +41,12 @@ const FAULTS: [Reason; 8] = [
 /// An instance of ordering, as far as one store goes.
 pub struct Instance {
     log: Arc<Disturbed<Contested>>,
+    /// The file that it keeps.
     index: &'static str,
+    /// The file that it has since its last start.
+    index_now: String,
+    /// A snapshot of an earlier time.
+    snapshot: Option<Vec<u8>>,
     pub(super) ledger: Ledger,
     /// Which menu it has: a new one reaches each instance by itself.
     menu: usize,
@@ -74,6 +81,8 @@ impl History {
             Ok(Instance {
                 log,
                 index,
+                index_now: index.to_owned(),
+                snapshot: None,
                 ledger,
                 menu: 0,
             })
@@ -295,19 +304,84 @@ impl History {
         Ok(())
     }
 
-    /// With the index that was there, or with none.
+    /// With the index that was there and whatever snapshot, or with neither. It makes no difference to what is answered.
     async fn restart(&mut self, step: usize) -> Result<()> {
-        let (instance, with_index) = (self.instance(), self.till.chance(0.5));
-        let instance = &mut self.instances[instance];
-        let index = if with_index {
+        let (number, with_index) = (self.instance(), self.till.chance(0.7));
+        let instance = &mut self.instances[number];
+        instance.ledger.look().await?;
+        let before = (instance.ledger.revision(), instance.ledger.state().clone());
+        let mut all_in_snapshot = false;
+        if with_index {
             self.tally.add("a restart with the index that was there");
-            instance.index.to_owned()
+            all_in_snapshot = self.choose_snapshot(number).await?;
         } else {
             self.tally.add("a restart without an index");
-            format!("new-{step}.db")
-        };
-        instance.ledger = open(&instance.log, &self.directory.path().join(index)).await?;
+            self.instances[number].index_now = format!("new-{step}.db");
+        }
+        let instance = &mut self.instances[number];
+        let index = self.directory.path().join(&instance.index_now);
+        instance.ledger = open(&instance.log, &index).await?;
+        ensure!(
+            !all_in_snapshot || instance.ledger.folded() == 0,
+            "a snapshot was not used"
+        );
+        ensure!(
+            instance.ledger.revision() == before.0
+                && in_common(&before.1, instance.ledger.state())
+                    == in_common(instance.ledger.state(), &before.1),
+            "a restart made another state: {:#?}\n{:#?}",
+            before.1,
+            instance.ledger.state()
+        );
         Ok(())
+    }
+
+    /// What an instance finds of its snapshots at its next start, with the index that it keeps. Whether it is one of all that there is.
+    async fn choose_snapshot(&mut self, number: usize) -> Result<bool> {
+        let what = self.till.random.random_range(0..5);
+        let at = self.till.random.random_range(0..1_000_usize);
+        let instance = &mut self.instances[number];
+        // One that it made beside the index of this start.
+        let made = instance.ledger.snapshot().await && instance.index_now == instance.index;
+        instance.index_now = instance.index.to_owned();
+        let path = self
+            .directory
+            .path()
+            .join(format!("{}-snapshots", instance.index))
+            .join(format!("{}.snapshot", self.stores[0].id));
+        let Ok(bytes) = std::fs::read(&path) else {
+            return Ok(false);
+        };
+        let older = instance.snapshot.replace(bytes.clone());
+        match what {
+            0 => {
+                std::fs::remove_file(&path)?;
+                self.tally.add("a restart without a snapshot");
+            }
+            1 => {
+                let mut damaged = bytes;
+                let at = damaged.len() * at / 1_000;
+                damaged[at] ^= 0x10;
+                std::fs::write(&path, damaged)?;
+                self.tally.add("a restart with a damaged snapshot");
+            }
+            2 => {
+                std::fs::write(&path, &bytes[..bytes.len() * at / 1_000])?;
+                self.tally.add("a restart with a snapshot that is cut off");
+            }
+            3 => {
+                if let Some(older) = older {
+                    std::fs::write(&path, older)?;
+                    self.tally.add("a restart with an older snapshot");
+                }
+            }
+            _ => {
+                self.tally
+                    .add_many("a restart from a snapshot", usize::from(made));
+                return Ok(made);
+            }
+        }
+        Ok(false)
     }
 
     pub async fn run(&mut self) -> Result<()> {
@@ -366,6 +440,19 @@ impl History {
         );
         Ok(())
     }
+}
+
+/// A state without the orders that another does not have in memory: it reads them from the log.
+fn in_common(state: &StoreState, other: &StoreState) -> StoreState {
+    let mut common = state.clone();
+    for (id, open) in &other.open_orders {
+        if let Some(own) = common.open_orders.get_mut(id)
+            && open.order.is_none()
+        {
+            own.order = None;
+        }
+    }
+    common
 }
 
 fn same(work: &Work, first: &Answer, again: &Answer) -> Result<()> {
