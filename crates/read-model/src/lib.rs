@@ -3,7 +3,6 @@
 //! Two backends keep it: PostgreSQL and embedded SQLite. The projector owns the schema and is the only writer ([`ReadModelWriter`]);
 //! everyone else reads ([`ReadModelReader`]).
 
-mod bulk;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod error;
@@ -12,18 +11,16 @@ mod facts;
 mod figure;
 mod lists;
 mod postgres;
-mod postgres_write;
+mod postgres_facts;
 mod rows;
 mod settlement;
 mod shared;
 mod sqlite;
-mod sqlite_write;
-mod tables;
+mod sqlite_facts;
 mod traits;
 
 use std::sync::Arc;
 
-pub use bulk::{BulkLoad, bulk_load};
 pub use error::ReadModelError;
 pub use export::{Column, ColumnKind, Export, ExportQuery, ExportTable, Exported, Value};
 pub use facts::{
