@@ -113,12 +113,12 @@ pub struct Delivered {
 }
 
 impl Delivered {
-    pub(crate) fn of(position: Position, ledger: LedgerName, bytes: Bytes) -> Self {
+    pub(crate) fn of(position: Position, ledger: LedgerName, bytes: &Bytes) -> Self {
         let record = Record::parse(bytes.clone());
         // Hashing costs more than all the rest of reading: a record that can be read has been hashed already.
         let hash = match &record {
             Ok(record) => record.hash(),
-            Err(_) => RecordHash::of(&bytes),
+            Err(_) => RecordHash::of(bytes),
         };
         Self {
             position,

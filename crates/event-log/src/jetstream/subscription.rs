@@ -245,7 +245,7 @@ impl JetStreamSubscription {
             tracing::warn!(stream = self.stream, sequence, subject = %message.subject, "skipped a message that is in no ledger");
             return None;
         };
-        let delivered = Delivered::of(Position(sequence), ledger, message.message.payload);
+        let delivered = Delivered::of(Position(sequence), ledger, &message.message.payload);
         self.last = Some((delivered.position, delivered.hash));
         Some(delivered)
     }

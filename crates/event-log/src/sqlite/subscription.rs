@@ -69,7 +69,7 @@ impl SqliteSubscription {
             let body = Bytes::from(column::<Vec<u8>>(&row, 2)?);
             bytes += body.len();
             let position = Position(position.cast_unsigned());
-            delivered.push(Delivered::of(position, ledger, body));
+            delivered.push(Delivered::of(position, ledger, &body));
         }
         drop(rows);
         if let Some(last) = delivered.last() {
