@@ -84,6 +84,7 @@ impl PostgresModel {
             PgPoolOptions::new()
                 .max_connections(connections)
                 .acquire_timeout(ACQUIRE_TIMEOUT)
+                .after_release(|connection, _| Box::pin(runtime::database::is_at_rest(connection)))
                 .connect_lazy_with(options)
         };
         Ok(Self {

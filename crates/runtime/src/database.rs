@@ -15,6 +15,16 @@ pub enum Fault {
     Unusable,
 }
 
+/// Whether a connection that goes back to its pool has no transaction open. Whoever is dropped while BEGIN is on its way leaves one that
+/// the library knows nothing of: the next user's statements would be part of it, and its locks held for ever. Asked in one message, where
+/// both times are the same unless a transaction had begun before.
+pub async fn is_at_rest(connection: &mut sqlx::PgConnection) -> Result<bool, sqlx::Error> {
+    let row = sqlx::raw_sql("SELECT now() = statement_timestamp()")
+        .fetch_one(connection)
+        .await?;
+    sqlx::Row::try_get(&row, 0)
+}
+
 /// SQLSTATE classes of a server that cannot serve now: connection (08), transaction rolled back (40), resources (53), object or lock not
 /// available (55), operator intervention (57), system (58).
 const POSTGRES_AWAY: [&str; 6] = ["08", "40", "53", "55", "57", "58"];

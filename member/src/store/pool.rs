@@ -334,6 +334,7 @@ async fn open_postgres(options: &PgConnectOptions) -> Result<PgPool, StartError>
     let pool = PgPoolOptions::new()
         .max_connections(POSTGRES_CONNECTIONS)
         .acquire_timeout(CONNECT_DEADLINE)
+        .after_release(|connection, _| Box::pin(runtime::database::is_at_rest(connection)))
         .connect_with(
             options
                 .clone()
