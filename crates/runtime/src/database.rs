@@ -15,13 +15,18 @@ pub enum Fault {
     Unusable,
 }
 
+/// How long a connection that goes back to its pool may take to say whether it is at rest; then it is closed.
+const AT_REST_DEADLINE: std::time::Duration = std::time::Duration::from_secs(5);
+
 /// Whether a connection that goes back to its pool has no transaction open. Whoever is dropped while BEGIN is on its way leaves one that
 /// the library knows nothing of: the next user's statements would be part of it, and its locks held for ever. Asked in one message, where
 /// both times are the same unless a transaction had begun before.
 pub async fn is_at_rest(connection: &mut sqlx::PgConnection) -> Result<bool, sqlx::Error> {
-    let row = sqlx::raw_sql("SELECT now() = statement_timestamp()")
-        .fetch_one(connection)
-        .await?;
+    let asked = sqlx::raw_sql("SELECT now() = statement_timestamp()").fetch_one(connection);
+    // A server that says nothing must not keep the connection's place in the pool.
+    let row = tokio::time::timeout(AT_REST_DEADLINE, asked)
+        .await
+        .map_err(|_| sqlx::Error::PoolTimedOut)??;
     sqlx::Row::try_get(&row, 0)
 }
 
