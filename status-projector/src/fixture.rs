@@ -95,7 +95,15 @@ impl Ledger {
     }
 
     fn payload(&self, events: Vec<Kind>) -> RecordPayload {
-        let command = RecordedCommand {
+        RecordPayload {
+            software_version: "test".into(),
+            commands: vec![self.command(events)],
+            clocks: None,
+        }
+    }
+
+    fn command(&self, events: Vec<Kind>) -> RecordedCommand {
+        RecordedCommand {
             request_id: Bytes::copy_from_slice(
                 Uuid::from_u128(u128::from(self.document.unsigned_abs()) + 5).as_bytes(),
             ),
@@ -110,11 +118,6 @@ impl Ledger {
                 .map(|event| Event { event: Some(event) })
                 .collect(),
             ..RecordedCommand::default()
-        };
-        RecordPayload {
-            software_version: "test".into(),
-            commands: vec![command],
-            clocks: None,
         }
     }
 
@@ -212,6 +215,27 @@ impl Ledger {
     }
 
     pub fn place(&mut self, placed: OrderPlaced) -> Result<Record, Failure> {
+        self.list(&placed)?;
+        self.append(vec![Kind::OrderPlaced(placed)])
+    }
+
+    /// Places as many orders as there are, each by a command of its own, in one record: what waits together is recorded together.
+    pub fn place_all(&mut self, placed: Vec<OrderPlaced>) -> Result<Record, Failure> {
+        let mut commands = Vec::with_capacity(placed.len());
+        for order in placed {
+            self.list(&order)?;
+            commands.push(self.command(vec![Kind::OrderPlaced(order)]));
+        }
+        let payload = RecordPayload {
+            software_version: "test".into(),
+            commands,
+            clocks: None,
+        };
+        self.append_bytes(&contract::encode_payload(&payload), READER_VERSION)
+    }
+
+    /// Counts an order in the day's lists.
+    fn list(&mut self, placed: &OrderPlaced) -> Result<(), Failure> {
         let [items, categories, discounts] = &mut self.lists;
         let list = |list: &mut BTreeMap<String, ListAmounts>, key: &str, amounts| {
             let row = list.entry(key.to_owned()).or_default();
@@ -237,7 +261,7 @@ impl Ledger {
             let key = discount_key(own.source, &own.discount_id);
             list(discounts, &key, amounts)?;
         }
-        self.append(vec![Kind::OrderPlaced(placed)])
+        Ok(())
     }
 
     /// From PLACED to COMPLETED in one record.

@@ -10,7 +10,10 @@ mod effects;
 pub mod fixture;
 pub mod fold;
 mod health;
+mod kept;
 pub mod program;
+mod reader;
+mod run;
 mod stream;
 #[cfg(test)]
 mod tests;

@@ -3,15 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use event_log::{EventLog, LogError, Position, StreamIndex, Subscription};
+use event_log::{Checkpoint, EventLog, LogError, Position, StreamIndex, Subscription};
 use read_model::{Fence, Generation, Heartbeat, ReadModelError, ReadModelWriter, StreamRow};
 use runtime::Clock;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::Config;
+use crate::batch::{Committing, Folded, finished};
 use crate::effects::Fold;
 use crate::health::{Health, Trouble};
+use crate::kept::Kept;
+use crate::reader::{Read, Reader};
 
 /// How often the owner gives a sign of life.
 pub(crate) const HEARTBEAT: Duration = Duration::from_millis(500);
@@ -74,10 +77,14 @@ pub(crate) enum Held {
 pub(crate) struct Ownership {
     pub row: StreamRow,
     pub head: Position,
-    /// When the rows last said how far they are.
+    /// When the rows were last told that there is an owner.
     told: Instant,
+    /// When it was last looked where the log ends.
+    looked: Instant,
     /// When the stream was last known to be projected to its end.
     pub level: Instant,
+    /// Rows in memory. They go with the ownership, whatever ends it.
+    pub kept: Kept,
 }
 
 impl StreamTask {
@@ -238,10 +245,11 @@ impl StreamTask {
         }
     }
 
+    /// While one batch is committed the next is folded and the one after it read.
     async fn own(
         &mut self,
         row: StreamRow,
-        mut subscription: Box<dyn Subscription>,
+        subscription: Box<dyn Subscription>,
         soft: &CancellationToken,
     ) -> Result<(), StreamError> {
         let now = Instant::now();
@@ -249,45 +257,71 @@ impl StreamTask {
             head: row.head,
             row,
             told: now,
+            looked: now,
             level: now,
+            kept: Kept::default(),
         };
         self.beat(&mut own).await?;
+        let mut reader = Reader::start(subscription, self.size);
+        let mut readable = true;
+        let mut folded: Option<Folded> = None;
+        let mut committing: Option<Committing> = None;
         loop {
-            let next = tokio::select! {
-                next = subscription.next(self.size, HEARTBEAT) => next,
+            if committing.is_none() {
+                if readable && own.looked.elapsed() >= HEARTBEAT {
+                    self.beat(&mut own).await?;
+                }
+                committing = folded.take().map(|folded| self.commit(&mut own, folded));
+            }
+            let due = if committing.is_some() || !readable {
+                own.told + HEARTBEAT
+            } else {
+                own.looked + HEARTBEAT
+            };
+            tokio::select! {
+                biased;
                 () = soft.cancelled() => {
+                    // The batch under way is finished.
+                    self.settle(&mut own, &mut committing).await?;
                     self.model.release(&own.fence()).await?;
                     return Ok(());
                 }
-            };
-            match next {
-                Ok(records) if records.is_empty() => {}
-                Ok(records) => {
-                    let (begun, count) = (Instant::now(), records.len());
-                    let projected = self.project(&mut own, records).await;
-                    self.learn(count, begun.elapsed(), projected.is_ok());
-                    projected?;
-                }
-                Err(LogError::Unavailable(reason)) => {
-                    // The subscription mends itself; the stream stays ours.
-                    self.health
-                        .troubled(self.stream, Trouble::Waiting(reason))
-                        .await;
-                    tokio::select! {
-                        () = sleep(HEARTBEAT) => {}
-                        () = soft.cancelled() => {}
+                () = finished(&mut committing) => {
+                    let sound = self.settle(&mut own, &mut committing).await?;
+                    reader.set_size(self.size);
+                    // What was folded upon it is void.
+                    if !sound && let Some(next) = folded.take() {
+                        let run = next.again().await;
+                        folded = self.fold(&mut own, &mut committing, run).await?;
                     }
-                    self.model
-                        .beat(&own.heartbeat(self.clock.now(), false))
-                        .await?;
-                    continue;
                 }
-                Err(error) => return Err(error.into()),
+                read = reader.next(), if folded.is_none() => {
+                    readable = true;
+                    match read {
+                        Read::Run(run) => folded = self.fold(&mut own, &mut committing, run).await?,
+                        Read::Nothing => {}
+                        Read::Failed(LogError::Unavailable(reason)) => {
+                            // The subscription mends itself; the stream stays ours.
+                            readable = false;
+                            self.health.troubled(self.stream, Trouble::Waiting(reason)).await;
+                        }
+                        Read::Failed(error) => return Err(error.into()),
+                    }
+                }
+                // Where nothing is under way and the log is well, there is more to say than that: see above.
+                () = sleep_until(due) => if committing.is_some() || !readable {
+                    match self.sign_of_life(&mut own).await {
+                        // The database is busy with the batch, and says there what is wrong.
+                        Err(error) if committing.is_some() && !is_fenced(&error) => {
+                            tracing::debug!(%error, stream = self.stream.0, "no sign of life");
+                        }
+                        told => told?,
+                    }
+                },
             }
-            if own.told.elapsed() >= HEARTBEAT {
-                self.beat(&mut own).await?;
+            if readable {
+                self.health.well(self.stream).await;
             }
-            self.health.well(self.stream).await;
         }
     }
 
@@ -312,9 +346,28 @@ impl StreamTask {
         }
     }
 
+    /// What failed is tried again with less.
+    pub(crate) fn unless_failed<T>(
+        &mut self,
+        result: Result<T, StreamError>,
+    ) -> Result<T, StreamError> {
+        if result.is_err() {
+            self.learn(0, Duration::ZERO, false);
+        }
+        result
+    }
+
+    /// Says that the owner lives, and nothing new.
+    async fn sign_of_life(&self, own: &mut Ownership) -> Result<(), ReadModelError> {
+        own.told = Instant::now();
+        let heartbeat = own.heartbeat(self.clock.now(), false);
+        self.model.beat(&heartbeat).await
+    }
+
     /// Looks where the log ends and says how far behind the rows are.
     async fn beat(&self, own: &mut Ownership) -> Result<(), StreamError> {
         own.told = Instant::now();
+        own.looked = own.told;
         let looked = match self.log.head(self.stream).await {
             Ok(head) => {
                 own.head = head.position.max(own.row.position);
@@ -346,6 +399,16 @@ impl Ownership {
         }
     }
 
+    /// A batch is stored.
+    pub(crate) fn reached(&mut self, checkpoint: Checkpoint, lag_us: i64) {
+        self.row.position = checkpoint.position;
+        self.row.hash = checkpoint.hash;
+        self.row.lag_us = lag_us;
+        if self.head == checkpoint.position {
+            self.level = Instant::now();
+        }
+    }
+
     /// Of a log that was found to be the right one when the stream was taken up.
     pub(crate) fn heartbeat(&self, at: jiff::Timestamp, looked: bool) -> Heartbeat {
         Heartbeat {
@@ -357,6 +420,10 @@ impl Ownership {
             at,
         }
     }
+}
+
+fn is_fenced(error: &ReadModelError) -> bool {
+    matches!(error, ReadModelError::Fenced { .. })
 }
 
 /// The error with all its causes.

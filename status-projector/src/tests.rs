@@ -4,12 +4,13 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use contract::event::TenderKind;
 use contract::{BusinessDate, OrderId, StoreId};
 use event_log::sqlite::SqliteLog;
 use event_log::{EventLog, Expectation, LogEpoch, Outcome, Record, Revision, StreamIndex};
 use jiff::Timestamp;
 use read_model::{
-    Batch, DayRow, Fence, Generation, Heartbeat, ListRow, ReadModel, ReadModelError,
+    Batch, DayRow, Facts, Fence, Generation, Heartbeat, ListRow, ReadModel, ReadModelError,
     ReadModelWriter, StoreRow, StreamRow,
 };
 use runtime::{Clock, Shutdown};
@@ -17,7 +18,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::Config;
 use crate::effects::Fold;
-use crate::fixture::Ledger;
+use crate::fixture::{Ledger, STANDARD, line, paid};
 use crate::fold::{Entry, StoreInput, StoreOutput, project};
 use crate::health::Health;
 use crate::stream::{FIRST_BATCH, Held, STUCK, StreamTask};
@@ -171,8 +172,8 @@ async fn a_panic_in_the_fold_quarantines_its_store_alone() {
     }
 }
 
-/// A database that takes its time, or not everything at once.
-struct Slow {
+/// A database that takes its time or fails, and counts what is asked of it.
+struct Watched {
     writer: Arc<dyn ReadModelWriter>,
     /// For each answer about the stream.
     answer: Duration,
@@ -182,9 +183,27 @@ struct Slow {
     most: u64,
     /// Records of each batch that it was given.
     given: Mutex<Vec<u64>>,
+    seen: Mutex<Seen>,
 }
 
-impl Slow {
+#[derive(Debug, Default)]
+struct Seen {
+    /// Rows read since the last commit that succeeded.
+    fetched: usize,
+    /// Of each commit that succeeded.
+    commits: Vec<Commit>,
+    /// So many commits fail, after they were carried out or without.
+    failing: usize,
+    carried_out: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Commit {
+    fetched: usize,
+    written: usize,
+}
+
+impl Watched {
     fn new(writer: Arc<dyn ReadModelWriter>) -> Self {
         Self {
             writer,
@@ -192,12 +211,42 @@ impl Slow {
             step: Duration::ZERO,
             most: u64::MAX,
             given: Mutex::default(),
+            seen: Mutex::default(),
         }
+    }
+
+    fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap()
+    }
+
+    async fn fetched<T>(
+        &self,
+        rows: impl Future<Output = Result<Vec<T>, ReadModelError>>,
+    ) -> Result<Vec<T>, ReadModelError> {
+        sleep(self.step).await;
+        let rows = rows.await?;
+        self.seen().fetched += rows.len();
+        Ok(rows)
     }
 }
 
+fn rows_of(batch: &Batch) -> usize {
+    let facts = &batch.facts;
+    batch.stores.len()
+        + batch.placed.len()
+        + batch.orders.len()
+        + batch.days.len()
+        + facts.facts.len()
+        + facts.lines.len()
+        + facts.discounts.len()
+        + facts.tenders.len()
+        + facts.completions.len()
+        + facts.cash.len()
+        + facts.lists.len()
+}
+
 #[async_trait::async_trait]
-impl ReadModelWriter for Slow {
+impl ReadModelWriter for Watched {
     async fn migrate(&self) -> Result<(), ReadModelError> {
         self.writer.migrate().await
     }
@@ -240,8 +289,7 @@ impl ReadModelWriter for Slow {
         generation: Generation,
         stores: &[StoreId],
     ) -> Result<Vec<StoreRow>, ReadModelError> {
-        sleep(self.step).await;
-        self.writer.stores(generation, stores).await
+        self.fetched(self.writer.stores(generation, stores)).await
     }
 
     async fn orders(
@@ -249,8 +297,7 @@ impl ReadModelWriter for Slow {
         generation: Generation,
         orders: &[(StoreId, OrderId)],
     ) -> Result<Vec<(StoreId, OrderId, Vec<u8>)>, ReadModelError> {
-        sleep(self.step).await;
-        self.writer.orders(generation, orders).await
+        self.fetched(self.writer.orders(generation, orders)).await
     }
 
     async fn days(
@@ -258,8 +305,7 @@ impl ReadModelWriter for Slow {
         generation: Generation,
         days: &[(StoreId, BusinessDate)],
     ) -> Result<Vec<DayRow>, ReadModelError> {
-        sleep(self.step).await;
-        self.writer.days(generation, days).await
+        self.fetched(self.writer.days(generation, days)).await
     }
 
     async fn day_lists(
@@ -267,8 +313,7 @@ impl ReadModelWriter for Slow {
         generation: Generation,
         days: &[(StoreId, BusinessDate)],
     ) -> Result<Vec<ListRow>, ReadModelError> {
-        sleep(self.step).await;
-        self.writer.day_lists(generation, days).await
+        self.fetched(self.writer.day_lists(generation, days)).await
     }
 
     /// Slow before the transaction and within it, where nobody can take the stream over.
@@ -280,7 +325,24 @@ impl ReadModelWriter for Slow {
         if records > self.most {
             return Err(ReadModelError::Unavailable(sqlx::Error::PoolTimedOut));
         }
-        self.writer.commit(batch).await
+        let (fails, carried_out) = {
+            let mut seen = self.seen();
+            let fails = seen.failing > 0;
+            seen.failing = seen.failing.saturating_sub(1);
+            (fails, seen.carried_out)
+        };
+        if !fails || carried_out {
+            self.writer.commit(batch).await?;
+        }
+        if fails {
+            let lost = std::io::Error::other("the connection is lost");
+            return Err(ReadModelError::Unavailable(lost.into()));
+        }
+        let mut seen = self.seen();
+        let fetched = std::mem::take(&mut seen.fetched);
+        let written = rows_of(batch);
+        seen.commits.push(Commit { fetched, written });
+        Ok(())
     }
 }
 
@@ -294,10 +356,10 @@ async fn two_projectors_on_a_slow_database_do_not_fence_each_other_for_ever() {
         rig.sell(&mut gangnam, 100).await;
         let shutdown = Shutdown::new();
         for instance in ["one", "other"] {
-            let slow = Slow {
+            let slow = Watched {
                 answer,
                 step,
-                ..Slow::new(open(rig.directory.path()).writer)
+                ..Watched::new(open(rig.directory.path()).writer)
             };
             let task = rig.task(instance, project, Arc::new(slow));
             shutdown.spawn_for_good("the stream", task.run(shutdown.soft()));
@@ -321,9 +383,9 @@ async fn a_stream_is_taken_over_with_a_small_batch_and_goes_on_with_what_worked(
     let rig = Rig::new().await;
     let mut gangnam = Ledger::new("gangnam").unwrap();
     rig.sell(&mut gangnam, 400).await;
-    let model = Arc::new(Slow {
+    let model = Arc::new(Watched {
         most: 100,
-        ..Slow::new(rig.model.writer.clone())
+        ..Watched::new(rig.model.writer.clone())
     });
     let shutdown = Shutdown::new();
     let task = rig.task("one", project, model.clone());
@@ -359,4 +421,154 @@ async fn whoever_loses_a_stream_lets_the_other_be_ever_longer_until_it_makes_pro
     assert!(task.patience > last, "that was no progress");
     task.learn(1, Duration::ZERO, true);
     assert_eq!(task.patience, STUCK);
+}
+
+/// One more order, and what its batch read and wrote, where `items` different things were sold by `orders` orders before.
+async fn one_more_order(items: usize, orders: usize) -> Commit {
+    let rig = Rig::new().await;
+    let mut gangnam = Ledger::new("gangnam").unwrap();
+    rig.sell(&mut gangnam, orders).await;
+    for item in 0..items {
+        let sku = format!("item-{item}");
+        let lines = vec![line(&sku, "coffee", STANDARD, 1, 4_500, 0)];
+        let tenders = vec![paid("card-1", TenderKind::Card, 4_500)];
+        let order = gangnam.sale(lines, vec![], tenders).unwrap();
+        rig.append(&gangnam.place(order).unwrap()).await;
+    }
+    let watched = Arc::new(Watched::new(rig.model.writer.clone()));
+    let shutdown = Shutdown::new();
+    let task = rig.task("one", project, watched.clone());
+    shutdown.spawn_for_good("the stream", task.run(shutdown.soft()));
+    rig.reaches(&gangnam, gangnam.chain.unwrap().revision).await;
+    rig.sell(&mut gangnam, 1).await;
+    rig.reaches(&gangnam, gangnam.chain.unwrap().revision).await;
+    shutdown.finish(PATIENCE).await;
+    let last = watched.seen().commits.last().copied();
+    last.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_small_batch_costs_the_same_whatever_the_menu_and_the_day() {
+    // The store, the order, the day, the fact with its line and tender, the item and its category.
+    let least = Commit {
+        fetched: 0,
+        written: 8,
+    };
+    assert_eq!(one_more_order(1, 1).await, least);
+    assert_eq!(one_more_order(400, 1).await, least);
+    assert_eq!(one_more_order(1, 400).await, least);
+}
+
+/// The rows of a ledger, projected in one go from nothing.
+async fn in_one_go(rig: &Rig, ledger: &Ledger) -> (StoreRow, Vec<DayRow>) {
+    let directory = tempfile::tempdir().unwrap();
+    let model = open(directory.path());
+    model.writer.migrate().await.unwrap();
+    let other = Rig {
+        log: rig.log.clone(),
+        model,
+        directory,
+    };
+    let shutdown = Shutdown::new();
+    let task = other.task("one", project, other.model.writer.clone());
+    shutdown.spawn_for_good("the stream", task.run(shutdown.soft()));
+    other.reaches(ledger, ledger.chain.unwrap().revision).await;
+    shutdown.finish(PATIENCE).await;
+    other.rows(ledger).await
+}
+
+impl Rig {
+    async fn rows(&self, ledger: &Ledger) -> (StoreRow, Vec<DayRow>) {
+        let row = self.row(ledger).await.unwrap();
+        let days = [(row.store.clone(), row.latest_date.unwrap())];
+        let days = self.model.writer.days(Generation(1), &days).await.unwrap();
+        (row, days)
+    }
+}
+
+/// Nobody knows whether a commit whose answer is lost was carried out.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_in_memory_is_forgotten_when_a_commit_fails() {
+    for carried_out in [false, true] {
+        let rig = Rig::new().await;
+        let mut gangnam = Ledger::new("gangnam").unwrap();
+        rig.sell(&mut gangnam, 5).await;
+        let watched = Arc::new(Watched::new(rig.model.writer.clone()));
+        let shutdown = Shutdown::new();
+        let task = rig.task("one", project, watched.clone());
+        shutdown.spawn_for_good("the stream", task.run(shutdown.soft()));
+        rig.reaches(&gangnam, gangnam.chain.unwrap().revision).await;
+        {
+            let mut seen = watched.seen();
+            (seen.failing, seen.carried_out) = (1, carried_out);
+        }
+        rig.sell(&mut gangnam, 1).await;
+        rig.reaches(&gangnam, gangnam.chain.unwrap().revision).await;
+        rig.sell(&mut gangnam, 1).await;
+        rig.reaches(&gangnam, gangnam.chain.unwrap().revision).await;
+        shutdown.finish(PATIENCE).await;
+        let (commits, failing) = {
+            let seen = watched.seen();
+            (seen.commits.clone(), seen.failing)
+        };
+        let after = commits.iter().rev().find(|commit| commit.fetched > 0);
+        assert_eq!(failing, 0);
+        // The store and its open day.
+        assert_eq!(after.map(|commit| commit.fetched), Some(2), "{commits:?}");
+        assert_eq!(rig.rows(&gangnam).await, in_one_go(&rig, &gangnam).await);
+    }
+}
+
+/// Another instance projects what follows, and the one before comes back: it builds on the other's rows.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_in_memory_is_forgotten_with_the_fence() {
+    let rig = Rig::new().await;
+    let mut gangnam = Ledger::new("gangnam").unwrap();
+    rig.sell(&mut gangnam, 5).await;
+    let watched = Arc::new(Watched::new(rig.model.writer.clone()));
+    let shutdown = Shutdown::new();
+    let task = rig.task("one", project, watched.clone());
+    shutdown.spawn_for_good("the stream", task.run(shutdown.soft()));
+    rig.reaches(&gangnam, gangnam.chain.unwrap().revision).await;
+    let writer = &rig.model.writer;
+    let seen = loop {
+        let seen = writer
+            .stream(Generation(1), StreamIndex(0), rig.log.epoch())
+            .await
+            .unwrap();
+        if writer
+            .claim(&seen, "other", rig.log.epoch())
+            .await
+            .unwrap()
+            .is_some()
+        {
+            break seen;
+        }
+    };
+    // The other owner does something to the store's row and is gone.
+    let mut row = rig.row(&gangnam).await.unwrap();
+    row.name.insert("ko".into(), "강남".into());
+    let batch = Batch {
+        fence: Fence {
+            generation: Generation(1),
+            stream: StreamIndex(0),
+            term: seen.term + 1,
+            position: seen.position,
+        },
+        checkpoint: seen.checkpoint().unwrap(),
+        head: seen.head,
+        lag_us: 0,
+        orphans: 0,
+        at: Timestamp::UNIX_EPOCH,
+        stores: vec![row],
+        placed: vec![],
+        orders: vec![],
+        facts: Facts::default(),
+        days: vec![],
+    };
+    writer.commit(&batch).await.unwrap();
+    rig.sell(&mut gangnam, 1).await;
+    let row = rig.reaches(&gangnam, gangnam.chain.unwrap().revision).await;
+    assert_eq!(row.name.get("ko").map(String::as_str), Some("강남"));
+    shutdown.finish(PATIENCE).await;
 }

@@ -58,6 +58,8 @@ macro_rules! each_law {
             a_figure_is_explained_by_its_facts,
             a_beat_goes_on_while_its_batch_moves_the_position,
             a_fact_written_twice_is_refused,
+            an_order_placed_twice_is_refused,
+            many_rows_are_written_as_few_are,
             a_sum_that_does_not_fit_is_told_from_an_outage,
             exports_leave_room_for_orders,
             stores_asked_of_tell_quarantine_and_lag,
@@ -133,7 +135,7 @@ fn order_row(number: i64, on: &str, status: i32) -> Result<OrderRow, Failure> {
         placed_at: instant(number)?,
         updated_at: instant(number + 5)?,
         revision: Revision(2),
-        body: format!("order {number} of {on} \0\u{1}").into_bytes(),
+        body: format!("order {number} of {on} \0\u{1}").into(),
     })
 }
 
@@ -190,6 +192,7 @@ fn batch(owned: &StreamRow, position: u64) -> Result<Batch, Failure> {
         orphans: 2,
         at: instant(100)?,
         stores: vec![store_row(position)?],
+        placed: vec![],
         orders: vec![],
         facts: Facts::default(),
         days: vec![],
@@ -343,7 +346,7 @@ pub async fn rows_are_read_as_they_were_written(
         .writer
         .orders(LIVE, &[(store()?, order_id(1)), (store()?, order_id(2))])
         .await?;
-    assert_eq!(bodies, [(store()?, order_id(1), order.body.clone())]);
+    assert_eq!(bodies, [(store()?, order_id(1), order.body.to_vec())]);
     let days = one
         .writer
         .days(
@@ -361,7 +364,7 @@ pub async fn rows_are_read_as_they_were_written(
         .order(&store()?, order_id(1))
         .await?
         .ok_or("the store is there")?;
-    assert_eq!(found.found, Some(order.body));
+    assert_eq!(found.found, Some(order.body.to_vec()));
     assert_eq!(
         other
             .reader
@@ -446,7 +449,7 @@ pub async fn rows_written_again_are_replaced(
     owned.position = Position(5);
     let order = OrderRow {
         status: 4,
-        body: vec![1],
+        body: vec![1].into(),
         revision: Revision(6),
         ..order
     };
@@ -1526,6 +1529,211 @@ pub async fn a_fact_written_twice_is_refused(
     }
     let now = one.writer.stream(LIVE, STREAM, EPOCH).await?;
     assert_eq!(now.position, Position(5));
+    Ok(())
+}
+
+pub async fn an_order_placed_twice_is_refused(
+    one: &ReadModel,
+    _other: &ReadModel,
+) -> Result<(), Failure> {
+    one.writer.migrate().await?;
+    let owned = own(&*one.writer, "one").await?;
+    let order = order_row(1, "2026-03-02", 1)?;
+    one.writer
+        .commit(&Batch {
+            placed: vec![order.clone()],
+            ..batch(&owned, 5)?
+        })
+        .await?;
+    // Alone, and among as many as are written another way.
+    let owned = one.writer.stream(LIVE, STREAM, EPOCH).await?;
+    for others in [0, 200] {
+        let mut placed = vec![OrderRow {
+            ticket_number: 1_000,
+            body: "another".into(),
+            ..order.clone()
+        }];
+        for number in 0..others {
+            placed.push(order_row(2 + number, "2026-03-02", 1)?);
+        }
+        let again = Batch {
+            placed,
+            ..batch(&owned, 6)?
+        };
+        let committed = one.writer.commit(&again).await;
+        assert!(
+            matches!(committed, Err(ReadModelError::Refused(_))),
+            "{committed:?}"
+        );
+    }
+    let now = one.writer.stream(LIVE, STREAM, EPOCH).await?;
+    assert_eq!(now.position, Position(5));
+    let keys = [(store()?, order.order_id), (store()?, order_id(2))];
+    assert_eq!(
+        one.writer.orders(LIVE, &keys).await?,
+        [(store()?, order.order_id, order.body.to_vec())]
+    );
+    one.writer.commit(&batch(&owned, 6)?).await?;
+    Ok(())
+}
+
+/// A sale of an order with all that belongs to it, of which no two have the same values.
+fn sold(store: &StoreId, number: i64) -> Result<(OrderRow, Facts), Failure> {
+    let place = at(u64::try_from(number)?);
+    let day = date("2026-03-02")?;
+    let order = OrderRow {
+        store: store.clone(),
+        revision: place.revision,
+        ..order_row(number, "2026-03-02", 1)?
+    };
+    let own = facts()?;
+    let mut of_order = Facts::default();
+    for row in own.facts.into_iter().take(1) {
+        of_order.facts.push(FactRow {
+            store: store.clone(),
+            place,
+            business_date: day,
+            sale_business_date: day,
+            order_id: order.order_id,
+            document_number: number,
+            reason_code: format!("reason \0 {number}"),
+            ..row
+        });
+    }
+    for row in own.lines.into_iter().take(1) {
+        of_order.lines.push(LineRow {
+            store: store.clone(),
+            place,
+            sku: format!("item-{number} \0 \"é\""),
+            gross: Money::new(number),
+            ..row
+        });
+    }
+    for row in own.tenders.into_iter().take(1) {
+        of_order.tenders.push(TenderRow {
+            store: store.clone(),
+            place,
+            tender_id: format!("tender-{number}"),
+            tendered: Money::new(-number),
+            ..row
+        });
+    }
+    of_order.discounts.push(DiscountRow {
+        store: store.clone(),
+        place,
+        position: 0,
+        source: 1,
+        discount_id: format!("discount-{number}"),
+        amount: Money::new(number),
+    });
+    of_order.completions.push(CompletionRow {
+        store: store.clone(),
+        place,
+        z_number: 5,
+        order_id: order.order_id,
+        recorded_at: instant(number)?,
+    });
+    for row in own.cash.into_iter().take(1) {
+        of_order.cash.push(CashRow {
+            store: store.clone(),
+            place,
+            kind: CashKind::PaidIn,
+            business_date: day,
+            amount: Money::new(number),
+            ..row
+        });
+    }
+    Ok((order, of_order))
+}
+
+/// Backends may write many rows in another way than few: nobody sees which.
+pub async fn many_rows_are_written_as_few_are(
+    one: &ReadModel,
+    other: &ReadModel,
+) -> Result<(), Failure> {
+    const ROWS: i64 = 150;
+    one.writer.migrate().await?;
+    let mut owned = own(&*one.writer, "one").await?;
+    let (gangnam, busan) = (store()?, StoreId::new("busan")?);
+    for (store, at_once) in [(&gangnam, ROWS), (&busan, 10)] {
+        for first in (0..ROWS).step_by(usize::try_from(at_once)?) {
+            let (mut placed, mut facts) = (Vec::new(), Facts::default());
+            for number in first..first + at_once {
+                let (order, own) = sold(store, number + 1)?;
+                placed.push(order);
+                facts.append(own);
+            }
+            let position = owned.position.0 + 5;
+            let row = StoreRow {
+                store: store.clone(),
+                ..store_row(position)?
+            };
+            one.writer
+                .commit(&Batch {
+                    stores: vec![row],
+                    placed,
+                    facts,
+                    days: vec![DayRow {
+                        store: store.clone(),
+                        ..day_row()?
+                    }],
+                    ..batch(&owned, position)?
+                })
+                .await?;
+            owned.position = Position(position);
+        }
+    }
+    let keys = |store: &StoreId| {
+        let numbers = 1..=u128::from(ROWS.unsigned_abs());
+        let key = |number| (store.clone(), order_id(number));
+        numbers.map(key).collect::<Vec<_>>()
+    };
+    let mut found = Vec::new();
+    for store in [&gangnam, &busan] {
+        let mut texts = Vec::new();
+        let mut orders = one.writer.orders(LIVE, &keys(store)).await?;
+        orders.sort();
+        let bodies = orders.iter().map(|(_, order, body)| (order, body));
+        texts.push(format!("{:?}", bodies.collect::<Vec<_>>()));
+        for table in [
+            ExportTable::Orders,
+            ExportTable::OrderLines,
+            ExportTable::Tenders,
+        ] {
+            let query = ExportQuery {
+                table,
+                stores: vec![store.clone()],
+                first: None,
+                last: None,
+            };
+            let mut export = other.reader.export(&query).await?;
+            let mut rows = 0;
+            while let Some(page) = export.next().await? {
+                rows += 1;
+                texts.push(format!("{page:?}").replace(store.as_str(), "store"));
+            }
+            assert!(rows > 0, "{table:?} of {store}");
+        }
+        for figure in [
+            Figure::Store(StoreFigure::Completed),
+            Figure::Drawer("main".into(), DrawerFlow::PaidIn),
+            Figure::List(DayList::Discounts, ListFigure::Discount),
+        ] {
+            let query = FigureQuery {
+                store: store.clone(),
+                date: date("2026-03-02")?,
+                figure,
+                after: None,
+                limit: 1_000,
+            };
+            let explained = other.reader.explain(&query).await?.ok_or("the store")?;
+            let facts = explained.found.facts;
+            assert_eq!(facts.len(), usize::try_from(ROWS)?, "{:?}", query.figure);
+            texts.push(format!("{facts:?}"));
+        }
+        found.push(texts);
+    }
+    assert_eq!(found[0], found[1]);
     Ok(())
 }
 

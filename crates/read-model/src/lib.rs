@@ -3,6 +3,7 @@
 //! Two backends keep it: PostgreSQL and embedded SQLite. The projector owns the schema and is the only writer ([`ReadModelWriter`]);
 //! everyone else reads ([`ReadModelReader`]).
 
+mod bulk;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod error;
@@ -11,16 +12,18 @@ mod facts;
 mod figure;
 mod lists;
 mod postgres;
-mod postgres_facts;
+mod postgres_write;
 mod rows;
 mod settlement;
 mod shared;
 mod sqlite;
-mod sqlite_facts;
+mod sqlite_write;
+mod tables;
 mod traits;
 
 use std::sync::Arc;
 
+pub use bulk::{BulkLoad, bulk_load};
 pub use error::ReadModelError;
 pub use export::{Column, ColumnKind, Export, ExportQuery, ExportTable, Exported, Value};
 pub use facts::{

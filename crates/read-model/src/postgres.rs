@@ -7,7 +7,6 @@ use contract::api::query::ExportSalesResponse;
 use contract::list_digest::ListAmounts;
 use contract::{BusinessDate, Currency, Money, OrderId, StoreId};
 use event_log::{ChainState, LogEpoch, Position, RecordHash, Revision, StreamIndex};
-use jiff::Timestamp;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPool, PgPoolOptions, PgRow};
 use sqlx::{AssertSqlSafe, Postgres, Row as _, Transaction};
@@ -25,9 +24,9 @@ use crate::lists::{
     AMOUNTS, DayList, Digests, FIRST_ROWS, ListPage, ListRow, ONE_ROW, PAGE, ReportKey,
     ReportQuery, Reported, lists,
 };
-use crate::postgres_facts::write_facts;
+use crate::postgres_write::write_rows;
 use crate::rows::{
-    Batch, DayRow, DayState, Fence, Generation, Heartbeat, OrderPage, OrderRow, Orders, Progress,
+    Batch, DayRow, DayState, Fence, Generation, Heartbeat, OrderPage, Orders, Progress,
     ProjectionStatus, Quarantine, Seen, StoreProgress, StoreRow, StreamRow, StreamSight,
 };
 use crate::settlement::{DifferingDay, Sales, SalesQuery, SalesStore, SalesSum, ZPage, settlement};
@@ -59,16 +58,16 @@ pub(crate) struct PostgresModel {
     writes: PgPool,
 }
 
-/// PostgreSQL's text takes every character but one.
-pub(crate) fn text(text: &str) -> String {
-    text.replace('\0', "\u{fffd}")
+/// How every connection is made.
+pub(crate) fn options(url: &str) -> Result<PgConnectOptions, sqlx::Error> {
+    Ok(PgConnectOptions::from_str(url)?
+        .application_name("doppio")
+        .options([("search_path", SCHEMA)]))
 }
 
 impl PostgresModel {
     pub fn open(url: &str) -> Result<Self, sqlx::Error> {
-        let options = PgConnectOptions::from_str(url)?
-            .application_name("doppio")
-            .options([("search_path", SCHEMA)]);
+        let options = options(url)?;
         // A writer that stopped in the middle of a transaction must not hold its row against its successor.
         let writer = options.clone().options([
             ("idle_in_transaction_session_timeout", "5000"),
@@ -244,10 +243,7 @@ impl PostgresModel {
             transaction.rollback().await?;
             return Err(fenced(fence));
         }
-        write_stores(&mut transaction, fence.generation, &batch.stores).await?;
-        write_orders(&mut transaction, fence.generation, &batch.orders).await?;
-        write_days(&mut transaction, fence.generation, &batch.days).await?;
-        write_facts(&mut transaction, fence.generation, &batch.facts).await?;
+        write_rows(&mut transaction, batch).await?;
         sqlx::query("SELECT pg_notify($1, $2)")
             .bind(CHANNEL)
             .bind(fence.stream.0.to_string())
@@ -260,146 +256,6 @@ impl PostgresModel {
 
 /// The server's time limit is of each statement.
 async fn bound_page(_: &mut Transaction<'static, Postgres>) -> Result<(), ReadModelError> {
-    Ok(())
-}
-
-/// One column of all rows.
-pub(crate) fn column<T, R>(rows: &[R], value: impl FnMut(&R) -> T) -> Vec<T> {
-    rows.iter().map(value).collect()
-}
-
-async fn write_stores(
-    transaction: &mut Transaction<'_, Postgres>,
-    generation: Generation,
-    rows: &[StoreRow],
-) -> Result<(), ReadModelError> {
-    if rows.is_empty() {
-        return Ok(());
-    }
-    let names = rows
-        .iter()
-        .map(|row| Ok(text(&json(&row.name)?)))
-        .collect::<Result<Vec<String>, ReadModelError>>()?;
-    sqlx::query(
-        "INSERT INTO stores (generation, store_id, stream, ledger_id, revision, hash, recorded_at_us, currency, time_zone, name, latest_date, \
-         day_open, z_number, z_hash, document_number, open_orders, completed_between, grand_total_sales, grand_total_returns, quarantine_reason, \
-         quarantine_revision, quarantined_at_us, skipped_records, cutoff_minutes) \
-         SELECT $1, * FROM UNNEST($2::text[], $3::bigint[], $4::uuid[], $5::bigint[], $6::bytea[], $7::bigint[], $8::text[], $9::text[], \
-         $10::text[], $11::text[], $12::bigint[], $13::bigint[], $14::bytea[], $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[], \
-         $19::bigint[], $20::text[], $21::bigint[], $22::bigint[], $23::bigint[], $24::bigint[]) \
-         ON CONFLICT (generation, store_id) DO UPDATE SET stream = excluded.stream, ledger_id = excluded.ledger_id, \
-         revision = excluded.revision, hash = excluded.hash, recorded_at_us = excluded.recorded_at_us, currency = excluded.currency, \
-         time_zone = excluded.time_zone, name = excluded.name, latest_date = excluded.latest_date, day_open = excluded.day_open, \
-         z_number = excluded.z_number, z_hash = excluded.z_hash, document_number = excluded.document_number, \
-         open_orders = excluded.open_orders, completed_between = excluded.completed_between, grand_total_sales = excluded.grand_total_sales, \
-         grand_total_returns = excluded.grand_total_returns, quarantine_reason = excluded.quarantine_reason, \
-         quarantine_revision = excluded.quarantine_revision, quarantined_at_us = excluded.quarantined_at_us, \
-         skipped_records = excluded.skipped_records, cutoff_minutes = excluded.cutoff_minutes",
-    )
-    .bind(generation.0)
-    .bind(column(rows, |row| row.store.to_string()))
-    .bind(column(rows, |row| i64::from(row.stream.0)))
-    .bind(column(rows, |row| row.chain.map(|chain| chain.ledger_id)))
-    .bind(column(rows, |row| signed(row.revision().0)))
-    .bind(column(rows, |row| row.chain.map_or(RecordHash::NONE, |chain| chain.hash).0.to_vec()))
-    .bind(column(rows, |row| row.chain.map_or(0, |chain| chain.recorded_at_us)))
-    .bind(column(rows, |row| row.currency.map(|currency| currency.to_string()).unwrap_or_default()))
-    .bind(column(rows, |row| text(&row.time_zone)))
-    .bind(names)
-    .bind(column(rows, |row| row.latest_date.map(|date| date.to_string()).unwrap_or_default()))
-    .bind(column(rows, |row| i64::from(row.day_open)))
-    .bind(column(rows, |row| row.z_number))
-    .bind(column(rows, |row| row.z_hash.0.to_vec()))
-    .bind(column(rows, |row| row.document_number))
-    .bind(column(rows, |row| row.open_orders))
-    .bind(column(rows, |row| row.completed_between))
-    .bind(column(rows, |row| row.grand_total_sales.minor()))
-    .bind(column(rows, |row| row.grand_total_returns.minor()))
-    .bind(column(rows, |row| row.quarantine.as_ref().map(|quarantine| text(&quarantine.reason)).unwrap_or_default()))
-    .bind(column(rows, |row| row.quarantine.as_ref().map_or(0, |quarantine| signed(quarantine.revision.0))))
-    .bind(column(rows, |row| row.quarantine.as_ref().map_or(0, |quarantine| quarantine.at.as_microsecond())))
-    .bind(column(rows, |row| row.quarantine.as_ref().map_or(0, |quarantine| signed(quarantine.skipped))))
-    .bind(column(rows, |row| i64::from(row.cutoff_minutes)))
-    .execute(&mut **transaction)
-    .await?;
-    Ok(())
-}
-
-async fn write_orders(
-    transaction: &mut Transaction<'_, Postgres>,
-    generation: Generation,
-    rows: &[OrderRow],
-) -> Result<(), ReadModelError> {
-    if rows.is_empty() {
-        return Ok(());
-    }
-    sqlx::query(
-        "INSERT INTO orders (generation, store_id, order_id, business_date, ticket_number, status, membership, placed_at_us, updated_at_us, revision, \
-         body) \
-         SELECT $1, * FROM UNNEST($2::text[], $3::uuid[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[], \
-         $10::bigint[], $11::bytea[]) \
-         ON CONFLICT (generation, store_id, order_id) DO UPDATE SET status = excluded.status, \
-         membership = excluded.membership, updated_at_us = excluded.updated_at_us, \
-         revision = excluded.revision, body = excluded.body",
-    )
-    .bind(generation.0)
-    .bind(rows.iter().map(|row| row.store.as_str()).collect::<Vec<_>>())
-    .bind(column(rows, |row| row.order_id.uuid()))
-    .bind(column(rows, |row| row.business_date.to_string()))
-    .bind(column(rows, |row| row.ticket_number))
-    .bind(column(rows, |row| i64::from(row.status)))
-    .bind(column(rows, |row| i64::from(row.membership)))
-    .bind(column(rows, |row| row.placed_at.as_microsecond()))
-    .bind(column(rows, |row| row.updated_at.as_microsecond()))
-    .bind(column(rows, |row| signed(row.revision.0)))
-    .bind(rows.iter().map(|row| row.body.as_slice()).collect::<Vec<_>>())
-    .execute(&mut **transaction)
-    .await?;
-    Ok(())
-}
-
-async fn write_days(
-    transaction: &mut Transaction<'_, Postgres>,
-    generation: Generation,
-    rows: &[DayRow],
-) -> Result<(), ReadModelError> {
-    if rows.is_empty() {
-        return Ok(());
-    }
-    let differences = rows
-        .iter()
-        .map(|row| Ok(text(&json(&row.differences)?)))
-        .collect::<Result<Vec<String>, ReadModelError>>()?;
-    let figures = rows
-        .iter()
-        .map(|row| Ok(text(&json(&row.figures)?)))
-        .collect::<Result<Vec<String>, ReadModelError>>()?;
-    sqlx::query(
-        "INSERT INTO business_days (generation, store_id, business_date, state, time_zone, start_at_us, end_at_us, closed_at_us, z_number, \
-         revision, body, recorded, differences, figures) \
-         SELECT $1, * FROM UNNEST($2::text[], $3::text[], $4::bigint[], $5::text[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[], \
-         $10::bigint[], $11::bytea[], $12::bytea[], $13::text[], $14::text[]) \
-         ON CONFLICT (generation, store_id, business_date) DO UPDATE SET state = excluded.state, time_zone = excluded.time_zone, \
-         start_at_us = excluded.start_at_us, end_at_us = excluded.end_at_us, closed_at_us = excluded.closed_at_us, \
-         z_number = excluded.z_number, revision = excluded.revision, body = excluded.body, recorded = excluded.recorded, \
-         differences = excluded.differences, figures = excluded.figures",
-    )
-    .bind(generation.0)
-    .bind(rows.iter().map(|row| row.store.as_str()).collect::<Vec<_>>())
-    .bind(column(rows, |row| row.date.to_string()))
-    .bind(column(rows, |row| if row.state == DayState::Open { 1_i64 } else { 2 }))
-    .bind(column(rows, |row| text(&row.time_zone)))
-    .bind(column(rows, |row| row.start.as_microsecond()))
-    .bind(column(rows, |row| row.end.as_microsecond()))
-    .bind(column(rows, |row| row.closed_at.map_or(0, Timestamp::as_microsecond)))
-    .bind(column(rows, |row| row.z_number))
-    .bind(column(rows, |row| signed(row.revision.0)))
-    .bind(rows.iter().map(|row| row.body.as_slice()).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| row.recorded.as_slice()).collect::<Vec<_>>())
-    .bind(differences)
-    .bind(figures)
-    .execute(&mut **transaction)
-    .await?;
     Ok(())
 }
 

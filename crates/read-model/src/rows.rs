@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use contract::{BusinessDate, Currency, Money, OrderId, StoreId};
 use event_log::{ChainState, Checkpoint, LogEpoch, Position, RecordHash, Revision, StreamIndex};
 use jiff::Timestamp;
@@ -148,7 +149,7 @@ pub struct OrderRow {
     pub updated_at: Timestamp,
     pub revision: Revision,
     /// `doppio.ordering.v1.Order`, encoded.
-    pub body: Vec<u8>,
+    pub body: Bytes,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -200,6 +201,9 @@ pub struct Batch {
     pub orphans: u64,
     pub at: Timestamp,
     pub stores: Vec<StoreRow>,
+    /// Orders that are new.
+    pub placed: Vec<OrderRow>,
+    /// Orders that have changed.
     pub orders: Vec<OrderRow>,
     pub facts: Facts,
     pub days: Vec<DayRow>,

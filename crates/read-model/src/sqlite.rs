@@ -11,7 +11,6 @@ use contract::api::query::ExportSalesResponse;
 use contract::list_digest::ListAmounts;
 use contract::{BusinessDate, Currency, Money, OrderId, StoreId};
 use event_log::{ChainState, LogEpoch, Position, RecordHash, Revision, StreamIndex};
-use jiff::Timestamp;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
@@ -33,7 +32,7 @@ use crate::lists::{
     ReportQuery, Reported, lists,
 };
 use crate::rows::{
-    Batch, DayRow, DayState, Fence, Generation, Heartbeat, OrderPage, OrderRow, Orders, Progress,
+    Batch, DayRow, DayState, Fence, Generation, Heartbeat, OrderPage, Orders, Progress,
     ProjectionStatus, Quarantine, Seen, StoreProgress, StoreRow, StreamRow, StreamSight,
 };
 use crate::settlement::{DifferingDay, Sales, SalesQuery, SalesStore, SalesSum, ZPage, settlement};
@@ -41,7 +40,7 @@ use crate::shared::{
     backend, corrupt, day_columns, hash, instant, json, live, signed, store_and_epoch,
     store_columns, stream_columns, unsigned,
 };
-use crate::sqlite_facts::write_facts;
+use crate::sqlite_write::write_rows;
 use crate::traits::{ExportReader, ReadModelReader, ReadModelWriter, SettlementReader};
 
 /// Connections for what tills and screens ask: one row, or one page. Nothing else may take them.
@@ -78,19 +77,6 @@ pub(crate) struct SqliteModel {
     reports: SqlitePool,
     writes: SqlitePool,
     commits: watch::Sender<u64>,
-}
-
-/// Byte strings of many rows in one parameter: rows name offset and length, and `substr` cuts them out, which spares hexadecimal.
-#[derive(Default)]
-pub(crate) struct Blobs(pub Vec<u8>);
-
-impl Blobs {
-    /// Where the bytes begin, counted from 1 as `substr` does.
-    pub fn push(&mut self, bytes: &[u8]) -> usize {
-        let at = self.0.len() + 1;
-        self.0.extend_from_slice(bytes);
-        at
-    }
 }
 
 impl SqliteModel {
@@ -273,10 +259,7 @@ impl SqliteModel {
             transaction.rollback().await?;
             return Err(fenced(fence));
         }
-        write_stores(&mut transaction, fence.generation, &batch.stores).await?;
-        write_orders(&mut transaction, fence.generation, &batch.orders).await?;
-        write_days(&mut transaction, fence.generation, &batch.days).await?;
-        write_facts(&mut transaction, fence.generation, &batch.facts).await?;
+        write_rows(&mut transaction, batch).await?;
         transaction.commit().await?;
         self.commits
             .send_modify(|count| *count = count.wrapping_add(1));
@@ -297,188 +280,6 @@ async fn bound(connection: &mut SqliteConnection, limit: Duration) -> Result<(),
 /// An export holds its connection for longer than a page may take.
 async fn bound_page(snapshot: &mut Transaction<'static, Sqlite>) -> Result<(), ReadModelError> {
     Ok(bound(snapshot, LIMITS.report).await?)
-}
-
-#[derive(serde::Serialize)]
-struct StoreJson<'a> {
-    store_id: &'a str,
-    stream: u16,
-    /// Absent before the first record.
-    ledger_id: Option<String>,
-    revision: u64,
-    hash: String,
-    recorded_at_us: i64,
-    currency: &'a str,
-    time_zone: &'a str,
-    cutoff_minutes: u32,
-    name: String,
-    latest_date: String,
-    day_open: u8,
-    z_number: i64,
-    z_hash: String,
-    document_number: i64,
-    open_orders: i64,
-    completed_between: i64,
-    grand_total_sales: i64,
-    grand_total_returns: i64,
-    quarantine_reason: &'a str,
-    quarantine_revision: u64,
-    quarantined_at_us: i64,
-    skipped_records: u64,
-}
-
-impl<'a> StoreJson<'a> {
-    fn of(row: &'a StoreRow) -> Result<Self, ReadModelError> {
-        let quarantine = row.quarantine.as_ref();
-        Ok(Self {
-            store_id: row.store.as_str(),
-            stream: row.stream.0,
-            ledger_id: row.chain.map(|chain| chain.ledger_id.simple().to_string()),
-            revision: row.revision().0,
-            hash: hex::encode(row.chain.map_or(RecordHash::NONE, |chain| chain.hash).0),
-            recorded_at_us: row.chain.map_or(0, |chain| chain.recorded_at_us),
-            currency: row.currency.as_ref().map_or("", Currency::as_str),
-            time_zone: &row.time_zone,
-            cutoff_minutes: row.cutoff_minutes,
-            name: json(&row.name)?,
-            latest_date: row
-                .latest_date
-                .map(|date| date.to_string())
-                .unwrap_or_default(),
-            day_open: u8::from(row.day_open),
-            z_number: row.z_number,
-            z_hash: hex::encode(row.z_hash.0),
-            document_number: row.document_number,
-            open_orders: row.open_orders,
-            completed_between: row.completed_between,
-            grand_total_sales: row.grand_total_sales.minor(),
-            grand_total_returns: row.grand_total_returns.minor(),
-            quarantine_reason: quarantine.map_or("", |quarantine| &quarantine.reason),
-            quarantine_revision: quarantine.map_or(0, |quarantine| quarantine.revision.0),
-            quarantined_at_us: quarantine.map_or(0, |quarantine| quarantine.at.as_microsecond()),
-            skipped_records: quarantine.map_or(0, |quarantine| quarantine.skipped),
-        })
-    }
-}
-
-async fn write_stores(
-    transaction: &mut Transaction<'_, Sqlite>,
-    generation: Generation,
-    rows: &[StoreRow],
-) -> Result<(), ReadModelError> {
-    if rows.is_empty() {
-        return Ok(());
-    }
-    let values = rows
-        .iter()
-        .map(StoreJson::of)
-        .collect::<Result<Vec<_>, _>>()?;
-    sqlx::query(
-        "INSERT OR REPLACE INTO stores (generation, store_id, stream, ledger_id, revision, hash, recorded_at_us, currency, time_zone, \
-         name, latest_date, day_open, z_number, z_hash, document_number, open_orders, completed_between, grand_total_sales, grand_total_returns, \
-         quarantine_reason, quarantine_revision, quarantined_at_us, skipped_records, cutoff_minutes) \
-         SELECT $1, value ->> 'store_id', value ->> 'stream', unhex(value ->> 'ledger_id'), value ->> 'revision', unhex(value ->> 'hash'), \
-         value ->> 'recorded_at_us', value ->> 'currency', value ->> 'time_zone', value ->> 'name', value ->> 'latest_date', \
-         value ->> 'day_open', value ->> 'z_number', unhex(value ->> 'z_hash'), value ->> 'document_number', value ->> 'open_orders', \
-         value ->> 'completed_between', \
-         value ->> 'grand_total_sales', value ->> 'grand_total_returns', value ->> 'quarantine_reason', \
-         value ->> 'quarantine_revision', value ->> 'quarantined_at_us', value ->> 'skipped_records', \
-         value ->> 'cutoff_minutes' FROM json_each($2)",
-    )
-    .bind(generation.0)
-    .bind(json(&values)?)
-    .execute(&mut **transaction)
-    .await?;
-    Ok(())
-}
-
-async fn write_orders(
-    transaction: &mut Transaction<'_, Sqlite>,
-    generation: Generation,
-    rows: &[OrderRow],
-) -> Result<(), ReadModelError> {
-    if rows.is_empty() {
-        return Ok(());
-    }
-    let mut blobs = Blobs::default();
-    let values: Vec<_> = rows
-        .iter()
-        .map(|row| {
-            let id = blobs.push(row.order_id.uuid().as_bytes());
-            let body = blobs.push(&row.body);
-            (
-                row.store.as_str(),
-                id,
-                row.business_date.to_string(),
-                row.ticket_number,
-                row.status,
-                row.membership,
-                row.placed_at.as_microsecond(),
-                row.updated_at.as_microsecond(),
-                row.revision.0,
-                body,
-                row.body.len(),
-            )
-        })
-        .collect();
-    sqlx::query(
-        "INSERT INTO orders (generation, store_id, order_id, business_date, ticket_number, status, membership, placed_at_us, updated_at_us, revision, \
-         body) \
-         SELECT $1, value ->> 0, substr($3, value ->> 1, 16), value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7, \
-         value ->> 8, substr($3, value ->> 9, value ->> 10) FROM json_each($2) WHERE true \
-         ON CONFLICT (generation, store_id, order_id) DO UPDATE SET status = excluded.status, membership = excluded.membership, updated_at_us = excluded.updated_at_us, \
-         revision = excluded.revision, body = excluded.body",
-    )
-    .bind(generation.0)
-    .bind(json(&values)?)
-    .bind(blobs.0)
-    .execute(&mut **transaction)
-    .await?;
-    Ok(())
-}
-
-async fn write_days(
-    transaction: &mut Transaction<'_, Sqlite>,
-    generation: Generation,
-    rows: &[DayRow],
-) -> Result<(), ReadModelError> {
-    if rows.is_empty() {
-        return Ok(());
-    }
-    let mut blobs = Blobs::default();
-    let mut values = Vec::with_capacity(rows.len());
-    for row in rows {
-        let (body, recorded) = (blobs.push(&row.body), blobs.push(&row.recorded));
-        values.push((
-            row.store.as_str(),
-            row.date.to_string(),
-            if row.state == DayState::Open { 1 } else { 2 },
-            &row.time_zone,
-            row.start.as_microsecond(),
-            row.end.as_microsecond(),
-            row.closed_at.map_or(0, Timestamp::as_microsecond),
-            row.z_number,
-            row.revision.0,
-            body,
-            row.body.len(),
-            recorded,
-            row.recorded.len(),
-            json(&row.differences)?,
-            json(&row.figures)?,
-        ));
-    }
-    sqlx::query(
-        "INSERT OR REPLACE INTO business_days (generation, store_id, business_date, state, time_zone, start_at_us, end_at_us, closed_at_us, \
-         z_number, revision, body, recorded, differences, figures) \
-         SELECT $1, value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7, value ->> 8, \
-         substr($3, value ->> 9, value ->> 10), substr($3, value ->> 11, value ->> 12), value ->> 13, value ->> 14 FROM json_each($2)",
-    )
-    .bind(generation.0)
-    .bind(json(&values)?)
-    .bind(blobs.0)
-    .execute(&mut **transaction)
-    .await?;
-    Ok(())
 }
 
 lists!(SqliteModel, SqliteRow, Sqlite);

@@ -22,7 +22,7 @@ use crate::settlement::{Sales, SalesQuery, ZPage};
 /// 2. *Exactly once*: a batch's rows and its checkpoint are one transaction. As the checkpoint only moves on, rows read by a writer that
 ///    believes in a position are those of that position if its commit then succeeds; so rows may be read outside of the transaction.
 /// 3. *One owner*: of all claims made on one sight of a stream at most one succeeds, and it fences the owner before.
-/// 4. *Loud*: a fact that is there already is [`ReadModelError::Refused`], with the whole batch. It is never overlooked or replaced.
+/// 4. *Loud*: a fact or placed order that is there already is [`ReadModelError::Refused`], with the whole batch. It is never overlooked or replaced.
 /// 5. *Told*: after a commit whoever listens ([`ReadModelReader::listen`]) is told, sooner or later; the news is a hint, never proof.
 #[async_trait::async_trait]
 pub trait ReadModelWriter: Send + Sync + 'static {

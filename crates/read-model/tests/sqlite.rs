@@ -51,6 +51,7 @@ async fn a_transaction_that_sqlite_ended_keeps_nothing_from_the_next() -> Result
         orphans: 0,
         at: Timestamp::from_second(1_700_000_000)?,
         stores: Vec::new(),
+        placed: Vec::new(),
         orders: Vec::new(),
         facts: Facts::default(),
         days: Vec::new(),

@@ -62,6 +62,9 @@ pub struct StoreInput {
 #[derive(Debug, Clone, PartialEq)]
 pub struct StoreOutput {
     pub row: StoreRow,
+    /// Orders that are new, in the order of placing.
+    pub placed: Vec<OrderRow>,
+    /// Orders that were there before.
     pub orders: Vec<OrderRow>,
     pub facts: Facts,
     pub days: Vec<DayRow>,
@@ -104,6 +107,7 @@ impl StoreOutput {
     fn unchanged(row: StoreRow) -> Self {
         Self {
             row,
+            placed: Vec::new(),
             orders: Vec::new(),
             facts: Facts::default(),
             days: Vec::new(),

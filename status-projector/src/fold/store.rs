@@ -158,12 +158,13 @@ impl StoreFold {
             (one.date, one.list, &one.key).cmp(&(other.date, other.list, &other.key))
         });
         let mut orders = self.orders;
-        let mut changed = Vec::new();
+        let mut placed = Vec::with_capacity(self.placed.len());
         for id in self.placed {
             if let Some(fold) = orders.remove(&id) {
-                changed.push(order_row(&self.row, id, &fold.order)?);
+                placed.push(order_row(&self.row, id, &fold.order)?);
             }
         }
+        let mut changed = Vec::new();
         let mut touched: Vec<_> = orders
             .into_iter()
             .filter(|(_, fold)| fold.changed)
@@ -174,6 +175,7 @@ impl StoreFold {
         }
         Ok(StoreOutput {
             row: self.row,
+            placed,
             orders: changed,
             facts: Facts {
                 lists,
@@ -809,6 +811,6 @@ fn order_row(store: &StoreRow, order_id: OrderId, order: &api::Order) -> Result<
         placed_at: instant(&order.place_time)?,
         updated_at: instant(&order.update_time)?,
         revision: Revision(u64::try_from(order.revision).unwrap_or_default()),
-        body: order.encode_to_vec(),
+        body: order.encode_to_vec().into(),
     })
 }

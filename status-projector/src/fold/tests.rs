@@ -45,7 +45,7 @@ impl Rows {
             orders: self
                 .orders
                 .iter()
-                .map(|row| (row.order_id, Bytes::from(row.body.clone())))
+                .map(|row| (row.order_id, row.body.clone()))
                 .collect(),
             days: self.days.clone(),
             lists: self.lists.clone(),
@@ -56,7 +56,7 @@ impl Rows {
             .collect();
         let output = project(&input, &entries, AT);
         self.store = output.row.clone();
-        for row in &output.orders {
+        for row in output.placed.iter().chain(&output.orders) {
             self.orders.retain(|old| old.order_id != row.order_id);
             self.orders.push(row.clone());
         }
@@ -101,7 +101,7 @@ impl Rows {
             .iter()
             .find(|row| Some(row.order_id) == id_of(placed))
             .ok_or("the order is there")?;
-        Ok(Order::decode(row.body.as_slice())?)
+        Ok(Order::decode(row.body.clone())?)
     }
 }
 

@@ -1,7 +1,8 @@
 //! A read model's writer that tells of its commits: when one has begun, and how many were broken off in their middle.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use contract::{BusinessDate, OrderId, StoreId};
 use event_log::{LogEpoch, StreamIndex};
@@ -10,6 +11,7 @@ use read_model::{
     StoreRow, StreamRow,
 };
 use tokio::sync::watch;
+use tokio::time::sleep;
 
 /// Passes everything on to another writer.
 pub(crate) struct Observed {
@@ -17,6 +19,10 @@ pub(crate) struct Observed {
     begun: watch::Sender<u64>,
     finished: AtomicU64,
     broken_off: AtomicU64,
+    /// Orders placed by the largest batch.
+    most_placed: AtomicUsize,
+    /// How long each commit waits before it begins.
+    pause: Duration,
 }
 
 impl Observed {
@@ -26,7 +32,20 @@ impl Observed {
             begun: watch::Sender::new(0),
             finished: AtomicU64::new(0),
             broken_off: AtomicU64::new(0),
+            most_placed: AtomicUsize::new(0),
+            pause: Duration::ZERO,
         }
+    }
+
+    pub(crate) fn slow(writer: Arc<dyn ReadModelWriter>, pause: Duration) -> Self {
+        Self {
+            pause,
+            ..Self::new(writer)
+        }
+    }
+
+    pub(crate) fn most_placed(&self) -> usize {
+        self.most_placed.load(Ordering::SeqCst)
     }
 
     /// Changes whenever a commit begins.
@@ -126,6 +145,11 @@ impl ReadModelWriter for Observed {
 
     async fn commit(&self, batch: &Batch) -> Result<(), ReadModelError> {
         self.begun.send_modify(|begun| *begun += 1);
+        self.most_placed
+            .fetch_max(batch.placed.len(), Ordering::SeqCst);
+        if !self.pause.is_zero() {
+            sleep(self.pause).await;
+        }
         let mut under_way = UnderWay(Some(&self.broken_off));
         let committed = self.writer.commit(batch).await;
         under_way.0 = None;

@@ -13,9 +13,10 @@ use contract::api::query::{
 };
 use contract::api::types::{BusinessDayState, OrderStatus};
 use contract::event::OrderPlaced;
+use event_log::jetstream::JetStreamLog;
 use event_log::sqlite::SqliteLog;
 use event_log::{EventLog, Expectation, Outcome, Record, Revision};
-use integration_tests::Postgres;
+use integration_tests::{Nats, Postgres};
 use jiff::Timestamp;
 use read_model::{ReadModel, ReadModelWriter};
 use runtime::{Clock, Shutdown};
@@ -786,5 +787,47 @@ async fn a_database_that_dies_is_waited_for() -> Result<()> {
     );
     serving.finish(PATIENCE).await;
     projecting.finish(PATIENCE).await;
+    Ok(())
+}
+
+/// A request for messages brings as many as a batch holds, and what comes while one batch is committed becomes the next.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_on_jetstream_holds_thousands_of_records() -> Result<()> {
+    const ORDERS: usize = 5_000;
+    let nats = Nats::single().await?;
+    let directory = tempfile::tempdir()?;
+    let model = ReadModel::open(&format!(
+        "sqlite:{}",
+        directory.path().join("read-model.db").display()
+    ))?;
+    let log: Arc<dyn EventLog> = Arc::new(JetStreamLog::init(&nats.config()).await?);
+    let rig = Rig {
+        log,
+        model,
+        directory,
+    };
+    let mut ledger = sound(Ledger::new("gangnam"))?;
+    let mut records = vec![sound(ledger.open_day(DAY, &[("main", 1_000)]))?];
+    for _ in 0..ORDERS {
+        let order = sound(ledger.americano())?;
+        records.push(sound(ledger.place(order))?);
+    }
+    let mut expectation = Expectation::Empty;
+    for record in &records {
+        let limit = Instant::now() + PATIENCE;
+        let appended = match rig.log.append(record, &expectation, limit).await? {
+            Outcome::Stored(appended) => appended,
+            other => bail!("{other:?}"),
+        };
+        expectation = Expectation::Tip(appended.tip);
+    }
+    let pause = Duration::from_millis(200);
+    let slow = Arc::new(Observed::slow(rig.model.writer.clone(), pause));
+    let writer: Arc<dyn ReadModelWriter> = slow.clone();
+    let (projecting, _) = rig.project_through(&writer, "one", 5_000);
+    rig.projected(&ledger).await?;
+    projecting.finish(PATIENCE).await;
+    // One order a record.
+    ensure!(slow.most_placed() > 512, "{}", slow.most_placed());
     Ok(())
 }

@@ -93,6 +93,7 @@ async fn plant(rig: &Rig, facts: Vec<FactRow>) -> Result<()> {
         orphans: 0,
         at: Timestamp::UNIX_EPOCH,
         stores: vec![],
+        placed: vec![],
         orders: vec![],
         facts,
         days: vec![],
