@@ -17,6 +17,7 @@ mod request;
 mod sales;
 mod service;
 mod settlement;
+mod standing;
 mod turnover;
 mod wait;
 
@@ -37,13 +38,13 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use queries::Queries;
+use standing::Trouble;
 use wait::Waiters;
 
 /// A little longer than the longest deadline: the answer that says so comes from the service.
 const CALL_TIMEOUT: Duration = Duration::from_secs(31);
 /// Largest request, in bytes: store ids and tokens, a few hundred of each.
 const MAX_REQUEST_BYTES: usize = 1024 * 1024;
-const CHECK_AGAIN: Duration = Duration::from_secs(1);
 /// The full names of the services, for health.
 pub const SERVICES: [&str; 3] = [
     "doppio.query.v1.QueryService",
@@ -54,15 +55,16 @@ pub const SERVICES: [&str; 3] = [
 /// Starts the tasks behind the services and returns the services' routes; ends with `shutdown`.
 #[must_use]
 pub fn routes(reader: Arc<dyn ReadModelReader>, shutdown: &Shutdown, clock: Clock) -> Routes {
-    start(reader, Waiters::default(), shutdown, clock)
+    start(reader, shutdown, clock).0
 }
 
+/// The services' routes, and what keeps them from answering.
 fn start(
     reader: Arc<dyn ReadModelReader>,
-    waiters: Waiters,
     shutdown: &Shutdown,
     clock: Clock,
-) -> Routes {
+) -> (Routes, watch::Receiver<Option<Trouble>>) {
+    let waiters = Waiters::default();
     let (hint, hinted) = watch::channel(0);
     let soft = shutdown.soft();
     let listening = (reader.clone(), soft.clone());
@@ -82,18 +84,12 @@ fn start(
         };
         waiters.watch(look, hinted, soft).await;
     });
-    let watching_log = (reader.clone(), waiters.clone(), soft.clone());
-    shutdown.spawn_for_good("the watch over the log's identity", async move {
-        let (reader, waiters, soft) = watching_log;
+    let (tell, trouble) = watch::channel(Some(Trouble::NotYetSeen));
+    let looking = (reader.clone(), waiters.clone());
+    shutdown.spawn_for_good("the watch over the read model", async move {
+        let (reader, waiters) = looking;
         tokio::select! {
-            () = waiters.watch_log(reader) => {}
-            () = soft.cancelled() => {}
-        }
-    });
-    let checking = reader.clone();
-    shutdown.spawn(async move {
-        tokio::select! {
-            () = check(&*checking) => {}
+            () = standing::watch(reader, waiters, tell) => {}
             () = soft.cancelled() => {}
         }
     });
@@ -123,11 +119,12 @@ fn start(
             .accept_compressed(CompressionEncoding::Zstd)
             .max_decoding_message_size(MAX_REQUEST_BYTES),
     );
-    services
+    let routes = services
         .into_axum_router()
         .merge(export::http::router(queries))
         .fallback(export::http::not_found)
-        .into()
+        .into();
+    (routes, trouble)
 }
 
 /// Serves queries on `listener` until the soft stop.
@@ -146,57 +143,18 @@ pub async fn run(
     };
     let soft = shutdown.soft();
     let served = |reporter: HealthReporter| {
-        let waiters = Waiters::default();
-        let log_changed = waiters.log_changed();
+        let (routes, trouble) = start(reader, &shutdown, clock);
         shutdown.spawn_for_good("the health report", async move {
             tokio::select! {
-                () = keep_reporting(&reporter, log_changed) => {}
+                () = standing::report(&reporter, trouble) => {}
                 () = soft.cancelled() => {}
             }
-            report(&reporter, ServingStatus::NotServing).await;
+            for service in SERVICES {
+                let stopping = ServingStatus::NotServing;
+                reporter.set_service_status(service, stopping).await;
+            }
         });
-        start(reader, waiters, &shutdown, clock)
+        routes
     };
     runtime::serve(listener, served, options, &shutdown).await
-}
-
-/// Not serving while the log is not the one that the read model was built from.
-async fn keep_reporting(
-    reporter: &HealthReporter,
-    mut log_changed: watch::Receiver<Option<String>>,
-) {
-    loop {
-        let status = if log_changed.borrow_and_update().is_some() {
-            ServingStatus::NotServing
-        } else {
-            ServingStatus::Serving
-        };
-        report(reporter, status).await;
-        reporter.set_service_status("", status).await;
-        if log_changed.changed().await.is_err() {
-            return std::future::pending().await;
-        }
-    }
-}
-
-async fn report(reporter: &HealthReporter, status: ServingStatus) {
-    for service in SERVICES {
-        reporter.set_service_status(service, status).await;
-    }
-}
-
-/// Says, once for each problem, why nothing can be read, until it can.
-async fn check(reader: &dyn ReadModelReader) {
-    let mut said = String::new();
-    while let Err(error) = reader.check().await {
-        let problem = error.to_string();
-        if problem != said {
-            tracing::warn!(problem, "the read model cannot be read yet");
-            said = problem;
-        }
-        tokio::time::sleep(CHECK_AGAIN).await;
-    }
-    if !said.is_empty() {
-        tracing::info!("the read model can be read");
-    }
 }

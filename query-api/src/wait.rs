@@ -7,17 +7,15 @@ use std::time::Duration;
 
 use contract::{ConsistencyToken, Reason, Rejection, StoreId};
 use event_log::{LogEpoch, StreamIndex};
-use read_model::{Progress, ReadModelError, ReadModelReader, StreamSight};
+use read_model::{Progress, ReadModelError, StreamSight};
 use tokio::sync::{Notify, oneshot, watch};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::QueryError;
 
 /// How often the task looks by itself while anybody waits: notifications are hints, and a hot standby has none.
 const LOOK: Duration = Duration::from_millis(50);
-/// How often the read model is asked whether the log is still the right one.
-const LOG_LOOK: Duration = Duration::from_secs(1);
 /// Reads that may wait at once.
 const MAX_WAITING: usize = 10_000;
 const OVERLOAD_RETRY: Duration = Duration::from_millis(500);
@@ -174,23 +172,13 @@ impl Waiters {
         stores.into_iter().cloned().collect()
     }
 
-    /// Looks at the read model now and then, also while nobody waits, for what concerns every read. Runs for ever.
-    pub async fn watch_log(&self, reader: Arc<dyn ReadModelReader>) {
-        loop {
-            // A database that is away says nothing of the log.
-            if let Ok(progress) = reader.progress(&[]).await {
-                self.say(progress.log_changed);
-            }
-            sleep(LOG_LOOK).await;
-        }
-    }
-
     /// Why the log is not the one that the read model was built from, whenever that changes.
     pub fn log_changed(&self) -> watch::Receiver<Option<String>> {
         self.log_changed.subscribe()
     }
 
-    fn say(&self, log_changed: Option<String>) {
+    /// Takes note of why the log is not the right one, or that it is.
+    pub fn say(&self, log_changed: Option<String>) {
         self.log_changed.send_if_modified(|said| {
             let news = *said != log_changed;
             if news {

@@ -126,17 +126,28 @@ impl Engines {
             .await
     }
 
+    /// Answers once this returns; serving it is as soon as a projector has made the tables.
     pub async fn query_api(&self) -> Result<Service> {
-        self.start(
-            "query-api",
-            "query-api",
-            "QUERY__LISTEN",
-            &[("READ_MODEL", &self.read_model)],
-        )
-        .await
+        let settings = [("READ_MODEL", self.read_model.as_str())];
+        let service = self.make("query-api", "query-api", "QUERY__LISTEN", &settings)?;
+        service.launch()?;
+        service.answers().await?;
+        Ok(service)
     }
 
     async fn start(
+        &self,
+        name: &str,
+        program: &str,
+        listen: &str,
+        settings: &[(&str, &str)],
+    ) -> Result<Service> {
+        let service = self.make(name, program, listen, settings)?;
+        service.restart().await?;
+        Ok(service)
+    }
+
+    fn make(
         &self,
         name: &str,
         program: &str,
@@ -156,7 +167,7 @@ impl Engines {
             .chain(given)
             .map(|(key, value)| format!("DOPPIO_{key}={value}").into())
             .collect();
-        let service = Service {
+        Ok(Service {
             name: name.to_owned(),
             program: program_path(program)?,
             environment,
@@ -164,9 +175,7 @@ impl Engines {
             log: self.directory.path().join(format!("{name}.log")),
             descriptors: None,
             process: Mutex::new(None),
-        };
-        service.restart().await?;
-        Ok(service)
+        })
     }
 }
 
@@ -224,6 +233,11 @@ impl Service {
     /// Waits until it says how it is, whatever it says.
     pub async fn answers(&self) -> Result<()> {
         self.wait(|_| true).await
+    }
+
+    /// Waits until it says that it is as wanted.
+    pub async fn becomes(&self, wanted: ServingStatus) -> Result<()> {
+        self.wait(|status| status == wanted).await
     }
 
     /// Starts it again, on its port and its files, without waiting.

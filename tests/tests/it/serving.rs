@@ -6,7 +6,9 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use event_log::jetstream::JetStreamLog;
 use futures::StreamExt as _;
-use integration_tests::{Engines, Nats, Service};
+use integration_tests::proxy::{Direction, TcpProxy};
+use integration_tests::{Engines, Nats, Postgres, Service};
+use sqlx::{Connection as _, SqliteConnection};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
@@ -254,4 +256,71 @@ async fn over_http_1_a_port_says_what_it_speaks() -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// Health goes with what a read would get: no tables, tables, no database, a database that is silent.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn query_api_serves_while_it_can_read_on_postgresql() -> Result<()> {
+    let (nats, postgres) = (Nats::single().await?, Postgres::start().await?);
+    let database = postgres.fresh_database().await?;
+    let server = database.url.split('@').nth(1).context("a server")?;
+    let (server, _) = server.split_once('/').context("a database")?;
+    let proxy = TcpProxy::start(server.to_owned()).await?;
+    let engines = Engines::new(&nats, &database.url.replace(server, proxy.address()))?;
+    JetStreamLog::init(&nats.config()).await?;
+    let query = engines.query_api().await?;
+    query.becomes(ServingStatus::NotServing).await?;
+    let projector = engines.status_projector("projector").await?;
+    query.becomes(ServingStatus::Serving).await?;
+    projector.kill9();
+    // The read model is there without its projector.
+    query.becomes(ServingStatus::Serving).await?;
+
+    let mut watcher = HealthClient::new(channel(&query).await?)
+        .watch(about(query_api::SERVICES[0]))
+        .await?
+        .into_inner();
+    ensure!(told(&mut watcher).await? == Some(ServingStatus::Serving));
+    postgres.kill();
+    ensure!(told(&mut watcher).await? == Some(ServingStatus::NotServing));
+    query.becomes(ServingStatus::NotServing).await?;
+    postgres.restart().await?;
+    ensure!(told(&mut watcher).await? == Some(ServingStatus::Serving));
+
+    proxy.hold(Direction::ToClient);
+    ensure!(told(&mut watcher).await? == Some(ServingStatus::NotServing));
+    proxy.release(Direction::ToClient);
+    ensure!(told(&mut watcher).await? == Some(ServingStatus::Serving));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn query_api_serves_while_it_can_read_on_sqlite() -> Result<()> {
+    let nats = Nats::single().await?;
+    let directory = tempfile::tempdir()?;
+    let file = directory.path().join("model.db");
+    let engines = Engines::new(&nats, &format!("sqlite:{}", file.display()))?;
+    JetStreamLog::init(&nats.config()).await?;
+    let query = engines.query_api().await?;
+    query.becomes(ServingStatus::NotServing).await?;
+    let projector = engines.status_projector("projector").await?;
+    query.becomes(ServingStatus::Serving).await?;
+    tokio::task::block_in_place(|| projector.stop())?;
+
+    // What is no read model any more: another schema than this build reads.
+    let mut database = SqliteConnection::connect(&format!("sqlite:{}", file.display())).await?;
+    sqlx::query("ALTER TABLE orders RENAME TO orders_away")
+        .execute(&mut database)
+        .await?;
+    sqlx::query("ALTER TABLE stores RENAME TO stores_away")
+        .execute(&mut database)
+        .await?;
+    query.becomes(ServingStatus::NotServing).await?;
+    sqlx::query("ALTER TABLE stores_away RENAME TO stores")
+        .execute(&mut database)
+        .await?;
+    sqlx::query("ALTER TABLE orders_away RENAME TO orders")
+        .execute(&mut database)
+        .await?;
+    query.becomes(ServingStatus::Serving).await
 }

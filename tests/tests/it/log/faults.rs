@@ -48,10 +48,25 @@ pub async fn append(log: &dyn EventLog, record: &Record) -> Result<Tip> {
     append_on(log, record, None).await
 }
 
+/// Each connection takes a moment to notice that its server is back.
 async fn append_on(log: &dyn EventLog, record: &Record, tip: Option<&Tip>) -> Result<Tip> {
-    match log.append(record, &on(tip), deadline(30)).await? {
+    let append = async || log.append(record, &on(tip), deadline(30)).await;
+    match once_available(append).await? {
         Outcome::Stored(Appended { tip }) => Ok(tip),
         other => bail!("the record is not stored: {other:?}"),
+    }
+}
+
+/// Calls again while the log is away, for 30 s.
+async fn once_available<T>(mut call: impl AsyncFnMut() -> Result<T, LogError>) -> Result<T> {
+    let limit = deadline(30);
+    loop {
+        match call().await {
+            Err(LogError::Unavailable(_)) if Instant::now() < limit => {
+                sleep(Duration::from_millis(20)).await;
+            }
+            other => return Ok(other?),
+        }
     }
 }
 
@@ -316,10 +331,12 @@ async fn a_live_subscription_notices_that_the_log_was_put_back() -> Result<()> {
     fixture.nats.save("before")?;
     fixture.nats.restart().await?;
     append_on(&log, &following(&ledger, Some(&tip))?, Some(&tip)).await?;
-    let mut subscription = log.subscribe(log.stream_of(&ledger), None).await?;
+    let stream = log.stream_of(&ledger);
+    let mut subscription = once_available(async || log.subscribe(stream, None).await).await?;
     let mut seen = 0;
     while seen < 2 {
-        seen += subscription.next(10, Duration::from_secs(5)).await?.len();
+        let next = async || subscription.next(10, Duration::from_secs(5)).await;
+        seen += once_available(next).await?.len();
     }
     fixture.nats.kill(0);
     fixture.nats.restore("before")?;
