@@ -442,6 +442,7 @@ mod tests {
     use contract::timestamp_to_proto;
 
     use super::*;
+    use crate::domain::order::OrderImage;
 
     const OPENED: &str = "2026-03-02T10:00:00+09:00";
 
@@ -591,6 +592,25 @@ mod tests {
         });
         let each = taken.bytes_current / ORDERS;
         assert!(each < 600, "{each} bytes an open order");
+    }
+
+    #[test]
+    fn an_order_out_of_a_snapshot_takes_no_more_than_one_that_was_placed() {
+        let order = OrderState::place(&placed(1), &meta(2)).unwrap();
+        let copied = measure(|| {
+            let order = OrderState::place(&placed(1), &meta(2)).unwrap();
+            black_box(std::mem::ManuallyDrop::new(order));
+        });
+        let read = measure(|| {
+            let order = OrderState::try_from(OrderImage::from(&order)).unwrap();
+            black_box(std::mem::ManuallyDrop::new(order));
+        });
+        assert!(
+            read.bytes_current <= copied.bytes_current,
+            "{} bytes read, {} placed",
+            read.bytes_current,
+            copied.bytes_current
+        );
     }
 
     #[test]

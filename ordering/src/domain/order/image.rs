@@ -77,7 +77,11 @@ impl TryFrom<OrderImage> for OrderState {
     type Error = ImageError;
 
     fn try_from(image: OrderImage) -> Result<Self, ImageError> {
-        let events = image.history.into_iter();
+        // Collected without room that is never used: a vector made out of another one in place keeps the room of that one.
+        let mut history = Vec::with_capacity(image.history.len());
+        for event in image.history {
+            history.push(Arc::new(OrderEvent::try_from(event)?));
+        }
         Ok(Self {
             status: match image.status {
                 1 => Status::Placed,
@@ -91,9 +95,7 @@ impl TryFrom<OrderImage> for OrderState {
             unverified: image.unverified,
             refunded: image.refunded,
             returned: image.returned,
-            history: events
-                .map(|event| event.try_into().map(Arc::new))
-                .collect::<Result<_, _>>()?,
+            history,
         })
     }
 }
