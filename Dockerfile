@@ -11,10 +11,10 @@ COPY . .
 # The caches make a second build fast and stay out of the image.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
-    cargo build --release --locked --package doppio \
+    cargo build --profile dist --locked --package doppio \
     && mkdir -p /out/bin /out/data /out/symbols \
-    && objcopy --only-keep-debug --compress-debug-sections target/release/doppio /out/symbols/doppio.debug \
-    && objcopy --strip-debug --add-gnu-debuglink=/out/symbols/doppio.debug target/release/doppio /out/bin/doppio
+    && objcopy --only-keep-debug --compress-debug-sections target/dist/doppio /out/symbols/doppio.debug \
+    && objcopy --strip-debug --add-gnu-debuglink=/out/symbols/doppio.debug target/dist/doppio /out/bin/doppio
 # What the program is called decides which service it is.
 RUN for name in member ordering status-projector query-api; do ln -s doppio "/out/bin/$name"; done
 

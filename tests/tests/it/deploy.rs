@@ -305,7 +305,7 @@ fn every_program_is_in_the_image() -> Result<()> {
         programs == known,
         "the program is {known:?}, the image has {programs:?}"
     );
-    ensure!(dockerfile.contains("cargo build --release --locked --package doppio "));
+    ensure!(dockerfile.contains("cargo build --profile dist --locked --package doppio "));
     let last_stage = dockerfile.rsplit("\nFROM ").next().unwrap_or_default();
     ensure!(
         last_stage
@@ -324,8 +324,8 @@ fn the_image_carries_no_line_tables_and_they_can_be_had() -> Result<()> {
     let stage = |name: &str| stages.iter().find(|stage| stage.contains(name)).copied();
     let build = stage(" AS build").context("a build")?;
     for step in [
-        "objcopy --only-keep-debug --compress-debug-sections target/release/doppio /out/symbols/doppio.debug",
-        "objcopy --strip-debug --add-gnu-debuglink=/out/symbols/doppio.debug target/release/doppio /out/bin/doppio",
+        "objcopy --only-keep-debug --compress-debug-sections target/dist/doppio /out/symbols/doppio.debug",
+        "objcopy --strip-debug --add-gnu-debuglink=/out/symbols/doppio.debug target/dist/doppio /out/bin/doppio",
     ] {
         ensure!(build.contains(step), "the build does not {step}");
     }
