@@ -1651,11 +1651,11 @@ pub async fn many_rows_are_written_as_few_are(
     one: &ReadModel,
     other: &ReadModel,
 ) -> Result<(), Failure> {
-    const ROWS: i64 = 150;
+    const ROWS: i64 = 4_200;
     one.writer.migrate().await?;
     let mut owned = own(&*one.writer, "one").await?;
     let (gangnam, busan) = (store()?, StoreId::new("busan")?);
-    for (store, at_once) in [(&gangnam, ROWS), (&busan, 10)] {
+    for (store, at_once) in [(&gangnam, ROWS), (&busan, 300)] {
         for first in (0..ROWS).step_by(usize::try_from(at_once)?) {
             let (mut placed, mut facts) = (Vec::new(), Facts::default());
             for number in first..first + at_once {
@@ -1724,7 +1724,7 @@ pub async fn many_rows_are_written_as_few_are(
                 date: date("2026-03-02")?,
                 figure,
                 after: None,
-                limit: 1_000,
+                limit: 5_000,
             };
             let explained = other.reader.explain(&query).await?.ok_or("the store")?;
             let facts = explained.found.facts;
