@@ -1,6 +1,7 @@
 //! Doppio on real servers. One test binary: each area is a module.
 
 mod architecture;
+mod bench;
 mod clocks;
 mod currencies;
 mod deploy;

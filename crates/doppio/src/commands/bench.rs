@@ -147,6 +147,10 @@ pub struct CatchUp {
     /// The read model that is filled, which must be empty: postgres://…, or sqlite:PATH [default: a new file].
     #[arg(long, help_heading = "Scenario", value_name = "URL")]
     into: Option<String>,
+    /// Another empty read model of the same kind: the rows that were projected are loaded into it as fast as its database can [default:
+    /// a new file; needed where --into is in PostgreSQL].
+    #[arg(long, help_heading = "Scenario", value_name = "URL")]
+    bulk_into: Option<String>,
 }
 
 /// How it is measured.
@@ -470,6 +474,13 @@ impl ColdStart {
 impl CatchUp {
     async fn run(self, at: At<'_>) -> Result<(), Failure> {
         let how = self.measure.how();
+        let directory = tempfile::Builder::new().prefix("doppio-bench-").tempdir()?;
+        let models = scenarios::catch_up::ReadModels::of(
+            self.into.as_deref(),
+            self.bulk_into.as_deref(),
+            how.ceilings,
+            directory.path(),
+        )?;
         let subject = at.start(&self.engines, self.stores).await?;
         let report = self.measure.report("catch-up", &subject);
         let run = Run {
@@ -486,7 +497,7 @@ impl CatchUp {
             callers: count(self.callers),
             habits,
         };
-        let done = scenarios::catch_up::run(&run, filling, self.into.as_deref(), report).await;
+        let done = scenarios::catch_up::run(&run, filling, &models, report).await;
         subject.stop().await?;
         done?.print(at.format)
     }

@@ -1,5 +1,6 @@
 //! A projector that begins from nothing: how long until the read model has everything, and how long a bulk load of the same rows takes.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +18,8 @@ use crate::exit::{ExitCode, Failure};
 const LIMIT: Duration = Duration::from_secs(600);
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 const STOP_GRACE: Duration = Duration::from_secs(10);
+const BULK_LOAD: &str = "bulk load";
+const SPEED_OF_BULK_LOAD: &str = "speed of the bulk load";
 
 /// What the log is filled with first.
 pub struct Filling {
@@ -25,11 +28,60 @@ pub struct Filling {
     pub habits: Habits,
 }
 
-/// Fills the log, then projects all of it into the empty read model at `into`, a new file if that names none.
+/// Two empty read models of one kind.
+pub struct ReadModels {
+    /// What the projector fills.
+    into: String,
+    /// What the same rows are then loaded into; `None`: that is not measured.
+    bulk: Option<String>,
+}
+
+impl ReadModels {
+    /// Those that the options name, or new files in a directory of the run's own.
+    pub fn of(
+        into: Option<&str>,
+        bulk: Option<&str>,
+        ceilings: bool,
+        directory: &Path,
+    ) -> Result<Self, Failure> {
+        let file = |name: &str| format!("sqlite:{}", directory.join(name).display());
+        let into = into.map_or_else(|| file("read-model.db"), plain);
+        let is_file = |url: &str| url.starts_with("sqlite:");
+        let bulk = match bulk.map(plain) {
+            _ if !ceilings => None,
+            Some(bulk) if is_file(&bulk) == is_file(&into) => Some(bulk),
+            None if is_file(&into) => Some(file("bulk.db")),
+            Some(_) | None => {
+                return Err(Failure::new(
+                    ExitCode::Usage,
+                    "a catch-up is compared with a bulk load of the same rows: name another empty read model of the same kind as --into with \
+                     --bulk-into, or measure no ceilings with --no-ceilings",
+                ));
+            }
+        };
+        if bulk.as_ref() == Some(&into) {
+            return Err(Failure::new(
+                ExitCode::Usage,
+                "--into and --bulk-into have to name two read models",
+            ));
+        }
+        Ok(Self { into, bulk })
+    }
+}
+
+/// The same address without the slashes that may stand before a file.
+fn plain(url: &str) -> String {
+    match url.strip_prefix("sqlite://") {
+        Some(path) => format!("sqlite:{path}"),
+        None => url.to_owned(),
+    }
+}
+
+/// Fills the log, then projects all of it into an empty read model, and loads the rows that came of it into another.
 pub async fn run(
     run: &Run<'_>,
     filling: Filling,
-    into: Option<&str>,
+    models: &ReadModels,
     mut report: Report,
 ) -> Result<Report, Failure> {
     let Filling {
@@ -57,18 +109,9 @@ pub async fn run(
         ));
     }
     run.settle().await?;
-    let directory = tempfile::Builder::new().prefix("doppio-bench-").tempdir()?;
-    let file = format!(
-        "sqlite:{}",
-        directory.path().join("read-model.db").display()
-    );
-    let model = ReadModel::open(into.unwrap_or(&file))?;
-    model.writer.migrate().await?;
-    if !model.reader.status().await?.streams.is_empty() {
-        return Err(Failure::new(
-            ExitCode::Usage,
-            "the read model to catch up in is not empty: --into has to name a new one",
-        ));
+    let model = empty(&models.into, "--into").await?;
+    if let Some(bulk) = &models.bulk {
+        empty(bulk, "--bulk-into").await?;
     }
     let shutdown = Shutdown::new();
     let began = Instant::now();
@@ -100,7 +143,35 @@ pub async fn run(
             note: String::new(),
         });
     }
+    if let Some(bulk) = &models.bulk {
+        let load = read_model::bulk_load(&models.into, bulk).await?;
+        report.findings.push(Finding {
+            what: BULK_LOAD.to_owned(),
+            value: load.took.as_secs_f64() * 1_000.0,
+            unit: "ms",
+            note: format!("{} rows, the same as were projected", load.rows),
+        });
+        report.findings.push(Finding {
+            what: SPEED_OF_BULK_LOAD.to_owned(),
+            value: 100.0 * load.took.as_secs_f64() / took.as_secs_f64().max(f64::EPSILON),
+            unit: "%",
+            note: "how fast the projector was, where the bulk load is 100 %".to_owned(),
+        });
+    }
     Ok(report)
+}
+
+/// A read model with the schema and no rows.
+async fn empty(url: &str, option: &str) -> Result<ReadModel, Failure> {
+    let model = ReadModel::open(url)?;
+    model.writer.migrate().await?;
+    if !model.reader.status().await?.streams.is_empty() {
+        return Err(Failure::new(
+            ExitCode::Usage,
+            format!("{option} has to name a new read model: there are rows in this one"),
+        ));
+    }
+    Ok(model)
 }
 
 /// Waits until the read model is level with the log as it is now. Returns how many positions that are.
