@@ -1,19 +1,30 @@
-//! Snapshots of ordering's stores on real engines: a start from one, and from none.
+//! Snapshots of ordering's stores on real engines: a start from one, from none, and from whatever a kill leaves.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use contract::api::ordering::{self as api, ordering_service_client::OrderingServiceClient};
+use contract::api::types::{Channel, Money, ServiceMode, TenderKind};
+use contract::event::event::Event;
 use contract::event::{self, Pricing};
-use contract::{OrderId, Slug, StoreId};
-use event_log::EventLog;
+use contract::{OrderId, Slug, StoreId, decode_payload, timestamp_to_proto};
+use doppio::clients::call;
 use event_log::jetstream::JetStreamLog;
 use event_log::sqlite::SqliteLog;
-use integration_tests::Nats;
+use event_log::{ChainState, EventLog, LedgerName};
+use futures::future::ready;
+use futures::{StreamExt as _, stream};
+use integration_tests::{Engines, Nats};
 use ordering::catalog::{self, Store};
-use ordering::domain::{Actor, Command, Draft, DraftLine, DraftTender, PlaceOrder, Principal};
+use ordering::domain::{
+    Actor, Command, CommandId, Draft, DraftLine, DraftTender, PlaceOrder, Principal,
+};
 use ordering::ledger::{CommandIndex, Ledger, Work};
 use runtime::Clock;
+use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use super::shop;
@@ -21,6 +32,12 @@ use super::shop;
 const STORE: &str = "gangnam";
 /// What a store takes at once, and so one record.
 const AT_ONCE: usize = 256;
+const KILLS: usize = 6;
+/// Many more than are sold before a snapshot is begun.
+const ORDERS_A_ROUND: usize = 20_000;
+/// After fewer no snapshot is begun.
+const ORDERS_A_SNAPSHOT: usize = 1_000;
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn store() -> Result<Arc<Store>> {
     let catalog = catalog::parse(&shop::catalog(&[STORE.to_owned()]))?;
@@ -151,4 +168,192 @@ async fn a_store_goes_on_from_its_snapshot_on_nats() -> Result<()> {
     let nats = Nats::single().await?;
     let log = JetStreamLog::init(&nats.config()).await?;
     goes_on_from_its_snapshot(Arc::new(log)).await
+}
+
+/// Tills of one service that place orders until it answers no more; what was acknowledged.
+async fn until_killed(url: String, due: Money) -> Result<Vec<OrderId>> {
+    let client = OrderingServiceClient::connect(url).await?;
+    let placings = (0..ORDERS_A_ROUND).map(|_| {
+        let (mut client, due) = (client.clone(), due.clone());
+        async move {
+            let id = OrderId::from_uuid(Uuid::now_v7());
+            let answer = client.place_order(call(request(id, due))).await;
+            answer.ok().map(|_| id)
+        }
+    });
+    let placed = stream::iter(placings).buffer_unordered(AT_ONCE);
+    let acknowledged = placed.take_while(|id| ready(id.is_some()));
+    Ok(acknowledged.filter_map(ready).collect().await)
+}
+
+fn draft() -> api::OrderDraft {
+    api::OrderDraft {
+        store_id: STORE.to_owned(),
+        terminal_id: "till-1".into(),
+        channel: Channel::Counter.into(),
+        service_mode: ServiceMode::TakeAway.into(),
+        lines: vec![api::DraftLine {
+            line_id: "l1".into(),
+            sku: "americano".into(),
+            quantity: 1,
+            ..api::DraftLine::default()
+        }],
+        ..api::OrderDraft::default()
+    }
+}
+
+fn request(id: OrderId, due: Money) -> api::PlaceOrderRequest {
+    api::PlaceOrderRequest {
+        order_id: id.to_string(),
+        draft: Some(draft()),
+        tenders: vec![api::Tender {
+            tender_id: "t1".into(),
+            kind: TenderKind::Card.into(),
+            amount: Some(due),
+            ..api::Tender::default()
+        }],
+        client_time: Some(timestamp_to_proto(Clock::system().now())),
+        ..api::PlaceOrderRequest::default()
+    }
+}
+
+async fn price(url: &str) -> Result<Money> {
+    let mut client = OrderingServiceClient::connect(url.to_owned()).await?;
+    let quote = api::QuoteOrderRequest {
+        draft: Some(draft()),
+    };
+    let quote = client.quote_order(call(quote)).await?.into_inner();
+    quote
+        .priced
+        .and_then(|priced| priced.amount_due)
+        .context("a price")
+}
+
+/// How long a store's snapshot is, and one that is being written to take its place.
+#[derive(Debug)]
+struct Lengths {
+    snapshot: Option<u64>,
+    fresh: Option<u64>,
+}
+
+fn lengths(snapshots: &Path) -> Lengths {
+    let length = |kind: &str| {
+        let file = snapshots.join(format!("{STORE}.{kind}"));
+        Some(std::fs::metadata(file).ok()?.len())
+    };
+    Lengths {
+        snapshot: length("snapshot"),
+        fresh: length("new"),
+    }
+}
+
+/// The index file with all that belongs to it, elsewhere: what reads the copy changes nothing of what was left.
+fn copy_files(index: &Path, to: &Path) -> Result<()> {
+    std::fs::create_dir_all(to.join("index.db-snapshots"))?;
+    let directory = index.parent().context("a directory")?;
+    for from in [directory.to_owned(), directory.join("index.db-snapshots")] {
+        let to = to.join(from.strip_prefix(directory)?);
+        let Ok(files) = std::fs::read_dir(&from) else {
+            continue;
+        };
+        for file in files {
+            let file = file?;
+            if file.file_type()?.is_file() {
+                std::fs::copy(file.path(), to.join(file.file_name()))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_while_it_writes_a_snapshot_it_starts_from_a_whole_one() -> Result<()> {
+    let nats = Nats::single().await?;
+    let log: Arc<dyn EventLog> = Arc::new(JetStreamLog::init(&nats.config()).await?);
+    let engines = Engines::new(&nats, "postgres://127.0.0.1:1/nowhere")?;
+    let (directory, aside) = (tempfile::tempdir()?, tempfile::tempdir()?);
+    let index = directory.path().join("index.db");
+    let snapshots = directory.path().join("index.db-snapshots");
+    let member = engines.member().await?;
+    let settings = [("ORDERING__INDEX", index.to_str().context("a path")?)];
+    let service = engines.ordering("ordering", &member, &settings).await?;
+    let due = price(&service.url()).await?;
+    let mut acknowledged = BTreeSet::new();
+    let mut from_snapshots = 0;
+    for round in 0..KILLS {
+        let selling = tokio::spawn(until_killed(service.url(), due.clone()));
+        let seen = async |wanted: &dyn Fn(&Lengths) -> bool| -> Result<Lengths> {
+            let limit = Instant::now() + PATIENCE;
+            loop {
+                let lengths = lengths(&snapshots);
+                if wanted(&lengths) || selling.is_finished() {
+                    return Ok(lengths);
+                }
+                ensure!(Instant::now() < limit, "{lengths:?}: {}", service.tail());
+                sleep(Duration::from_micros(200)).await;
+            }
+        };
+        seen(&|now| now.fresh.is_some()).await?;
+        if round % 2 == 1 {
+            // Not while the first one is written, but once that is whole and something is added to it.
+            let whole = seen(&|now| now.fresh.is_none() && now.snapshot.is_some()).await?;
+            seen(&|now| now.fresh.is_none() && now.snapshot > whole.snapshot).await?;
+        }
+        service.kill9();
+        let sold = selling.await??;
+        // A ledger that goes on from what the kill left, and one that has the log alone.
+        let copy = aside.path().join(format!("left-{round}"));
+        copy_files(&index, &copy)?;
+        let left = open(&log, &copy.join("index.db")).await?;
+        let none = aside.path().join(format!("none-{round}.db"));
+        let folded = open(&log, &none).await?;
+        ensure!(left.revision() == folded.revision());
+        ensure!(left.state() == folded.state(), "another state was left");
+        let ids: Vec<CommandId> = sold.iter().map(|id| (*id).into()).collect();
+        let known = left.known(&ids).await?;
+        ensure!(
+            known.len() == ids.len(),
+            "{} of {} orders are known",
+            known.len(),
+            ids.len()
+        );
+        from_snapshots += usize::from(left.folded() < folded.folded());
+        acknowledged.extend(sold);
+        drop((left, folded));
+        service.restart().await?;
+    }
+    ensure!(from_snapshots >= KILLS / 2, "{from_snapshots} of {KILLS}");
+    let sold = acknowledged.len();
+    let recorded = placed(&log, &mut acknowledged).await?;
+    ensure!(
+        sold > 0 && recorded >= KILLS / 2 * ORDERS_A_SNAPSHOT,
+        "{sold} orders, {recorded} in the log"
+    );
+    ensure!(acknowledged.is_empty(), "{acknowledged:?} are lost");
+    Ok(())
+}
+
+/// Strikes what the log has from what was acknowledged, and finds each order once, with the next ticket. How many there are.
+async fn placed(log: &Arc<dyn EventLog>, acknowledged: &mut BTreeSet<OrderId>) -> Result<usize> {
+    let (name, mut chain) = (LedgerName::new(STORE)?, None);
+    let mut seen = BTreeSet::new();
+    loop {
+        let records = log.read(&name, chain.as_ref(), 256).await?;
+        let Some(last) = records.last() else {
+            return Ok(seen.len());
+        };
+        chain = Some(ChainState::after(last));
+        for record in &records {
+            let commands = decode_payload(record.payload())?.commands;
+            let events = commands.into_iter().flat_map(|command| command.events);
+            for event in events.filter_map(|event| event.event) {
+                if let Event::OrderPlaced(placed) = event {
+                    let id = OrderId::from_slice(&placed.order_id)?;
+                    ensure!(seen.insert(id), "order {id} is recorded twice");
+                    ensure!(usize::try_from(placed.ticket_number)? == seen.len());
+                    acknowledged.remove(&id);
+                }
+            }
+        }
+    }
 }
