@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use contract::api::admin::QuarantinedStore;
 use contract::api::types::{DifferingDay, LocalizedText, Money};
 use contract::text::{escaped, for_terminal};
 use contract::{Currency, json};
@@ -62,6 +63,14 @@ pub fn stands_still(store: &str, revision: impl std::fmt::Display, reason: &str)
     format!(
         "the projection of store {store} stands still: what is shown of it ends with revision {revision} ({reason})"
     )
+}
+
+/// Where a store's projection stands still, and why. The reason begins with the revision by itself where it is of one record.
+pub fn quarantined(store: &QuarantinedStore) -> String {
+    let (id, revision, reason) = (&store.store_id, store.revision, &store.reason);
+    let named = format!("revision {revision}: ");
+    let why = reason.strip_prefix(&named).unwrap_or(reason);
+    format!("{id} at revision {revision}: {why}")
 }
 
 /// A line on standard output. Whoever stopped reading has seen enough: that is no failure.
@@ -154,6 +163,20 @@ pub fn differing(days: &[DifferingDay]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_quarantine_names_its_revision_once() {
+        let mut store = QuarantinedStore {
+            store_id: "busan".to_owned(),
+            revision: 3,
+            reason: "revision 3: the record cannot be read".to_owned(),
+            ..QuarantinedStore::default()
+        };
+        let told = "busan at revision 3: the record cannot be read";
+        assert_eq!(quarantined(&store), told);
+        store.reason = "the record cannot be read".to_owned();
+        assert_eq!(quarantined(&store), told);
+    }
 
     #[test]
     fn names_reach_no_terminal_as_commands() {

@@ -388,7 +388,7 @@ async fn a_stream_made_anew_under_its_services_is_not_sold_into() -> Result<()> 
             for url in [ordering.url(), projector.url(), query.url()] {
                 becomes(&url, ServingStatus::NotServing).await?;
             }
-            for command in ["status", "doctor"] {
+            for command in ["status", "doctor", "stores"] {
                 let mut arguments = vec![command.to_owned()];
                 arguments.extend(services.clone());
                 let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();

@@ -24,7 +24,7 @@ use super::health;
 use crate::clients::{Clients, Target, call};
 use crate::data_dir::DataDir;
 use crate::exit::{ExitCode, Failure, unreachable};
-use crate::output::{Format, say};
+use crate::output::{Format, quarantined, say};
 use crate::row;
 use crate::table::{Column, Table};
 use crate::witnesses;
@@ -285,10 +285,7 @@ async fn services(findings: &mut Findings, target: &Target) -> Result<(), Failur
                 findings.add(
                     "projection",
                     Finding::Bad,
-                    format!(
-                        "store {} is quarantined at revision {}: {}",
-                        store.store_id, store.revision, store.reason
-                    ),
+                    format!("quarantined: store {}", quarantined(store)),
                 );
             }
         }
@@ -391,8 +388,9 @@ async fn same_log(
     Ok(())
 }
 
-fn skew(findings: &mut Findings, whose: &str, there: Timestamp) {
-    let skew = there.duration_since(Clock::system().now()).abs();
+/// Compares a server's clock with that of the machine on which this command runs. Which clock a service goes by, no service tells.
+fn skew(findings: &mut Findings, whose: &str, there: Timestamp, here: Timestamp) {
+    let skew = there.duration_since(here).abs();
     let finding = if skew > SKEW_WORTH_A_WARNING {
         Finding::Bad
     } else {
@@ -402,7 +400,7 @@ fn skew(findings: &mut Findings, whose: &str, there: Timestamp) {
         "clocks",
         finding,
         format!(
-            "{whose} and this machine's differ by {:.1} s",
+            "{whose} and that of the machine on which doctor runs differ by {:.1} s; ordering's own is compared only where it runs there too",
             skew.as_secs_f64()
         ),
     );
@@ -412,8 +410,18 @@ async fn clock(findings: &mut Findings, location: &LogLocation) {
     let Ok(log) = location.open().await else {
         return;
     };
+    if log.shares_clock() {
+        let detail =
+            "the log is a file: it has no clock beside that of the machine on which ordering runs";
+        return findings.add("clocks", Finding::Good, detail);
+    }
     match log.server_time().await {
-        Ok(there) => skew(findings, "the log server's", there),
+        Ok(there) => skew(
+            findings,
+            "the log server's clock",
+            there,
+            Clock::system().now(),
+        ),
         Err(error) => findings.add(
             "clocks",
             Finding::Warning,
@@ -550,7 +558,12 @@ async fn members(findings: &mut Findings, url: &str, keys: CardKeys) {
                     finding,
                     format!("{}: {detail}", facts.version),
                 );
-                skew(findings, "the members' database's", facts.now);
+                skew(
+                    findings,
+                    "the clock of the members' database",
+                    facts.now,
+                    Clock::system().now(),
+                );
             }
             members.close().await;
         }
@@ -563,6 +576,26 @@ mod tests {
     use contract::timestamp_to_proto;
 
     use super::*;
+
+    #[test]
+    fn whose_clocks_differ_is_said() {
+        let here = Timestamp::from_second(1_800_000_000).unwrap();
+        for (seconds, wanted) in [(1, Finding::Good), (-7, Finding::Bad)] {
+            let mut findings = Findings::default();
+            let there = here + SignedDuration::from_secs(seconds);
+            skew(&mut findings, "the log server's clock", there, here);
+            let check = &findings.0[0];
+            assert!(check.finding == wanted, "{}", check.detail);
+            let says = |words: &str| check.detail.contains(words);
+            assert!(
+                says("the log server's clock")
+                    && says("on which doctor runs")
+                    && says("ordering's own"),
+                "{}",
+                check.detail
+            );
+        }
+    }
 
     #[test]
     fn a_projection_that_stands_still_is_not_called_well() {

@@ -12,7 +12,7 @@ use crate::table::{Column, Table};
 #[derive(Subcommand)]
 pub enum Log {
     /// Make a new, empty log. Refuses where there is one.
-    Init(Where),
+    Init(Init),
     /// What a log holds.
     Info(Where),
     /// Take up a log that was restored from a backup, under the next epoch.
@@ -25,13 +25,20 @@ pub struct Where {
     /// nats://host:port[,host:port…], or sqlite:PATH; DOPPIO_LOG and doppio.toml say it too.
     #[arg(long, value_name = "URL")]
     pub log: Option<String>,
-    /// How many streams init makes [default: 1].
+    /// How many streams it has, from its making on [default: 1].
     #[arg(long)]
     streams: Option<u16>,
-    /// How many servers keep a copy: 1, 3 or 5 [default: 1].
+    /// How many servers keep a copy of it: 1, 3 or 5 [default: 1].
     #[arg(long)]
     replicas: Option<usize>,
-    /// init: no error when the log is there already.
+}
+
+/// The log to make.
+#[derive(Args)]
+pub struct Init {
+    #[command(flatten)]
+    place: Where,
+    /// No error when the log is there already.
     #[arg(long)]
     if_missing: bool,
 }
@@ -83,11 +90,9 @@ pub fn location(flags: &[(&str, Option<String>)]) -> Result<LogLocation, Failure
 impl Log {
     pub async fn run(self, target: &Target, format: Format) -> Result<(), Failure> {
         match self {
-            Self::Init(place) => {
+            Self::Init(Init { place, if_missing }) => {
                 let (location, _data) = place.location(target, true)?;
-                if place.if_missing
-                    && let Ok(info) = location.info().await
-                {
+                if if_missing && let Ok(info) = location.info().await {
                     return show(&location, &info, format);
                 }
                 let made = location.init().await.map_err(|error| match error {

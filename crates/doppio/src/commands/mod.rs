@@ -143,6 +143,24 @@ mod tests {
     }
 
     #[test]
+    fn the_help_of_a_command_names_what_it_takes_and_nothing_else() {
+        let mut cli = Cli::command();
+        cli.build();
+        let mut help = |name: &str| {
+            let log = cli.find_subcommand_mut("log").unwrap();
+            let command = log.find_subcommand_mut(name).unwrap();
+            command.render_long_help().to_string()
+        };
+        for name in ["info", "adopt"] {
+            let help = help(name);
+            assert!(!help.contains("init"), "log {name}:\n{help}");
+            assert!(!help.contains("--if-missing"), "log {name}:\n{help}");
+        }
+        assert!(help("init").contains("--if-missing"));
+        assert!(Cli::try_parse_from(["doppio", "log", "adopt", "--if-missing"]).is_err());
+    }
+
+    #[test]
     fn no_help_shows_an_empty_default() {
         fn look(command: &mut clap::Command) {
             let help = command.render_long_help().to_string();

@@ -1,10 +1,12 @@
 use clap::{Args, Subcommand};
+use contract::api::admin::GetProjectionStatusRequest;
 use contract::api::query::{
     GetDailySalesRequest, GetDailySalesResponse, GetSalesRequest, ListStoresRequest, SalesBasis,
     SalesGrouping, SalesRow,
 };
 use contract::api::types::Block;
 
+use super::status::is_of_its_log;
 use crate::clients::{Clients, call};
 use crate::exit::{ExitCode, Failure};
 use crate::output::{Format, differing, name, stands_still};
@@ -305,9 +307,10 @@ pub async fn stores(clients: Clients, format: Format) -> Result<(), Failure> {
         (!reason.is_empty()).then(|| stands_still(&store.store_id, store.revision, reason))
     });
     let said: Vec<_> = quarantined.collect();
-    if said.is_empty() {
-        Ok(())
-    } else {
-        Err(Failure::new(ExitCode::CheckFailed, said.join("\n")))
+    if !said.is_empty() {
+        return Err(Failure::new(ExitCode::CheckFailed, said.join("\n")));
     }
+    let mut admin = clients.admin.clone();
+    let status = admin.get_projection_status(call(GetProjectionStatusRequest {}));
+    is_of_its_log(status.await?.get_ref())
 }

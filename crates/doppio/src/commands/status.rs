@@ -1,11 +1,11 @@
 use contract::Reason;
-use contract::api::admin::StreamProgress;
+use contract::api::admin::{GetProjectionStatusResponse, StreamProgress};
 use runtime::Clock;
 
 use super::doctor::{projection, silence};
 use crate::clients::Clients;
 use crate::exit::{ExitCode, Failure};
-use crate::output::{Format, differing};
+use crate::output::{Format, differing, quarantined};
 use crate::row;
 use crate::table::{Column, Table};
 
@@ -57,18 +57,14 @@ pub async fn run(clients: Clients, format: Format) -> Result<(), Failure> {
         }
         for store in &answer.quarantined {
             text.push_str(&format!(
-                "\nQUARANTINED {} at revision {}: {} ({} records skipped)",
-                store.store_id, store.revision, store.reason, store.skipped_records
+                "\nQUARANTINED {} ({} records skipped)",
+                quarantined(store),
+                store.skipped_records
             ));
         }
         text + &differing(&answer.differing_days)
     })?;
-    if answer.streams.iter().any(is_changed) {
-        return Err(Failure::new(
-            ExitCode::CheckFailed,
-            format!("LOG_CHANGED: {}", Reason::LogChanged.meaning()),
-        ));
-    }
+    is_of_its_log(&answer)?;
     if !standing.is_empty() {
         return Err(Failure::new(
             ExitCode::CheckFailed,
@@ -89,6 +85,17 @@ pub async fn run(clients: Clients, format: Format) -> Result<(), Failure> {
             format!("{} of the stores are quarantined", stores.len()),
         )),
     }
+}
+
+/// Fails where the log is not the one any more that the read model was built from.
+pub(super) fn is_of_its_log(status: &GetProjectionStatusResponse) -> Result<(), Failure> {
+    if status.streams.iter().any(is_changed) {
+        return Err(Failure::new(
+            ExitCode::CheckFailed,
+            format!("LOG_CHANGED: {}", Reason::LogChanged.meaning()),
+        ));
+    }
+    Ok(())
 }
 
 fn is_changed(stream: &StreamProgress) -> bool {
