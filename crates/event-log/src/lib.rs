@@ -1,7 +1,7 @@
 //! The append-only log of ledgers.
 //!
-//! A *ledger* is one store's sequence of *records*; a record is one append. Two backends keep them: [`jetstream`] (NATS JetStream)
-//! and [`sqlite`] (embedded). Both run the suite in [`conformance`].
+//! A *ledger* is one store's sequence of *records*; a record is one append. Two backends keep them: `jetstream` (NATS JetStream, a
+//! feature of the same name, without which this crate links no NATS client) and [`sqlite`] (embedded). Both run the suite in `conformance`.
 
 mod admission;
 mod chain;
@@ -13,7 +13,9 @@ mod error;
 #[cfg(test)]
 mod frozen_tests;
 mod info;
+#[cfg(feature = "jetstream")]
 pub mod jetstream;
+#[cfg(feature = "jetstream")]
 mod location;
 mod log;
 mod page;
@@ -25,6 +27,7 @@ mod standing;
 pub use chain::{ChainState, Link, check_link};
 pub use error::LogError;
 pub use info::{LogInfo, StreamSummary};
+#[cfg(feature = "jetstream")]
 pub use location::{LocationError, LogLocation};
 pub use log::{
     Appended, Checkpoint, Delivered, EventLog, Expectation, LogEpoch, Outcome, Place, Placed,

@@ -152,6 +152,34 @@ fn every_edge_is_meant() -> Result<()> {
     Ok(())
 }
 
+/// Who reads the read model knows revisions and tokens, and no event log: it is built without a NATS client.
+#[test]
+fn reading_links_no_nats_client() -> Result<()> {
+    let nats = |package: &str| -> Result<bool> {
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo
+            .args(["tree", "--offline", "--edges", "normal", "--prefix", "none"])
+            .args(["--package", package])
+            .current_dir(root());
+        let output = cargo.output().context("cargo does not start")?;
+        ensure!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let linked = String::from_utf8(output.stdout)?;
+        ensure!(linked.contains("event-log "), "{package} links {linked}");
+        Ok(linked.lines().any(|line| line.starts_with("async-nats ")))
+    };
+    for package in ["read-model", "query-api"] {
+        ensure!(!nats(package)?, "{package} links a NATS client");
+    }
+    for package in ["ordering", "status-projector", "doppio"] {
+        ensure!(nats(package)?, "{package} cannot reach a log on NATS");
+    }
+    Ok(())
+}
+
 /// `ordering.listen` is `DOPPIO_ORDERING__LISTEN`.
 fn variable(key: &str) -> String {
     format!("DOPPIO_{}", key.to_ascii_uppercase().replace('.', "__"))
