@@ -16,8 +16,9 @@ use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use clap::Parser;
 use contract::{BusinessDate, OrderId, StoreId};
 use event_log::{
-    Checkpoint, Delivered, EventLog, Expectation, LedgerName, LogEpoch, LogError, LogLocation,
-    Outcome, Place, Placed, Position, Record, Revision, StreamHead, StreamIndex, Subscription, Tip,
+    AppendOutcome, Checkpoint, Delivered, EventLog, Expectation, LedgerName, LogEpoch, LogError,
+    LogLocation, Place, Placed, Position, Record, Revision, StreamHead, StreamIndex, Subscription,
+    Tip,
 };
 use read_model::{
     Batch, DayRow, Fence, Generation, Heartbeat, ListRow, ReadModel, ReadModelError,
@@ -244,7 +245,7 @@ async fn append(log: &dyn EventLog, record: &Record, expectation: Expectation) -
         .append(record, &expectation, Instant::now() + PATIENCE)
         .await?
     {
-        Outcome::Stored(appended) => Ok(appended.tip),
+        AppendOutcome::Stored(appended) => Ok(appended.tip),
         other => bail!("{other:?}"),
     }
 }
@@ -442,7 +443,7 @@ impl EventLog for WatchedLog {
         record: &Record,
         expectation: &Expectation,
         deadline: Instant,
-    ) -> Result<Outcome, LogError> {
+    ) -> Result<AppendOutcome, LogError> {
         self.log.append(record, expectation, deadline).await
     }
 

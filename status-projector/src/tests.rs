@@ -7,7 +7,7 @@ use std::time::Duration;
 use contract::event::TenderKind;
 use contract::{BusinessDate, OrderId, StoreId};
 use event_log::sqlite::SqliteLog;
-use event_log::{EventLog, Expectation, LogEpoch, Outcome, Record, Revision, StreamIndex};
+use event_log::{AppendOutcome, EventLog, Expectation, LogEpoch, Record, Revision, StreamIndex};
 use jiff::Timestamp;
 use read_model::{
     Batch, DayRow, Facts, Fence, Generation, Heartbeat, ListRow, ReadModel, ReadModelError,
@@ -62,7 +62,7 @@ impl Rig {
             .append(record, &expectation, Instant::now() + PATIENCE)
             .await
             .unwrap();
-        assert!(matches!(appended, Outcome::Stored(_)), "{appended:?}");
+        assert!(matches!(appended, AppendOutcome::Stored(_)), "{appended:?}");
     }
 
     async fn sell(&self, ledger: &mut Ledger, orders: usize) {

@@ -18,7 +18,7 @@ use uuid::Uuid;
 use crate::chain::ChainState;
 use crate::error::LogError;
 use crate::log::{
-    Appended, Checkpoint, Delivered, EventLog, Expectation, LogEpoch, Outcome, StreamIndex,
+    AppendOutcome, Appended, Checkpoint, Delivered, EventLog, Expectation, LogEpoch, StreamIndex,
     Subscription, Tip,
 };
 use crate::record::{Header, LedgerName, Record, RecordHash, Revision};
@@ -162,7 +162,7 @@ async fn append(
     log: &dyn EventLog,
     record: &Record,
     tip: Option<&Tip>,
-) -> Result<Outcome, Failure> {
+) -> Result<AppendOutcome, Failure> {
     // A restarted cluster may be without a leader for a while; then nothing was sent.
     let limit = soon();
     loop {
@@ -175,9 +175,9 @@ async fn append(
     }
 }
 
-fn stored(outcome: Outcome) -> Result<Tip, Failure> {
+fn stored(outcome: AppendOutcome) -> Result<Tip, Failure> {
     match outcome {
-        Outcome::Stored(Appended { tip }) => Ok(tip),
+        AppendOutcome::Stored(Appended { tip }) => Ok(tip),
         other => Err(format!("the record is not stored: {other:?}").into()),
     }
 }

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use crate::{
-    ChainState, Checkpoint, EventLog, Expectation, LedgerName, LogEpoch, LogError, Outcome, Place,
-    Placed, Record, Revision, StreamHead, StreamIndex, Subscription, Tip,
+    AppendOutcome, ChainState, Checkpoint, EventLog, Expectation, LedgerName, LogEpoch, LogError,
+    Place, Placed, Record, Revision, StreamHead, StreamIndex, Subscription, Tip,
 };
 
 /// What is done to the calls of a log. By itself each call is passed on to it.
@@ -19,7 +19,7 @@ pub trait Disturbance: Send + Sync + 'static {
         record: &Record,
         expectation: &Expectation,
         deadline: Instant,
-    ) -> Result<Outcome, LogError> {
+    ) -> Result<AppendOutcome, LogError> {
         log.append(record, expectation, deadline).await
     }
 
@@ -78,7 +78,7 @@ impl<D: Disturbance> EventLog for Disturbed<D> {
         record: &Record,
         expectation: &Expectation,
         deadline: Instant,
-    ) -> Result<Outcome, LogError> {
+    ) -> Result<AppendOutcome, LogError> {
         self.disturbance
             .append(&*self.log, record, expectation, deadline)
             .await

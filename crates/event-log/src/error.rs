@@ -1,6 +1,6 @@
 use crate::record::{LedgerName, Revision};
 
-/// Why the log could not be used. What became of an append is never an error: see [`crate::Outcome`].
+/// Why the log could not be used. What became of an append is never an error: see [`crate::AppendOutcome`].
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     /// The log could not be reached or did not answer in time. Trying again may help.

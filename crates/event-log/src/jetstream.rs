@@ -28,8 +28,8 @@ use crate::chain::ChainState;
 use crate::error::LogError;
 use crate::info::{LogInfo, StreamSummary};
 use crate::log::{
-    Checkpoint, EventLog, Expectation, LogEpoch, Outcome, Place, Placed, Position, StreamHead,
-    StreamIndex, Subscription, Tip,
+    AppendOutcome, Checkpoint, EventLog, Expectation, LogEpoch, Place, Placed, Position,
+    StreamHead, StreamIndex, Subscription, Tip,
 };
 use crate::partition::partition_of;
 use crate::record::{LedgerName, Record, RecordHash, Revision};
@@ -92,7 +92,7 @@ struct Shared {
     /// Appends have a connection of their own: what a reader has in flight never delays them.
     writer: Connection,
     reader: Connection,
-    places: locate::Places,
+    last_read: locate::LastRead,
 }
 
 impl JetStreamLog {
@@ -113,7 +113,7 @@ impl JetStreamLog {
                 writer: Connection::keep(config, APPENDS, writer, known.clone()),
                 reader: Connection::keep(config, READS, reader, known.clone()),
                 known,
-                places: locate::Places::default(),
+                last_read: locate::LastRead::default(),
             }),
         })
     }
@@ -211,7 +211,7 @@ impl EventLog for JetStreamLog {
         record: &Record,
         expectation: &Expectation,
         deadline: Instant,
-    ) -> Result<Outcome, LogError> {
+    ) -> Result<AppendOutcome, LogError> {
         admit(record, expectation)?;
         append::Append::new(&self.shared, record, expectation)
             .run(deadline)

@@ -30,7 +30,7 @@ pub use info::{LogInfo, StreamSummary};
 #[cfg(feature = "jetstream")]
 pub use location::{LocationError, LogLocation};
 pub use log::{
-    Appended, Checkpoint, Delivered, EventLog, Expectation, LogEpoch, Outcome, Place, Placed,
+    AppendOutcome, Appended, Checkpoint, Delivered, EventLog, Expectation, LogEpoch, Place, Placed,
     Position, StreamHead, StreamIndex, Subscription, Tip,
 };
 pub use partition::{PARTITIONS, partition_of};

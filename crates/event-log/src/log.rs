@@ -58,6 +58,13 @@ impl Place {
     }
 }
 
+/// A record that has to be found again where it was: a log without it has changed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Landmark {
+    pub position: Position,
+    pub hash: RecordHash,
+}
+
 /// A record as it lies in its stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Placed {
@@ -93,7 +100,7 @@ pub struct Appended {
 
 /// What became of an append. There is no "failed": as long as the outcome is unknown the record may still land.
 #[derive(Debug)]
-pub enum Outcome {
+pub enum AppendOutcome {
     /// The record is on disk.
     Stored(Appended),
     /// Another record stands at this revision: this one can never land. Reload, decide again.
@@ -159,12 +166,12 @@ pub trait Subscription: Send {
 /// Laws, which the conformance suite holds every backend to:
 ///
 /// 1. *Atomic*: a record is stored whole or not at all.
-/// 2. *Durable*: [`Outcome::Stored`] is said after the record is on disk (where the server can be told to; see `jetstream`).
+/// 2. *Durable*: [`AppendOutcome::Stored`] is said after the record is on disk (where the server can be told to; see `jetstream`).
 /// 3. *Compare-and-append*: of all records ever appended on one expectation exactly one is stored, whoever sends them and however
-///    often. [`Outcome::Conflict`] is said only when another record is known to stand there, so that this one never will.
+///    often. [`AppendOutcome::Conflict`] is said only when another record is known to stand there, so that this one never will.
 /// 4. *Idempotent*: appending the same record on the same expectation again says `Stored` again if it was stored, even if
 ///    others follow it by now.
-/// 5. *Unknown is neither*: after [`Outcome::Unknown`] the record may land at any later time. Reading the ledger without finding it proves nothing.
+/// 5. *Unknown is neither*: after [`AppendOutcome::Unknown`] the record may land at any later time. Reading the ledger without finding it proves nothing.
 /// 6. *Chain*: readers get a ledger's records checked by [`crate::check_link`], orphans skipped; a gap or altered byte is
 ///    [`LogError::Broken`] for that ledger alone.
 /// 7. *Order*: a subscription delivers the records of a ledger in the order of their revisions, and everything that is in its
@@ -183,14 +190,14 @@ pub trait EventLog: Send + Sync + 'static {
     /// The stream that holds a ledger.
     fn stream_of(&self, ledger: &LedgerName) -> StreamIndex;
 
-    /// Appends `record` if the ledger ends as expected. Sends again by itself until `deadline`; then [`Outcome::Unknown`].
+    /// Appends `record` if the ledger ends as expected. Sends again by itself until `deadline`; then [`AppendOutcome::Unknown`].
     /// `Err` only when nothing was sent: the log cannot be reached at all, has changed or is unusable.
     async fn append(
         &self,
         record: &Record,
         expectation: &Expectation,
         deadline: Instant,
-    ) -> Result<Outcome, LogError>;
+    ) -> Result<AppendOutcome, LogError>;
 
     /// The ledger's last record as its leader knows it, `None` for a ledger without any. Checks nothing before it.
     async fn tip(&self, ledger: &LedgerName) -> Result<Option<Tip>, LogError>;

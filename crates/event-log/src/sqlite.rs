@@ -26,8 +26,8 @@ use crate::chain::ChainState;
 use crate::error::LogError;
 use crate::info::{LogInfo, StreamSummary};
 use crate::log::{
-    Checkpoint, EventLog, Expectation, LogEpoch, Outcome, Place, Placed, StreamHead, StreamIndex,
-    Subscription, Tip,
+    AppendOutcome, Checkpoint, EventLog, Expectation, LogEpoch, Place, Placed, StreamHead,
+    StreamIndex, Subscription, Tip,
 };
 use crate::record::{LedgerName, Record, Revision};
 use crate::standing::Standing;
@@ -174,7 +174,7 @@ impl EventLog for SqliteLog {
         record: &Record,
         expectation: &Expectation,
         deadline: Instant,
-    ) -> Result<Outcome, LogError> {
+    ) -> Result<AppendOutcome, LogError> {
         self.standing.sound()?;
         admit(record, expectation)?;
         let Ok(place) = timeout_at(deadline, self.writes.reserve()).await else {
@@ -192,10 +192,10 @@ impl EventLog for SqliteLog {
         })));
         match timeout_at(deadline, answered).await {
             Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) => Ok(Outcome::Unknown(
+            Ok(Err(_)) => Ok(AppendOutcome::Unknown(
                 "the log's writer stopped before it answered".to_owned(),
             )),
-            Err(_) => Ok(Outcome::Unknown(
+            Err(_) => Ok(AppendOutcome::Unknown(
                 "the deadline passed before the commit".to_owned(),
             )),
         }

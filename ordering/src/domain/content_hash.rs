@@ -78,7 +78,7 @@ impl ContentHash {
 
     /// By the form of [`CONTENT_HASH_VERSION`]: what is recorded with a new command.
     #[must_use]
-    pub fn recorded(&self) -> [u8; 32] {
+    pub fn current(&self) -> [u8; 32] {
         self.0[0]
     }
 

@@ -28,8 +28,8 @@ const OPENING_BYTES: usize = 16 * 1024;
 
 /// One record in the making: commands decided one after another against the state that the ones before them left.
 pub(super) struct Batch<'a> {
-    pub state: StoreState,
-    pub tip: Option<Tip>,
+    state: StoreState,
+    tip: Option<Tip>,
     name: &'a LedgerName,
     stamp: Stamp,
     new_ledger_id: Uuid,
@@ -47,10 +47,19 @@ struct Made {
     before: usize,
 }
 
+/// A record that is ready to be appended.
+pub(super) struct Sealed {
+    pub record: Record,
+    /// What is in it.
+    pub payload: RecordPayload,
+    /// The ledger's state once it is stored.
+    pub state: StoreState,
+}
+
 /// What deciding one command came to.
 pub(super) enum Decided {
-    /// Its events are in the batch; the last one is at this place.
-    Recorded {
+    /// Its events are in the batch; the last one is at this index.
+    Added {
         last_event: u32,
     },
     /// Nothing needs to be recorded.
@@ -175,7 +184,7 @@ impl<'a> Batch<'a> {
             [close @ Fact::BusinessDayClosed(_), _, ..] => Some(close.clone()),
             _ => None,
         };
-        let commands = recorded(work, events, closes.is_some(), &self.state, moment.at);
+        let commands = recorded_commands(work, events, closes.is_some(), &self.state, moment.at);
         let bytes: usize = commands
             .iter()
             .map(|command| command.encoded_len() + 8)
@@ -211,7 +220,7 @@ impl<'a> Batch<'a> {
         self.payload_bytes += bytes;
         self.ids.extend(work.command.id().map(|id| id.0));
         self.payload.commands.extend(commands);
-        Decided::Recorded {
+        Decided::Added {
             last_event: self.events - 1,
         }
     }
@@ -230,7 +239,7 @@ impl<'a> Batch<'a> {
             vec![close],
             1,
         ) {
-            Decided::Recorded { .. } => Decided::Later,
+            Decided::Added { .. } => Decided::Later,
             other => other,
         }
     }
@@ -269,7 +278,7 @@ impl<'a> Batch<'a> {
     }
 
     /// The record with everything that was decided; `None` when that is nothing.
-    pub fn seal(self) -> Result<Option<(Record, RecordPayload, StoreState)>, Rejection> {
+    pub fn seal(self) -> Result<Option<Sealed>, Rejection> {
         if self.payload.commands.is_empty() {
             return Ok(None);
         }
@@ -296,7 +305,11 @@ impl<'a> Batch<'a> {
             .map_err(|error| Rejection::new(Reason::Internal, error.to_string()))?;
         let mut state = self.state;
         state.finish_record(record.hash().0);
-        Ok(Some((record, self.payload, state)))
+        Ok(Some(Sealed {
+            record,
+            payload: self.payload,
+            state,
+        }))
     }
 }
 
@@ -343,7 +356,7 @@ fn meta<'m>(
 }
 
 /// A command as it is recorded. What the system decides on its occasion (the close of an overdue day) stands before it on its own.
-fn recorded(
+fn recorded_commands(
     work: &Work,
     events: Vec<Fact>,
     closes: bool,
@@ -382,7 +395,7 @@ fn recorded(
     commands.push(RecordedCommand {
         request_id: Bytes::copy_from_slice(id.0.as_bytes()),
         content_hash: ContentHash::of(&work.command)
-            .map(|hash| Bytes::copy_from_slice(&hash.recorded()))
+            .map(|hash| Bytes::copy_from_slice(&hash.current()))
             .unwrap_or_default(),
         content_hash_version: CONTENT_HASH_VERSION,
         actor: Some(e::Actor {

@@ -1,34 +1,15 @@
+use contract::OrderId;
 use contract::event::RecordPayload;
-use contract::event::event::Event;
 use contract::order_view::order_of;
-use contract::{OrderId, decode_payload};
 use event_log::Record;
 use uuid::Uuid;
 
 use super::LedgerError;
+use super::payload::decode;
 use crate::domain::{EventMeta, OrderState, StoreState};
 
-/// Decodes a record's payload.
-pub(super) fn decode(record: &Record) -> Result<RecordPayload, LedgerError> {
-    decode_payload(record.payload()).map_err(|error| LedgerError::Corrupt {
-        ledger: record.header().ledger.clone(),
-        detail: format!("revision {}: {error}", record.revision()),
-    })
-}
-
-/// The event at a place in a record.
-pub(super) fn event_at(payload: &RecordPayload, index: u32) -> Option<Event> {
-    payload
-        .commands
-        .iter()
-        .flat_map(|command| &command.events)
-        .nth(index as usize)?
-        .event
-        .clone()
-}
-
-/// Folds a record into the state.
-pub(super) fn evolve(
+/// Folds a record's events into the state.
+pub(super) fn fold_record(
     state: &mut StoreState,
     record: &Record,
     payload: &RecordPayload,

@@ -20,7 +20,7 @@ use uuid::Uuid;
 use super::Entry;
 use super::notes::Notes;
 use super::snapshot::Snapshots;
-use super::witness::Witnesses;
+use super::witnesses::Witnesses;
 use crate::domain::CommandId;
 
 const CONNECTIONS: u32 = 4;
@@ -243,11 +243,11 @@ impl CommandIndex {
         )
         .await?;
         let mut orders = Rows::of(notes.orders.len(), ORDER_BYTES);
-        for (order, revision) in &notes.orders {
+        for mention in &notes.orders {
             orders
                 .row()
-                .bytes(order.uuid().as_bytes())
-                .number(*revision);
+                .bytes(mention.order.uuid().as_bytes())
+                .number(mention.revision);
         }
         write(
             &mut transaction,
@@ -277,7 +277,7 @@ impl CommandIndex {
         let owed: HashMap<OrderId, Option<&Membership>> = notes
             .owed
             .iter()
-            .map(|(order, membership)| (*order, membership.as_deref()))
+            .map(|owed| (owed.order, owed.membership.as_deref()))
             .collect();
         let (mut due, mut settled) = (Rows::default(), Rows::default());
         for (order, membership) in owed {

@@ -8,8 +8,9 @@ use super::behind::Behind;
 use super::notes::Notes;
 use super::recents::Recents;
 use super::snapshot::Keeper;
-use super::witness::{Witness, confirm};
-use super::{CommandIndex, Ledger, LedgerError, SecondClock, fold};
+use super::witness::confirm;
+use super::witnesses::Witness;
+use super::{CommandIndex, Ledger, LedgerError, SecondClock, fold, payload};
 use crate::domain::StoreState;
 
 /// Records read at once.
@@ -70,8 +71,8 @@ impl Ledger {
             }
             None => ledger.begin_at_close(tip.fold_from).await?,
         };
-        let folded = ledger.fold_on(begun).await?;
-        if folded.map(|chain| chain.revision) < Some(tip.chain.revision) {
+        let last = ledger.fold_on(begun).await?;
+        if last.map(|chain| chain.revision) < Some(tip.chain.revision) {
             return Err(LogError::Unavailable(format!(
                 "ledger {} could not be read to its end",
                 ledger.name
@@ -113,13 +114,13 @@ impl Ledger {
             let folding = tokio::task::spawn_blocking(move || fold_page(state, page));
             let reading = self.log.read_placed(&self.name, chain.as_ref(), PAGE);
             let (folded, next) = tokio::join!(folding, reading);
-            let (state, folded) = folded.map_err(|error| LedgerError::Corrupt {
+            let folded = folded.map_err(|error| LedgerError::Corrupt {
                 ledger: self.name.clone(),
                 detail: error.to_string(),
             })??;
-            self.state = state;
-            self.folded += folded.len();
-            for (record, notes) in folded {
+            self.state = folded.state;
+            self.folded += folded.records.len();
+            for Noted { record, notes } in folded.records {
                 self.take_over(&record);
                 self.take_notes(&record, notes);
             }
@@ -142,7 +143,7 @@ impl Ledger {
         // Nothing is open if a close was the last that happened.
         let nothing_open = tip.fold_from == revision
             && match log.read_one(&name, revision).await? {
-                Some(record) => fold::decode(&record)?
+                Some(record) => payload::decode(&record)?
                     .commands
                     .iter()
                     .flat_map(|command| &command.events)
@@ -189,9 +190,9 @@ impl Ledger {
 
     fn take_in(&mut self, placed: &Placed) -> Result<(), LedgerError> {
         let record = &placed.record;
-        let payload = fold::decode(record)?;
+        let payload = payload::decode(record)?;
         let mut state = self.state.clone();
-        fold::evolve(&mut state, record, &payload)?;
+        fold::fold_record(&mut state, record, &payload)?;
         state.forget_touched();
         self.state = state;
         self.take_over(record);
@@ -294,7 +295,7 @@ impl Ledger {
                 .take_while(|placed| placed.record.revision() <= before)
             {
                 let after = ChainState::after(&placed.record);
-                let payload = fold::decode(&placed.record)?;
+                let payload = payload::decode(&placed.record)?;
                 notes.append(Notes::of(&payload, after, placed.position));
                 chain = Some(after);
             }
@@ -309,18 +310,27 @@ impl Ledger {
     }
 }
 
-/// Folds records into a state; gives back what each of them says.
-fn fold_page(
-    mut state: StoreState,
-    page: Vec<Placed>,
-) -> Result<(StoreState, Vec<(Record, Notes)>), LedgerError> {
-    let mut folded = Vec::with_capacity(page.len());
+/// A record, and what it says.
+struct Noted {
+    record: Record,
+    notes: Notes,
+}
+
+/// A state into which records have been folded.
+struct FoldedPage {
+    state: StoreState,
+    records: Vec<Noted>,
+}
+
+/// Folds records into a state.
+fn fold_page(mut state: StoreState, page: Vec<Placed>) -> Result<FoldedPage, LedgerError> {
+    let mut records = Vec::with_capacity(page.len());
     for Placed { position, record } in page {
-        let payload = fold::decode(&record)?;
-        fold::evolve(&mut state, &record, &payload)?;
+        let payload = payload::decode(&record)?;
+        fold::fold_record(&mut state, &record, &payload)?;
         state.forget_touched();
         let notes = Notes::of(&payload, ChainState::after(&record), position);
-        folded.push((record, notes));
+        records.push(Noted { record, notes });
     }
-    Ok((state, folded))
+    Ok(FoldedPage { state, records })
 }

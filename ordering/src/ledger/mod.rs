@@ -3,17 +3,21 @@
 mod append;
 mod batch;
 mod behind;
+mod execute;
 mod fetch;
 mod fold;
 mod index;
 mod load;
+mod lot;
 mod notes;
+mod payload;
 mod recents;
 mod second_clock;
 mod snapshot;
 #[cfg(test)]
 mod tests;
 mod witness;
+mod witnesses;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -24,6 +28,7 @@ use contract::{Currency, OrderId, Reason, Rejection, StoreId};
 use event_log::{EventLog, LedgerName, LogError, Revision, Tip};
 
 use self::behind::Behind;
+pub use self::execute::Executed;
 pub use self::fetch::{Fetch, Fetched};
 pub use self::index::{CommandIndex, IndexError};
 use self::recents::Recents;
@@ -194,13 +199,13 @@ pub struct Ledger {
     second_clock: SecondClock,
 }
 
-/// Whether a command is recorded.
+/// Whether a command is recorded already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Recorded {
+pub enum Repeat {
     No,
-    Same,
-    /// Under this id, with other content.
-    Other,
+    Yes,
+    /// Its id is, with other content.
+    OtherContent,
 }
 
 fn other_content(id: CommandId) -> Rejection {
@@ -280,8 +285,8 @@ impl Ledger {
         Store::of_ledger(self.store_id.clone(), currency, &settings.0).map(Arc::new)
     }
 
-    /// Which of these commands are recorded, in their order. Cheaper than asking for each outcome.
-    pub async fn recorded(&self, commands: &[Command]) -> Result<Vec<Recorded>, LedgerError> {
+    /// Which of these commands are recorded already, in their order. Cheaper than asking for each outcome.
+    pub async fn repeats(&self, commands: &[Command]) -> Result<Vec<Repeat>, LedgerError> {
         let ids: Vec<CommandId> = commands.iter().filter_map(Command::id).collect();
         let found = self.find(&ids).await?;
         commands
@@ -291,11 +296,9 @@ impl Ledger {
                     command.id().and_then(|id| found.get(&id)),
                     ContentHash::of(command),
                 ) {
-                    (None, _) => Ok(Recorded::No),
-                    (Some(entry), Some(hash)) if self.is_repeat(&hash, entry)? => {
-                        Ok(Recorded::Same)
-                    }
-                    (Some(_), _) => Ok(Recorded::Other),
+                    (None, _) => Ok(Repeat::No),
+                    (Some(entry), Some(hash)) if self.is_repeat(&hash, entry)? => Ok(Repeat::Yes),
+                    (Some(_), _) => Ok(Repeat::OtherContent),
                 }
             })
             .collect()
@@ -361,7 +364,7 @@ impl Ledger {
 
     async fn event(&self, revision: u64, index: u32) -> Result<Option<Event>, LedgerError> {
         let record = self.record(revision).await?;
-        Ok(fold::event_at(&fold::decode(&record)?, index))
+        Ok(payload::event_at(&payload::decode(&record)?, index))
     }
 
     /// The store's currency, once its ledger is open.

@@ -9,14 +9,28 @@ use uuid::Uuid;
 
 use super::Entry;
 
+/// A record that speaks of an order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Mention {
+    pub order: OrderId,
+    pub revision: u64,
+}
+
+/// Whether an order is owed an answer of the member service.
+#[derive(Debug)]
+pub(super) struct Owed {
+    pub order: OrderId,
+    /// What is to be found out of an order that was accepted UNVERIFIED; `None`: it is settled.
+    pub membership: Option<Arc<Membership>>,
+}
+
 /// What one record, or several in a row, say that has to be found again.
 #[derive(Debug, Default)]
 pub(super) struct Notes {
     pub commands: Vec<(Uuid, Entry)>,
-    /// Orders with the revision that speaks of them.
-    pub orders: Vec<(OrderId, u64)>,
-    /// Orders that were accepted UNVERIFIED, and, as `None`, those that were settled, in the order of the log.
-    pub owed: Vec<(OrderId, Option<Arc<Membership>>)>,
+    pub orders: Vec<Mention>,
+    /// In the order of the log.
+    pub owed: Vec<Owed>,
     pub places: Vec<Place>,
     /// The last record.
     pub through: Option<ChainState>,
@@ -44,8 +58,10 @@ impl Notes {
             {
                 if let Some(order) = order_of(event) {
                     order_id = Some(order);
-                    notes.orders.push((order, revision));
-                    notes.owed.extend(owed(event).map(|owed| (order, owed)));
+                    notes.orders.push(Mention { order, revision });
+                    notes
+                        .owed
+                        .extend(owed(event).map(|membership| Owed { order, membership }));
                 }
                 index += 1;
             }

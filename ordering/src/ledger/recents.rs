@@ -5,7 +5,7 @@ use event_log::{Place, Revision};
 use uuid::Uuid;
 
 use super::Entry;
-use super::notes::Notes;
+use super::notes::{Mention, Notes};
 
 /// Revisions of the records that speak of an order; most orders are placed and done within few.
 #[derive(Debug)]
@@ -23,12 +23,20 @@ pub(super) struct Span {
     places: Vec<Place>,
 }
 
+/// A span that a close has ended.
+#[derive(Debug)]
+struct ClosedSpan {
+    span: Span,
+    /// Its last revision.
+    last: Revision,
+}
+
 /// Commands and orders since the last close; those before it as long as the index does not have them all.
 #[derive(Debug, Default)]
 pub(super) struct Recents {
     current: Span,
-    /// The last revision of each span, oldest first.
-    older: VecDeque<(Revision, Span)>,
+    /// Those before it, oldest first.
+    older: VecDeque<ClosedSpan>,
     left: u64,
 }
 
@@ -36,7 +44,7 @@ impl Recents {
     pub fn take(&mut self, notes: &Notes) {
         self.current.places.extend(&notes.places);
         self.current.commands.extend(notes.commands.iter().copied());
-        for (order, revision) in &notes.orders {
+        for Mention { order, revision } in &notes.orders {
             match self.current.orders.get_mut(order) {
                 Some(mentions) => mentions.more.push(*revision),
                 None => {
@@ -52,15 +60,19 @@ impl Recents {
 
     /// A close follows the record at `last`.
     pub fn close(&mut self, last: Revision) {
-        self.older
-            .push_back((last, std::mem::take(&mut self.current)));
+        let span = std::mem::take(&mut self.current);
+        self.older.push_back(ClosedSpan { span, last });
     }
 
     /// Hands over, to be dropped, what lies before a close and is indexed.
     pub fn leave(&mut self, indexed: Revision) -> Vec<Span> {
         let mut left = Vec::new();
-        while self.older.front().is_some_and(|(last, _)| *last <= indexed) {
-            left.extend(self.older.pop_front().map(|(_, span)| span));
+        while self
+            .older
+            .front()
+            .is_some_and(|closed| closed.last <= indexed)
+        {
+            left.extend(self.older.pop_front().map(|closed| closed.span));
             self.left += 1;
         }
         left
@@ -95,7 +107,7 @@ impl Recents {
     }
 
     fn spans(&self) -> impl Iterator<Item = &Span> {
-        std::iter::once(&self.current).chain(self.older.iter().map(|(_, span)| span))
+        std::iter::once(&self.current).chain(self.older.iter().map(|closed| &closed.span))
     }
 
     #[cfg(test)]

@@ -17,9 +17,8 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use self::file::{SnapshotError, Stamp, Subject, Written};
+use self::file::{Snapshot, SnapshotError, Stamp, Subject, Written};
 use super::{Ledger, LedgerError};
-use crate::domain::StoreState;
 
 /// Commands after which a store is worth another snapshot: so many are folded in a few milliseconds.
 const EVERY: usize = 1_024;
@@ -59,17 +58,17 @@ impl Snapshots {
     }
 
     /// A store's last snapshot, if there is one that can be used. What is wrong with it is told in the log.
-    async fn load(&self, subject: Subject) -> Option<(StoreState, Stamp)> {
+    async fn load(&self, subject: Subject) -> Option<Snapshot> {
         let (path, store) = (self.path(&subject.store), subject.store.clone());
         let read = tokio::task::spawn_blocking(move || file::read(&path, &subject)).await;
         match read {
             Ok(Ok(snapshot)) => {
                 let snapshot = snapshot?;
-                if let Some(error) = snapshot.spoilt {
+                if let Some(error) = &snapshot.spoilt {
                     let revision = snapshot.stamp.chain.revision;
                     tracing::warn!(%store, %error, %revision, "the end of a snapshot is not used");
                 }
-                Some((snapshot.state, snapshot.stamp))
+                Some(snapshot)
             }
             Ok(Err(error)) => {
                 tracing::warn!(%store, %error, "a snapshot is not used; the log has everything");
@@ -185,7 +184,8 @@ impl Ledger {
         tip: &Tip,
         indexed: Option<&ChainState>,
     ) -> Result<Option<ChainState>, LedgerError> {
-        let Some((state, stamp)) = self.index.snapshots.load(self.subject()).await else {
+        let Some(Snapshot { state, stamp, .. }) = self.index.snapshots.load(self.subject()).await
+        else {
             return Ok(None);
         };
         let revision = stamp.chain.revision;

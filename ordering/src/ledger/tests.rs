@@ -19,7 +19,7 @@ use jiff::{SignedDuration, Timestamp};
 use runtime::Clock;
 use uuid::Uuid;
 
-use super::{Answer, CommandIndex, Ledger, Verdict, Work};
+use super::{Answer, CommandIndex, Executed, Ledger, Verdict, Work};
 use crate::catalog::{self, Store};
 use crate::domain::place_order::member_key;
 use crate::domain::{
@@ -108,7 +108,7 @@ impl Shop {
             .into_iter()
             .map(|command| self.work(command))
             .collect();
-        let (verdicts, ended) = self.ledger.execute(&works, &self.clock).await;
+        let Executed { verdicts, ended } = self.ledger.execute(&works, &self.clock).await;
         ended.unwrap();
         verdicts
     }
@@ -444,7 +444,7 @@ async fn clocks_that_disagree_open_no_day() {
     let mut shop = Shop::open().await;
     let mut work = shop.work(americano(new_order()));
     work.actor.client_time = Some(shop.clock.now() - SignedDuration::from_mins(6));
-    let (verdicts, ended) = shop.ledger.execute(&[work.clone()], &shop.clock).await;
+    let Executed { verdicts, ended } = shop.ledger.execute(&[work.clone()], &shop.clock).await;
     ended.unwrap();
     assert_eq!(
         verdicts[0].as_ref().unwrap_err().reason,
@@ -452,7 +452,7 @@ async fn clocks_that_disagree_open_no_day() {
     );
     shop.one(americano(new_order())).await.unwrap();
     // In an open day an odd clock is no reason to refuse; it is flagged.
-    let (verdicts, _) = shop.ledger.execute(&[work], &shop.clock).await;
+    let verdicts = shop.ledger.execute(&[work], &shop.clock).await.verdicts;
     assert!(
         order(&verdicts[0])
             .flags
@@ -480,7 +480,7 @@ async fn two_instances_on_one_store_give_every_ticket_once() {
                 };
                 let works = [Work::new(command, actor, store.clone())];
                 loop {
-                    let (verdicts, ended) = ledger.execute(&works, &clock).await;
+                    let Executed { verdicts, ended } = ledger.execute(&works, &clock).await;
                     ended.unwrap();
                     match &verdicts[0] {
                         Ok(answer) => {
@@ -512,7 +512,7 @@ async fn an_instance_that_is_behind_looks_before_it_refuses() {
         )
         .await;
     let work = shop.work(status(id, NewStatus::Preparing));
-    let (verdicts, ended) = behind
+    let Executed { verdicts, ended } = behind
         .execute(std::slice::from_ref(&work), &shop.clock)
         .await;
     ended.unwrap();
@@ -569,7 +569,7 @@ async fn an_instance_that_only_follows_moves_closed_days_to_its_index_too() {
     drop(recents.leave(behind.written()));
     assert_eq!(recents.spans_held(), 1);
     assert_eq!(recents.mentions(&id).count(), 0);
-    let verdicts = follower.execute(&[first], &shop.clock).await.0;
+    let verdicts = follower.execute(&[first], &shop.clock).await.verdicts;
     assert!(verdicts[0].as_ref().unwrap().replayed);
 }
 

@@ -1,11 +1,9 @@
 //! What proves that the log still holds what was acknowledged: where each ledger ended when it was last seen, kept beside the log.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use contract::StoreId;
-use event_log::{ChainState, EventLog, LedgerName, LogEpoch, LogError, RecordHash, Revision};
+use event_log::{EventLog, LedgerName, LogEpoch, LogError, RecordHash, Revision};
 use futures::{TryStreamExt as _, stream};
 use serde_json::json;
 use sqlx::{AssertSqlSafe, Row as _};
@@ -15,6 +13,7 @@ use uuid::Uuid;
 
 use super::LedgerError;
 use super::index::{CommandIndex, IndexError, unsigned};
+use super::witnesses::Witness;
 
 /// How often the latest witnesses are written: off the path of any answer.
 const WRITE_INTERVAL: Duration = Duration::from_millis(200);
@@ -25,75 +24,6 @@ const LAG_PAUSE: Duration = Duration::from_millis(100);
 const CHECKS_AT_ONCE: usize = 16;
 /// Tables of the index that outlive an adoption of the log: they hold nothing of its records.
 const KEPT_TABLES: [&str; 2] = ["secrets", "log"];
-
-/// A record that was in a ledger.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Witness {
-    pub revision: Revision,
-    pub hash: RecordHash,
-}
-
-impl From<&ChainState> for Witness {
-    fn from(chain: &ChainState) -> Self {
-        Self {
-            revision: chain.revision,
-            hash: chain.hash,
-        }
-    }
-}
-
-/// The last records seen in this process, and which of them are yet to be written.
-#[derive(Debug, Default)]
-pub(super) struct Witnesses(Mutex<HashMap<StoreId, Seen>>);
-
-#[derive(Debug, Clone, Copy)]
-struct Seen {
-    witness: Witness,
-    written: bool,
-}
-
-impl Witnesses {
-    /// Notes a ledger's last record, stored or read.
-    pub fn saw(&self, store: &StoreId, chain: &ChainState) {
-        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let witness = Witness::from(chain);
-        match seen.get_mut(store) {
-            Some(before) if before.witness.revision >= witness.revision => {}
-            Some(before) => {
-                *before = Seen {
-                    witness,
-                    written: false,
-                };
-            }
-            None => {
-                let written = false;
-                seen.insert(store.clone(), Seen { witness, written });
-            }
-        }
-    }
-
-    pub fn of(&self, store: &StoreId) -> Option<Witness> {
-        let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.get(store).map(|seen| seen.witness)
-    }
-
-    fn unwritten(&self) -> Vec<(StoreId, Witness)> {
-        let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.iter()
-            .filter(|(_, seen)| !seen.written)
-            .map(|(store, seen)| (store.clone(), seen.witness))
-            .collect()
-    }
-
-    fn set_written(&self, written: &[(StoreId, Witness)]) {
-        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        for (store, witness) in written {
-            if let Some(seen) = seen.get_mut(store).filter(|seen| seen.witness == *witness) {
-                seen.written = true;
-            }
-        }
-    }
-}
 
 impl CommandIndex {
     /// The log that the index is of.

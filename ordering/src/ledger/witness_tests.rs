@@ -2,12 +2,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use event_log::sqlite::SqliteLog;
-use event_log::{Expectation, Header, Outcome, Record, Tip};
+use event_log::{AppendOutcome, ChainState, Expectation, Header, Record, Tip};
 use jiff::Timestamp;
 
 use super::super::Ledger;
 use super::super::notes::Notes;
 use super::*;
+use crate::ledger::witnesses::Witnesses;
 
 #[test]
 fn only_a_raised_epoch_of_the_same_log_voids_what_an_index_knows() {
@@ -73,7 +74,7 @@ async fn append(log: &SqliteLog, store: &str, tip: Option<Tip>) -> Tip {
     let expectation = tip.map_or(Expectation::Empty, Expectation::Tip);
     let deadline = Instant::now() + Duration::from_secs(10);
     match log.append(&record, &expectation, deadline).await.unwrap() {
-        Outcome::Stored(appended) => appended.tip,
+        AppendOutcome::Stored(appended) => appended.tip,
         other => panic!("{other:?}"),
     }
 }

@@ -11,6 +11,7 @@ use runtime::{Clock, DeadlineLimits, TraceContext, deadline_of};
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
+use super::call::{Call, MembershipQuestion, unknown_store};
 use super::commands::{CommandRequest, Desk, Done, Wanted};
 use super::draft::draft;
 use super::fields::{Said, TillFields};
@@ -18,7 +19,6 @@ use super::membership::Membership;
 use super::menu::menu;
 use super::quote::{self, QuoteKey};
 use super::registry::Registry;
-use super::store_task::{Call, unknown_store};
 use crate::catalog::{CatalogSource, Store};
 use crate::domain::{Actor, CommandId, Principal, place_order};
 use crate::ledger::Answer;
@@ -140,7 +140,10 @@ impl Ordering {
             store: store.ok(),
             stated,
             refusal: sells_nothing.or(refusal),
-            question: presented.map(|presented| (presented, caller.trace)),
+            membership: presented.map(|presented| MembershipQuestion {
+                presented,
+                trace: caller.trace,
+            }),
         };
         let answer = self
             .registry

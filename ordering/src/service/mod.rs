@@ -1,6 +1,7 @@
 //! The gRPC shell around the ledgers.
 
 mod breaker;
+mod call;
 mod commands;
 mod config;
 #[cfg(test)]
@@ -12,6 +13,7 @@ mod grpc;
 mod guard;
 mod membership;
 mod menu;
+mod presence;
 mod quote;
 mod registry;
 mod resolution;

@@ -10,12 +10,12 @@ use runtime::{Clock, Shutdown};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 
+use super::call::{Call, CommandOutcome, OutcomeQuestion, Request, Swept, Waiting};
 use super::config::Config;
 use super::currencies::Currencies;
 use super::membership::Membership;
-use super::store_task::{
-    Call, CommandOutcome, Ground, Look, Presence, Request, StoreTask, Waiting,
-};
+use super::presence::Presence;
+use super::store_task::{Ground, StoreTask};
 use crate::catalog::{CatalogSource, Store};
 use crate::domain::{CommandId, ContentHash};
 use crate::ledger::{CommandIndex, Ledger, LedgerError, SecondClock, Verdict};
@@ -54,6 +54,17 @@ enum Admission {
     Soon,
     /// All stores in memory are at work.
     Full,
+}
+
+/// What the sweep found of a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Look {
+    /// The ledger's last revision then.
+    pub revision: u64,
+    /// When the open day has been over for an hour; `None`: no day is open.
+    pub due: Option<Timestamp>,
+    /// When to look again.
+    pub again: Timestamp,
 }
 
 /// The stores that are in memory: a task each, started by the first call and ended when idle.
@@ -188,12 +199,12 @@ impl Registry {
         let (reply, answer) = oneshot::channel();
         self.send(
             store,
-            Request::Outcome {
+            Request::Outcome(OutcomeQuestion {
                 id,
                 hash,
                 now,
                 reply,
-            },
+            }),
             deadline,
         )
         .await?;
@@ -413,7 +424,7 @@ impl Registry {
         }
         let (reply, answer) = oneshot::channel();
         self.send(store, Request::Sweep { reply }, deadline).await?;
-        let (revision, due) = self.wait(answer, deadline).await?;
+        let Swept { revision, due } = self.wait(answer, deadline).await?;
         Ok(Look {
             revision,
             due,

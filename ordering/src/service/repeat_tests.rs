@@ -10,9 +10,9 @@ use prost_types::Timestamp;
 use tonic::{Code, Request};
 use tonic_types::StatusExt as _;
 
+use super::super::call::{Call, MembershipQuestion};
 use super::super::grpc::Ordering;
 use super::super::quote::QuoteKey;
-use super::super::store_task::Call;
 use super::*;
 use crate::domain::{MemberKey, MemberStanding};
 
@@ -355,7 +355,10 @@ async fn a_membership_is_not_asked_for_once_its_caller_has_gone() {
     let call = || {
         let mut call = Call::from(service.order());
         let key = MemberKey::MemberId(Uuid::now_v7());
-        call.question = Some((key.into(), runtime::TraceContext::new_trace()));
+        call.membership = Some(MembershipQuestion {
+            presented: key.into(),
+            trace: runtime::TraceContext::new_trace(),
+        });
         call
     };
     let store = Service::store();

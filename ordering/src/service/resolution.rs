@@ -37,6 +37,13 @@ struct Wait {
     pause: Duration,
 }
 
+/// What the member service has answered late.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Resolved {
+    pub order_id: OrderId,
+    pub standing: MemberStanding,
+}
+
 /// Asks for memberships that were not answered in time: one question after another, whoever has waited longest first, each order with
 /// growing pauses of its own, so that those which never get an answer keep no other from it.
 pub struct Resolution {
@@ -45,8 +52,8 @@ pub struct Resolution {
     owed: OrdMap<OrderId, Arc<e::Membership>>,
     waits: HashMap<OrderId, Wait>,
     queue: BTreeSet<(Instant, OrderId)>,
-    asking: Option<BoxFuture<'static, (OrderId, MemberStanding)>>,
-    answered: Vec<(OrderId, MemberStanding)>,
+    asking: Option<BoxFuture<'static, Resolved>>,
+    answered: Vec<Resolved>,
 }
 
 impl Default for Resolution {
@@ -110,16 +117,16 @@ impl Resolution {
     }
 
     /// The next answers to record. Dropped and called again, it goes on where it was.
-    pub async fn next(&mut self, membership: &Membership) -> Vec<(OrderId, MemberStanding)> {
+    pub async fn next(&mut self, membership: &Membership) -> Vec<Resolved> {
         loop {
             if let Some(asking) = &mut self.asking {
-                let (order, standing) = asking.await;
+                let resolved = asking.await;
                 self.asking = None;
-                match standing {
-                    MemberStanding::Unverified(_) => self.again(order),
+                match &resolved.standing {
+                    MemberStanding::Unverified(_) => self.again(resolved.order_id),
                     // It may have been settled meanwhile, by a member who was attached.
-                    _ if !self.owed.contains_key(&order) => {}
-                    standing => self.answered.push((order, standing)),
+                    _ if !self.owed.contains_key(&resolved.order_id) => {}
+                    _ => self.answered.push(resolved),
                 }
             }
             let due = self.queue.first().copied();
@@ -140,15 +147,15 @@ impl Resolution {
 
     fn question(
         &self,
-        order: OrderId,
+        order_id: OrderId,
         membership: Membership,
-    ) -> Option<BoxFuture<'static, (OrderId, MemberStanding)>> {
-        let presented = Presented::from(member_key(self.owed.get(&order)?)?);
+    ) -> Option<BoxFuture<'static, Resolved>> {
+        let presented = Presented::from(member_key(self.owed.get(&order_id)?)?);
         let asking = async move {
             let standing = membership
                 .check(&presented, TraceContext::new_trace())
                 .await;
-            (order, standing)
+            Resolved { order_id, standing }
         };
         Some(asking.boxed())
     }
@@ -217,7 +224,11 @@ mod tests {
         let mut resolution = Resolution::with(SHORT);
         resolution.follow(&counter.owed);
         let answers = resolution.next(&counter.membership).await;
-        assert_eq!(answers, [(counter.good, MemberStanding::NotMember)]);
+        let wanted = Resolved {
+            order_id: counter.good,
+            standing: MemberStanding::NotMember,
+        };
+        assert_eq!(answers, [wanted]);
         assert_eq!(counter.asked.lock().unwrap().len(), 41);
         // The others are asked again and again, ever more seldom.
         resolution.follow(&counter.owed.without(&counter.good));

@@ -1,27 +1,30 @@
+use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use contract::{OrderId, Reason, Rejection, StoreId};
+use contract::{Reason, Rejection, StoreId};
 use event_log::EventLog;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
 use jiff::{SignedDuration, Timestamp};
 use runtime::{Clock, TraceContext};
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use super::call::{
+    CommandOutcome, OutcomeQuestion, Request, Requests, Swept, Waiting, refuse_all, unknown_store,
+};
 use super::currencies::Currencies;
-use super::membership::{Membership, Presented};
-use super::resolution::Resolution;
+use super::membership::Membership;
+use super::presence::Presence;
+use super::resolution::{Resolution, Resolved};
 use crate::catalog::{CatalogSource, Store};
 use crate::domain::{
-    Actor, CloseBusinessDay, Command, CommandId, ContentHash, MemberStanding, Principal,
-    ResolveMembership,
+    Actor, CloseBusinessDay, Command, CommandId, MemberStanding, Principal, ResolveMembership,
 };
 use crate::ledger::{
-    CommandIndex, Fetched, Ledger, LedgerError, MAX_COMMANDS_PER_RECORD, SecondClock, Stated,
+    CommandIndex, Executed, Fetched, Ledger, LedgerError, MAX_COMMANDS_PER_RECORD, SecondClock,
     Verdict, Work,
 };
 
@@ -33,115 +36,24 @@ const REOPEN_PAUSE: Duration = Duration::from_millis(500);
 /// How long past its cutoff a day is left for a close by hand.
 pub const SWEEP_DELAY: SignedDuration = SignedDuration::from_hours(1);
 
-/// What a caller wants of a store.
-pub struct Call {
-    pub command: Command,
-    pub actor: Actor,
-    /// `None`: the store is not in the catalog.
-    pub store: Option<Arc<Store>>,
-    pub stated: Option<Stated>,
-    /// Why the command cannot be carried out; told only if it is not recorded already.
-    pub refusal: Option<Rejection>,
-    /// Has to be asked for before the command is decided, unless it is recorded already.
-    pub question: Option<(Presented, TraceContext)>,
-}
-
-impl From<Work> for Call {
-    fn from(work: Work) -> Self {
-        Self {
-            command: work.command,
-            actor: work.actor,
-            store: Some(work.store),
-            stated: work.stated,
-            refusal: work.refusal,
-            question: None,
-        }
-    }
-}
-
-/// A call with whoever waits for its verdict.
-pub struct Waiting {
-    pub call: Box<Call>,
-    pub deadline: Instant,
-    pub reply: oneshot::Sender<Verdict>,
-}
-
-impl Waiting {
-    /// Whoever has stopped waiting was told that the outcome is unknown; doing nothing is a legal outcome.
-    fn is_abandoned(&self) -> bool {
-        self.reply.is_closed() || self.deadline <= Instant::now()
-    }
-
-    fn refuse(self, rejection: Rejection) {
-        let _ = self.reply.send(Err(rejection));
-    }
-}
-
 /// What a call has waited for outside of its store's task.
 enum Found {
     Standing(MemberStanding),
     Order(Result<Fetched, LedgerError>),
 }
 
-type Search = BoxFuture<'static, (Waiting, Found)>;
-
-pub enum Request {
-    Execute(Waiting),
-    /// Closes the open day if it has been over for an hour; answers with the last revision, and when the day that is open then is due.
-    Sweep {
-        reply: oneshot::Sender<(u64, Option<Timestamp>)>,
-    },
-    /// `now`: other instances' records included.
-    Outcome {
-        id: CommandId,
-        hash: Option<ContentHash>,
-        now: bool,
-        reply: oneshot::Sender<Result<CommandOutcome, Rejection>>,
-    },
+/// A call for which something has been found out.
+struct Searched {
+    waiting: Waiting,
+    found: Found,
 }
 
-/// What became of a command.
-pub struct CommandOutcome {
-    /// `None`: it is not recorded.
-    pub verdict: Option<Verdict>,
-    /// Up to which revision that is known.
-    pub revision: u64,
-}
+type Search = BoxFuture<'static, Searched>;
 
-/// What the sweep found of a store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Look {
-    /// The ledger's last revision then.
-    pub revision: u64,
-    /// When the open day has been over for an hour; `None`: no day is open.
-    pub due: Option<Timestamp>,
-    /// When to look again.
-    pub again: Timestamp,
-}
-
-/// What the registry sees of a store's task, and says to it.
-#[derive(Default)]
-pub struct Presence {
-    busy: AtomicBool,
-    resolving: AtomicBool,
-    leave: Notify,
-}
-
-impl Presence {
-    /// Whether commands are being carried out.
-    pub fn is_busy(&self) -> bool {
-        self.busy.load(Ordering::Acquire)
-    }
-
-    /// Whether answers about members are awaited.
-    pub fn is_resolving(&self) -> bool {
-        self.resolving.load(Ordering::Acquire)
-    }
-
-    /// The task leaves memory as soon as nothing is queued.
-    pub fn ask_to_leave(&self) {
-        self.leave.notify_one();
-    }
+/// A ledger that could not be opened.
+struct FailedOpening {
+    at: Instant,
+    rejection: Rejection,
 }
 
 /// What all stores' tasks stand on.
@@ -164,8 +76,8 @@ pub struct StoreTask {
     store_id: StoreId,
     ground: Ground,
     ledger: Option<Ledger>,
-    /// Why the ledger could not be opened, and when.
-    failed: Option<(Instant, Rejection)>,
+    /// Why the ledger is not open.
+    failed: Option<FailedOpening>,
     resolution: Resolution,
     /// Calls that wait for the member service, or for an order to be read.
     searches: FuturesUnordered<Search>,
@@ -194,34 +106,30 @@ impl StoreTask {
         let mut batch = Vec::with_capacity(MAX_COMMANDS_PER_RECORD);
         let presence = self.presence.clone();
         loop {
-            presence
-                .resolving
-                .store(!self.resolution.is_idle(), Ordering::Release);
+            presence.set_resolving(!self.resolution.is_idle());
             // Whoever waits for the member service or for an order is being served.
-            presence
-                .busy
-                .store(!self.searches.is_empty(), Ordering::Release);
+            presence.set_busy(!self.searches.is_empty());
             tokio::select! {
                 biased;
-                Some(found) = self.searches.next(), if !self.searches.is_empty() => {
-                    presence.busy.store(true, Ordering::Release);
-                    self.carry_on(found).await;
+                Some(searched) = self.searches.next(), if !self.searches.is_empty() => {
+                    presence.set_busy(true);
+                    self.carry_on(searched).await;
                 }
-                standings = self.resolution.next(&self.ground.membership) => {
-                    presence.busy.store(true, Ordering::Release);
-                    self.resolve(standings).await;
+                resolved = self.resolution.next(&self.ground.membership) => {
+                    presence.set_busy(true);
+                    self.resolve(resolved).await;
                 }
                 received = tokio::time::timeout(self.ground.idle, requests.recv_many(&mut batch, MAX_COMMANDS_PER_RECORD)) => match received {
                     Ok(0) => break,
                     Ok(_) => {
-                        presence.busy.store(true, Ordering::Release);
-                        self.carry_out(batch.drain(..)).await;
+                        presence.set_busy(true);
+                        self.carry_out(Requests::of(batch.drain(..))).await;
                     }
                     Err(_) if self.resolution.is_idle() && self.searches.is_empty() && leave(&mut requests) => break,
                     Err(_) => {}
                 },
                 // Memberships that are owed an answer are asked for again by whoever loads the store next.
-                () = presence.leave.notified() => if self.searches.is_empty() && leave(&mut requests) {
+                () = presence.asked_to_leave() => if self.searches.is_empty() && leave(&mut requests) {
                     break;
                 },
             }
@@ -235,136 +143,70 @@ impl StoreTask {
         }
     }
 
-    async fn carry_out(&mut self, requests: impl Iterator<Item = Request>) {
-        let mut calls = Vec::new();
-        let mut questions = Vec::new();
-        let mut sweeps = Vec::new();
-        for request in requests {
-            match request {
-                Request::Execute(call) if call.is_abandoned() => {}
-                Request::Execute(call) => calls.push(call),
-                Request::Outcome {
-                    id,
-                    hash,
-                    now,
-                    reply,
-                } => questions.push((id, hash, now, reply)),
-                Request::Sweep { reply } => sweeps.push(reply),
-            }
-        }
+    /// Serves all that has queued up.
+    async fn carry_out(&mut self, requests: Requests) {
         if let Err(rejection) = self.ledger().await {
-            for call in calls {
-                call.refuse(rejection.clone());
-            }
-            for (_, _, _, reply) in questions {
-                let _ = reply.send(Err(rejection.clone()));
-            }
-            return;
+            return requests.refuse(&rejection);
         }
+        let Requests {
+            calls,
+            questions,
+            sweeps,
+        } = requests;
         if !sweeps.is_empty() {
-            if let Some(ledger) = &mut self.ledger
-                && let Err(error) = ledger.look().await
-            {
-                tracing::warn!(store = %self.store_id, %error, "the sweep could not look at the ledger");
-                sweeps.clear();
-                self.leave_broken(&error);
-            }
-            let swept = match self.overdue_close() {
-                Some(work) => self
-                    .execute(&[work])
-                    .await
-                    .pop()
-                    .unwrap_or_else(|| Err(Rejection::new(Reason::Internal, "nothing was decided")))
-                    .map(|_| ()),
-                None => Ok(()),
-            };
-            match (swept, &self.ledger) {
-                (Ok(()), Some(ledger)) => {
-                    let seen = (ledger.revision(), self.due());
-                    sweeps.into_iter().for_each(|reply| {
-                        let _ = reply.send(seen);
-                    });
-                }
-                // Without an answer it is tried again.
-                (Ok(()), None) => {}
-                (Err(rejection), _) => {
-                    tracing::error!(store = %self.store_id, %rejection, "an overdue day could not be closed");
-                }
-            }
+            self.sweep(sweeps).await;
         }
-        for (id, hash, now, reply) in questions {
-            let outcome = match self.ledger().await {
-                Ok(ledger) => {
-                    let outcome = if now {
-                        ledger.outcome_now(id, hash).await
-                    } else {
-                        ledger.outcome(id, hash).await
-                    };
-                    let revision = ledger.revision();
-                    if let Err(error) = &outcome {
-                        self.leave_broken(error);
-                    }
-                    outcome
-                        .map(|verdict| CommandOutcome { verdict, revision })
-                        .map_err(|error| error.rejection())
-                }
-                Err(rejection) => Err(rejection),
-            };
-            let _ = reply.send(outcome);
+        for question in questions {
+            self.answer(question).await;
         }
+        let calls = self.fetch_first(calls);
         let calls = self.ask_first(calls).await;
         self.decide(calls).await;
     }
 
-    /// Asks for the memberships that have to be known before a command is decided, unless it is recorded already. Gives back the calls
-    /// that need not wait.
-    async fn ask_first(&mut self, calls: Vec<Waiting>) -> Vec<Waiting> {
-        let calls = self.fetch_first(calls);
-        let ids: Vec<CommandId> = calls
-            .iter()
-            .filter(|waiting| waiting.call.question.is_some())
-            .filter_map(|waiting| waiting.call.command.id())
-            .collect();
-        if ids.is_empty() {
-            return calls;
+    /// Closes the open day if it has been over for an hour, and says how the store stands then.
+    async fn sweep(&mut self, replies: Vec<oneshot::Sender<Swept>>) {
+        // Another instance may have closed it.
+        if let Some(ledger) = &mut self.ledger
+            && let Err(error) = ledger.look().await
+        {
+            tracing::warn!(store = %self.store_id, %error, "the sweep could not look at the ledger");
+            return self.leave_broken(&error);
         }
-        let known = match self.ledger().await {
-            Ok(ledger) => ledger
-                .known(&ids)
-                .await
-                .map_err(|error| (error.rejection(), Some(error))),
-            Err(rejection) => Err((rejection, None)),
-        };
-        let known = match known {
-            Ok(known) => known,
-            Err((rejection, error)) => {
-                if let Some(error) = error {
-                    self.leave_broken(&error);
-                }
-                for call in calls {
-                    call.refuse(rejection.clone());
-                }
-                return Vec::new();
-            }
-        };
-        let mut ready = Vec::with_capacity(calls.len());
-        for mut waiting in calls {
-            let is_known = waiting
-                .call
-                .command
-                .id()
-                .is_some_and(|id| known.contains(&id));
-            match waiting.call.question.take() {
-                Some((presented, trace)) if !is_known && waiting.call.refusal.is_none() => {
-                    let membership = self.ground.membership.clone();
-                    self.search(waiting, async move {
-                        Found::Standing(membership.check(&presented, trace).await)
-                    });
-                }
-                _ => ready.push(waiting),
-            }
+        if let Some(work) = self.overdue_close()
+            && let Some(Err(rejection)) = self.execute(&[work]).await.pop()
+        {
+            tracing::error!(store = %self.store_id, %rejection, "an overdue day could not be closed");
+            return;
         }
-        ready
+        let Some(ledger) = &self.ledger else { return };
+        let (revision, due) = (ledger.revision(), self.due());
+        for reply in replies {
+            let _ = reply.send(Swept { revision, due });
+        }
+    }
+
+    async fn answer(&mut self, question: OutcomeQuestion) {
+        let OutcomeQuestion {
+            id,
+            hash,
+            now,
+            reply,
+        } = question;
+        let outcome = match self.ledger().await {
+            Ok(ledger) => {
+                let verdict = if now {
+                    ledger.outcome_now(id, hash).await
+                } else {
+                    ledger.outcome(id, hash).await
+                };
+                let revision = ledger.revision();
+                self.told(verdict)
+                    .map(|verdict| CommandOutcome { verdict, revision })
+            }
+            Err(rejection) => Err(rejection),
+        };
+        let _ = reply.send(outcome);
     }
 
     /// Reads the orders that commands need and that are not in memory, while the store goes on. Gives back the calls that need none.
@@ -374,7 +216,7 @@ impl StoreTask {
             let order = waiting.call.command.existing_order();
             let ledger = self.ledger.as_ref();
             match order.zip(ledger).and_then(|(id, ledger)| ledger.fetch(id)) {
-                Some(fetch) if waiting.call.question.is_none() => {
+                Some(fetch) if waiting.call.membership.is_none() => {
                     self.search(waiting, async move { Found::Order(fetch.run().await) });
                 }
                 _ => ready.push(waiting),
@@ -383,38 +225,67 @@ impl StoreTask {
         ready
     }
 
+    /// Asks for the memberships that have to be known before a command is decided, unless it is recorded already. Gives back the calls
+    /// that need not wait.
+    async fn ask_first(&mut self, calls: Vec<Waiting>) -> Vec<Waiting> {
+        let ids: Vec<CommandId> = calls
+            .iter()
+            .filter(|waiting| waiting.call.membership.is_some())
+            .filter_map(|waiting| waiting.call.command.id())
+            .collect();
+        if ids.is_empty() {
+            return calls;
+        }
+        let known = match self.known(&ids).await {
+            Ok(known) => known,
+            Err(rejection) => {
+                refuse_all(calls, &rejection);
+                return Vec::new();
+            }
+        };
+        let mut ready = Vec::with_capacity(calls.len());
+        for mut waiting in calls {
+            let call = &mut waiting.call;
+            let is_known = call.command.id().is_some_and(|id| known.contains(&id));
+            match call.membership.take() {
+                Some(question) if !is_known && call.refusal.is_none() => {
+                    let membership = self.ground.membership.clone();
+                    self.search(waiting, async move {
+                        let standing = membership.check(&question.presented, question.trace);
+                        Found::Standing(standing.await)
+                    });
+                }
+                _ => ready.push(waiting),
+            }
+        }
+        ready
+    }
+
+    /// Which of these commands are recorded.
+    async fn known(&mut self, ids: &[CommandId]) -> Result<HashSet<CommandId>, Rejection> {
+        let known = self.ledger().await?.known(ids).await;
+        self.told(known)
+    }
+
     fn search(&mut self, waiting: Waiting, found: impl Future<Output = Found> + Send + 'static) {
         if self.searches.len() >= MAX_SEARCHES {
             let message = "too many commands of this store wait for something to be found out";
             let refusal = Rejection::new(Reason::Overloaded, message);
             return waiting.refuse(refusal.retry_after(SEARCH_DELAY));
         }
-        self.searches
-            .push(async move { (waiting, found.await) }.boxed());
+        let search = async move {
+            let found = found.await;
+            Searched { waiting, found }
+        };
+        self.searches.push(search.boxed());
     }
 
-    /// Carries out what was only waiting for something to be found out.
-    async fn carry_on(&mut self, first: (Waiting, Found)) {
+    /// Carries out what was only waiting for something to be found out: this, and what else is ready by now.
+    async fn carry_on(&mut self, first: Searched) {
         let mut calls = Vec::new();
         let mut next = Some(first);
-        while let Some((mut waiting, found)) = next {
-            match found {
-                _ if waiting.is_abandoned() => {}
-                Found::Standing(standing) => {
-                    waiting.call.take_answer(standing);
-                    calls.push(waiting);
-                }
-                Found::Order(Ok(fetched)) => {
-                    if let Some(ledger) = &mut self.ledger {
-                        ledger.hold(fetched);
-                    }
-                    calls.push(waiting);
-                }
-                Found::Order(Err(error)) => {
-                    self.leave_broken(&error);
-                    waiting.refuse(error.rejection());
-                }
-            }
+        while let Some(searched) = next {
+            calls.extend(self.take_in(searched));
             next = if calls.len() < MAX_COMMANDS_PER_RECORD {
                 self.searches.next().now_or_never().flatten()
             } else {
@@ -424,6 +295,28 @@ impl StoreTask {
         self.decide(calls).await;
     }
 
+    /// Takes in what was found out for a call. `None`: it is answered, or nobody waits for it any more.
+    fn take_in(&mut self, searched: Searched) -> Option<Waiting> {
+        let Searched { mut waiting, found } = searched;
+        match found {
+            _ if waiting.is_abandoned() => return None,
+            Found::Standing(standing) => waiting.call.take_answer(standing),
+            Found::Order(fetched) => match self.told(fetched) {
+                Ok(fetched) => {
+                    if let Some(ledger) = &mut self.ledger {
+                        ledger.hold(fetched);
+                    }
+                }
+                Err(rejection) => {
+                    waiting.refuse(rejection);
+                    return None;
+                }
+            },
+        }
+        Some(waiting)
+    }
+
+    /// Has the ledger carry out calls that wait for nothing else, and tells the callers.
     async fn decide(&mut self, calls: Vec<Waiting>) {
         if calls.is_empty() {
             return;
@@ -433,29 +326,20 @@ impl StoreTask {
         let left = match self.ledger().await {
             Ok(ledger) if has_left => ledger.as_it_was_configured(),
             Ok(_) => None,
-            Err(rejection) => {
-                for call in calls {
-                    call.refuse(rejection.clone());
-                }
-                return;
-            }
+            Err(rejection) => return refuse_all(calls, &rejection),
         };
         let mut works = Vec::with_capacity(calls.len());
         let mut replies = Vec::with_capacity(calls.len());
-        for waiting in calls {
-            let call = *waiting.call;
-            let Some(store) = call.store.or_else(|| left.clone()) else {
-                let _ = waiting.reply.send(Err(unknown_store(&self.store_id)));
-                continue;
-            };
-            works.push(Work {
-                command: call.command,
-                actor: call.actor,
-                store,
-                stated: call.stated,
-                refusal: call.refusal,
-            });
-            replies.push(waiting.reply);
+        for Waiting { call, reply, .. } in calls {
+            match call.into_work(left.as_ref()) {
+                Some(work) => {
+                    works.push(work);
+                    replies.push(reply);
+                }
+                None => {
+                    let _ = reply.send(Err(unknown_store(&self.store_id)));
+                }
+            }
         }
         let verdicts = self.execute(&works).await;
         for (reply, verdict) in replies.into_iter().zip(verdicts) {
@@ -473,13 +357,7 @@ impl StoreTask {
     fn overdue_close(&self) -> Option<Work> {
         let due = self.due()?;
         let day = self.ledger.as_ref()?.state().day.as_ref()?;
-        let store = self
-            .ground
-            .catalog
-            .current()
-            .stores
-            .get(&self.store_id)?
-            .clone();
+        let store = self.configured()?;
         let command = Command::CloseBusinessDay(CloseBusinessDay {
             business_date: day.date,
             manual: None,
@@ -493,12 +371,20 @@ impl StoreTask {
             Ok(ledger) => ledger,
             Err(rejection) => return works.iter().map(|_| Err(rejection.clone())).collect(),
         };
-        let (verdicts, ended) = ledger.execute(works, &clock).await;
+        let Executed { verdicts, ended } = ledger.execute(works, &clock).await;
         if let Err(error) = ended {
             self.leave_broken(&error);
         }
         self.note_currency();
         verdicts
+    }
+
+    /// What the ledger came to, as callers are told. One that has failed for good is let go.
+    fn told<T>(&mut self, result: Result<T, LedgerError>) -> Result<T, Rejection> {
+        result.map_err(|error| {
+            self.leave_broken(&error);
+            error.rejection()
+        })
     }
 
     /// Lets go of a ledger that cannot be trusted any more; it is opened again by the next command. What only does not answer now is kept.
@@ -509,36 +395,41 @@ impl StoreTask {
         }
     }
 
+    /// The ledger, which is opened if it is not open.
     async fn ledger(&mut self) -> Result<&mut Ledger, Rejection> {
         if self.ledger.is_none() {
-            if let Some((at, rejection)) = &self.failed
-                && at.elapsed() < REOPEN_PAUSE
-            {
-                return Err(rejection.clone());
-            }
-            match Ledger::open(
-                self.ground.log.clone(),
-                self.ground.index.clone(),
-                self.store_id.clone(),
-            )
-            .await
-            {
-                Ok(mut ledger) => {
-                    ledger.set_second_clock(self.ground.second_clock.clone());
-                    self.failed = None;
-                    self.ledger = Some(ledger);
-                    self.note_currency();
-                }
-                Err(error) => {
-                    tracing::error!(store = %self.store_id, %error, "the ledger cannot be opened");
-                    self.failed = Some((Instant::now(), error.rejection()));
-                }
-            }
+            let ledger = self.open().await?;
+            self.ledger = Some(ledger);
+            self.note_currency();
         }
-        match (&mut self.ledger, &self.failed) {
-            (Some(ledger), _) => Ok(ledger),
-            (None, Some((_, rejection))) => Err(rejection.clone()),
-            (None, None) => Err(Rejection::new(Reason::Internal, "the ledger is not open")),
+        self.ledger
+            .as_mut()
+            .ok_or_else(|| Rejection::new(Reason::Internal, "the ledger is not open"))
+    }
+
+    /// Opens the ledger, unless that has just failed.
+    async fn open(&mut self) -> Result<Ledger, Rejection> {
+        if let Some(failed) = &self.failed
+            && failed.at.elapsed() < REOPEN_PAUSE
+        {
+            return Err(failed.rejection.clone());
+        }
+        let (log, index) = (self.ground.log.clone(), self.ground.index.clone());
+        match Ledger::open(log, index, self.store_id.clone()).await {
+            Ok(mut ledger) => {
+                ledger.set_second_clock(self.ground.second_clock.clone());
+                self.failed = None;
+                Ok(ledger)
+            }
+            Err(error) => {
+                tracing::error!(store = %self.store_id, %error, "the ledger cannot be opened");
+                let rejection = error.rejection();
+                self.failed = Some(FailedOpening {
+                    at: Instant::now(),
+                    rejection: rejection.clone(),
+                });
+                Err(rejection)
+            }
         }
     }
 
@@ -555,33 +446,36 @@ impl StoreTask {
     }
 
     /// Records what the member service has answered late.
-    async fn resolve(&mut self, standings: Vec<(OrderId, MemberStanding)>) {
-        let Some(store) = self
-            .ground
-            .catalog
-            .current()
-            .stores
-            .get(&self.store_id)
-            .cloned()
-        else {
-            for (order_id, _) in standings {
+    async fn resolve(&mut self, resolved: Vec<Resolved>) {
+        let Some(store) = self.configured() else {
+            for Resolved { order_id, .. } in resolved {
                 self.resolution.again(order_id);
             }
             return;
         };
-        let (orders, works): (Vec<OrderId>, Vec<Work>) = standings
-            .into_iter()
-            .map(|(order_id, standing)| {
-                let command = Command::ResolveMembership(ResolveMembership { order_id, standing });
-                (order_id, self.own_work(command, store.clone()))
+        let works: Vec<Work> = resolved
+            .iter()
+            .map(|resolved| {
+                let command = Command::ResolveMembership(ResolveMembership {
+                    order_id: resolved.order_id,
+                    standing: resolved.standing.clone(),
+                });
+                self.own_work(command, store.clone())
             })
-            .unzip();
-        for (order_id, verdict) in orders.into_iter().zip(self.execute(&works).await) {
+            .collect();
+        let verdicts = self.execute(&works).await;
+        for (Resolved { order_id, .. }, verdict) in resolved.into_iter().zip(verdicts) {
             if let Err(rejection) = verdict {
                 tracing::warn!(store = %self.store_id, order = %order_id, %rejection, "a membership could not be resolved yet");
                 self.resolution.again(order_id);
             }
         }
+    }
+
+    /// The store as the catalog has it now.
+    fn configured(&self) -> Option<Arc<Store>> {
+        let catalog = self.ground.catalog.current();
+        catalog.stores.get(&self.store_id).cloned()
     }
 
     /// What the system decides by itself.
@@ -592,44 +486,5 @@ impl StoreTask {
             ..Actor::default()
         };
         Work::new(command, actor, store)
-    }
-}
-
-/// No such store, neither in the catalog nor in the log; or one that has left the catalog and sells nothing any more.
-pub fn unknown_store(id: &StoreId) -> Rejection {
-    Rejection::new(Reason::UnknownStore, format!("there is no store {id}")).with("store_id", id)
-}
-
-impl Call {
-    /// What the member service has said of whom the command names.
-    fn take_answer(&mut self, standing: MemberStanding) {
-        match (&mut self.command, standing) {
-            (Command::PlaceOrder(order), standing) => order.membership = Some(standing),
-            (
-                Command::AttachMember(command),
-                MemberStanding::Member {
-                    tier,
-                    points_rate_bp,
-                    ..
-                },
-            ) => {
-                command.tier = tier;
-                command.points_rate_bp = points_rate_bp;
-            }
-            (Command::AttachMember(command), MemberStanding::NotMember) => {
-                let member_id = command.member_id;
-                let message = format!("there is no member {member_id}");
-                let refusal = Rejection::field(Reason::UnknownMember, "member_id", message)
-                    .with("member_id", member_id);
-                self.refusal = Some(refusal);
-            }
-            (Command::AttachMember(_), MemberStanding::Unverified(_)) => {
-                self.refusal = Some(Rejection::new(
-                    Reason::MemberUnavailable,
-                    Reason::MemberUnavailable.meaning(),
-                ));
-            }
-            _ => {}
-        }
     }
 }

@@ -15,7 +15,7 @@ use contract::event::{Channel, Pricing, ServiceMode, TenderKind};
 use contract::{Money, OrderId, Reason, Rejection, Slug, StoreId};
 use event_log::disturbed::{Disturbance, Disturbed};
 use event_log::sqlite::SqliteLog;
-use event_log::{EventLog, Expectation, LedgerName, LogError, Outcome, Place, Record};
+use event_log::{AppendOutcome, EventLog, Expectation, LedgerName, LogError, Place, Record};
 use jiff::{SignedDuration, Timestamp};
 use runtime::config::Settings;
 use runtime::{Clock, Shutdown};
@@ -221,7 +221,7 @@ impl Disturbance for Panicking {
         record: &Record,
         expectation: &Expectation,
         deadline: Instant,
-    ) -> Result<Outcome, LogError> {
+    ) -> Result<AppendOutcome, LogError> {
         let armed = self.armed.load(Ordering::Relaxed);
         assert!(!armed || self.stores_first, "the append breaks down");
         let appended = log.append(record, expectation, deadline).await;

@@ -19,7 +19,7 @@ use ordering::domain::{
     Actor, CarryOver, ChangeStatus, CloseBusinessDay, Command, Draft, DraftLine, DraftTender,
     ManualClose, NewStatus, PlaceOrder, Principal,
 };
-use ordering::ledger::{CommandIndex, Ledger, SecondClock, Verdict, Work};
+use ordering::ledger::{CommandIndex, Executed, Ledger, SecondClock, Verdict, Work};
 use read_model::ReadModel;
 use runtime::{Clock, Shutdown};
 use uuid::Uuid;
@@ -55,7 +55,10 @@ impl Shop {
             ..Actor::default()
         };
         let work = Work::new(command, actor, self.store.clone());
-        let (mut verdicts, ended) = self.ledger.execute(&[work], &self.clock).await;
+        let Executed {
+            mut verdicts,
+            ended,
+        } = self.ledger.execute(&[work], &self.clock).await;
         ended?;
         verdicts.pop().context("a verdict")
     }

@@ -15,7 +15,7 @@ use contract::api::types::{BusinessDayState, OrderStatus};
 use contract::event::OrderPlaced;
 use event_log::jetstream::JetStreamLog;
 use event_log::sqlite::SqliteLog;
-use event_log::{EventLog, Expectation, Outcome, Record, Revision};
+use event_log::{AppendOutcome, EventLog, Expectation, Record, Revision};
 use integration_tests::{Nats, Postgres};
 use jiff::Timestamp;
 use read_model::{ReadModel, ReadModelWriter};
@@ -86,7 +86,7 @@ impl Rig {
             .append(record, &expectation, Instant::now() + PATIENCE)
             .await?
         {
-            Outcome::Stored(_) => Ok(()),
+            AppendOutcome::Stored(_) => Ok(()),
             other => bail!("{other:?}"),
         }
     }
@@ -816,7 +816,7 @@ async fn a_batch_on_jetstream_holds_thousands_of_records() -> Result<()> {
     for record in &records {
         let limit = Instant::now() + PATIENCE;
         let appended = match rig.log.append(record, &expectation, limit).await? {
-            Outcome::Stored(appended) => appended,
+            AppendOutcome::Stored(appended) => appended,
             other => bail!("{other:?}"),
         };
         expectation = Expectation::Tip(appended.tip);

@@ -20,7 +20,7 @@ use contract::api::types::{
 use contract::event::{DrawerCounted, event::Event};
 use contract::{ConsistencyToken, Currency, StoreId, event};
 use event_log::sqlite::SqliteLog;
-use event_log::{EventLog, Expectation, Outcome, Record, Revision};
+use event_log::{AppendOutcome, EventLog, Expectation, Record, Revision};
 use integration_tests::Postgres;
 use prost::Message as _;
 use read_model::ReadModel;
@@ -120,7 +120,7 @@ impl Rig {
                 .append(record, &expectation, Instant::now() + PATIENCE)
                 .await?
             {
-                Outcome::Stored(_) => {}
+                AppendOutcome::Stored(_) => {}
                 other => bail!("{other:?}"),
             }
         }

@@ -22,7 +22,7 @@ use ordering::catalog::{self, Store};
 use ordering::domain::{
     Actor, Command, CommandId, Draft, DraftLine, DraftTender, PlaceOrder, Principal,
 };
-use ordering::ledger::{CommandIndex, Ledger, Work};
+use ordering::ledger::{CommandIndex, Executed, Ledger, Work};
 use runtime::Clock;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
@@ -109,7 +109,7 @@ async fn sell(ledger: &mut Ledger, orders: usize) -> Result<Vec<OrderId>> {
             .iter()
             .map(|id| Ok(Work::new(order(*id)?, actor(), store.clone())))
             .collect::<Result<_>>()?;
-        let (verdicts, ended) = ledger.execute(&works, &clock).await;
+        let Executed { verdicts, ended } = ledger.execute(&works, &clock).await;
         ended?;
         for verdict in verdicts {
             verdict?;

@@ -10,7 +10,7 @@ use contract::event::event::Event;
 use contract::event::{RecordPayload, RecordedCommand};
 use contract::{decode_payload, encode_payload};
 use event_log::{
-    EventLog, Expectation, Header, LedgerName, LogError, Outcome, READER_VERSION, Record,
+    AppendOutcome, EventLog, Expectation, Header, LedgerName, LogError, READER_VERSION, Record,
     RecordHash, Revision, Tip,
 };
 use runtime::Clock;
@@ -162,13 +162,13 @@ impl Appender {
         let expectation = self.tip.map_or(Expectation::Empty, Expectation::Tip);
         let deadline = Instant::now() + APPEND_LIMIT;
         match self.log.append(&record, &expectation, deadline).await? {
-            Outcome::Stored(appended) => {
+            AppendOutcome::Stored(appended) => {
                 self.tip = Some(appended.tip);
                 self.number = number;
                 Ok(())
             }
-            Outcome::Conflict => Err(AppendError::Conflict),
-            Outcome::Unknown(why) => Err(AppendError::Unknown(why)),
+            AppendOutcome::Conflict => Err(AppendError::Conflict),
+            AppendOutcome::Unknown(why) => Err(AppendError::Unknown(why)),
         }
     }
 }

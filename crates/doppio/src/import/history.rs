@@ -7,7 +7,7 @@ use event_log::{ChainState, EventLog, LedgerName};
 use jiff::Timestamp;
 use ordering::domain::Command;
 use ordering::domain::stamp::CLOCK_TOLERANCE;
-use ordering::ledger::{Ledger, Recorded};
+use ordering::ledger::{Ledger, Repeat};
 use uuid::Uuid;
 
 use super::mistake::{Mistakes, shown};
@@ -67,12 +67,12 @@ pub async fn compare(
             .iter()
             .map(|planned| commands(plan, planned))
             .collect::<Result<_, _>>()?;
-        let recorded = ledger.recorded(&commands.concat()).await?;
-        let mut recorded = recorded.into_iter();
+        let repeats = ledger.repeats(&commands.concat()).await?;
+        let mut repeats = repeats.into_iter();
         for (planned, commands) in chunk.iter().zip(commands) {
-            let found: Vec<Recorded> = recorded.by_ref().take(commands.len()).collect();
-            let is_new = found.iter().all(|recorded| *recorded == Recorded::No);
-            let is_there = found.iter().all(|recorded| *recorded == Recorded::Same);
+            let found: Vec<Repeat> = repeats.by_ref().take(commands.len()).collect();
+            let is_new = found.iter().all(|repeat| *repeat == Repeat::No);
+            let is_there = found.iter().all(|repeat| *repeat == Repeat::Yes);
             states.push(match (is_new, is_there) {
                 (true, _) => State::New,
                 (_, true) => State::There,
@@ -92,7 +92,7 @@ pub async fn compare(
                 }
                 continue;
             }
-            if found.contains(&Recorded::Other) {
+            if found.contains(&Repeat::OtherContent) {
                 let what = format!(
                     "receipt {} was imported before, differently: other articles, amounts or tenders",
                     shown(&planned.receipt.identity.number)
@@ -113,7 +113,7 @@ pub async fn compare(
             let first = commands
                 .iter()
                 .zip(&found)
-                .find(|(_, recorded)| **recorded != Recorded::No);
+                .find(|(_, repeat)| **repeat != Repeat::No);
             if let Some(id) = first.and_then(|(command, _)| command.id()) {
                 known.insert(id.0, planned);
             }

@@ -7,7 +7,7 @@ use indicatif::ProgressBar;
 use jiff::Timestamp;
 use ordering::catalog::Store;
 use ordering::domain::{Actor, CloseBusinessDay, Command, Principal};
-use ordering::ledger::{Ledger, Work};
+use ordering::ledger::{Executed, Ledger, Work};
 use runtime::Clock;
 
 use super::history::State;
@@ -164,7 +164,7 @@ async fn execute(
         .into_iter()
         .map(|command| Work::new(command, actor.clone(), store.clone()))
         .collect();
-    let (verdicts, ended) = ledger.execute(&works, &Clock::manual(at)).await;
+    let Executed { verdicts, ended } = ledger.execute(&works, &Clock::manual(at)).await;
     ended?;
     for verdict in verdicts {
         verdict

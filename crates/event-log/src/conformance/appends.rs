@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 
 use super::{Failure, Fixture, append, following, grow, ledger, on, read_all, soon, stored};
 use crate::error::LogError;
-use crate::log::Outcome;
+use crate::log::AppendOutcome;
 use crate::record::{MAX_PAYLOAD_BYTES, Record, RecordHash, Revision, SealError};
 
 pub async fn a_second_record_on_one_expectation_conflicts(
@@ -22,13 +22,16 @@ pub async fn a_second_record_on_one_expectation_conflicts(
     let won = stored(append(&*log, &first, Some(&tip)).await?)?;
     assert!(matches!(
         append(&*log, &second, Some(&tip)).await?,
-        Outcome::Conflict
+        AppendOutcome::Conflict
     ));
     let again = following(&name, Some(&won), "second")?;
     let end = stored(append(&*log, &again, Some(&won)).await?)?;
     assert_eq!(log.tip(&name).await?, Some(end));
     assert!(
-        matches!(append(&*log, &second, Some(&tip)).await?, Outcome::Conflict),
+        matches!(
+            append(&*log, &second, Some(&tip)).await?,
+            AppendOutcome::Conflict
+        ),
         "still, when others have followed"
     );
     Ok(())
@@ -42,7 +45,7 @@ pub async fn an_occupied_ledger_refuses_the_expectation_empty(
     let other = following(&name, None, "another first record")?;
     assert!(matches!(
         append(&*log, &other, None).await?,
-        Outcome::Conflict
+        AppendOutcome::Conflict
     ));
     assert_eq!(read_all(&*log, &name).await?.len(), 2);
     Ok(())
@@ -89,12 +92,12 @@ pub async fn of_concurrent_appenders_exactly_one_wins_each_revision(
             while won.len() < WINS {
                 let record = following(&name, tip.as_ref(), &format!("{appender}/{}", won.len()))?;
                 match append(&*log, &record, tip.as_ref()).await? {
-                    Outcome::Stored(appended) => {
+                    AppendOutcome::Stored(appended) => {
                         won.push((record.revision(), record.hash()));
                         tip = Some(appended.tip);
                     }
-                    Outcome::Conflict => tip = log.tip(&name).await?,
-                    Outcome::Unknown(why) => return Err(Failure::from(why)),
+                    AppendOutcome::Conflict => tip = log.tip(&name).await?,
+                    AppendOutcome::Unknown(why) => return Err(Failure::from(why)),
                 }
             }
             Ok(won)

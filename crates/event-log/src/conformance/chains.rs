@@ -3,7 +3,7 @@ use bytes::{Bytes, BytesMut};
 use super::{Failure, Fixture, after, append, following, grow, ledger, read_all, stored};
 use crate::chain::ChainState;
 use crate::error::LogError;
-use crate::log::{EventLog, Outcome, Place, Position, Tip};
+use crate::log::{AppendOutcome, EventLog, Place, Position, Tip};
 use crate::record::{LedgerName, READER_VERSION, Record, RecordHash, Revision};
 
 pub async fn a_ledger_is_read_from_any_record_on(fixture: &dyn Fixture) -> Result<(), Failure> {
@@ -148,7 +148,7 @@ async fn continued(log: &dyn EventLog, name: &LedgerName, known: Tip) -> Result<
     for _ in 0..3 {
         let record = following(name, Some(&tip), "after orphans")?;
         match append(log, &record, Some(&tip)).await? {
-            Outcome::Conflict => tip = log.tip(name).await?.ok_or("the ledger is empty")?,
+            AppendOutcome::Conflict => tip = log.tip(name).await?.ok_or("the ledger is empty")?,
             outcome => return stored(outcome),
         }
         assert_eq!(tip.chain, known.chain, "an orphan is no tip");

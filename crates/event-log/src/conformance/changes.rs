@@ -7,7 +7,7 @@ use super::{
     stored, subscribe, take,
 };
 use crate::error::LogError;
-use crate::log::{Checkpoint, EventLog, Outcome, Position, Tip};
+use crate::log::{AppendOutcome, Checkpoint, EventLog, Position, Tip};
 use crate::record::{RecordHash, Revision};
 
 pub async fn a_checkpoint_that_is_not_there_is_noticed(
@@ -141,7 +141,7 @@ pub async fn adopting_raises_the_epoch(fixture: &dyn Fixture) -> Result<(), Fail
     let next = following(&name, Some(&tip), "the adopted log goes on")?;
     assert!(matches!(
         log.append(&next, &on(Some(&tip)), soon()).await?,
-        Outcome::Stored(_)
+        AppendOutcome::Stored(_)
     ));
     assert_eq!(
         take(&mut subscribe(&*log, log.stream_of(&name), None).await?, 4)
@@ -226,7 +226,7 @@ pub async fn a_log_without_room_takes_records_again_once_there_is_some(
         assert!(
             matches!(
                 appended,
-                Ok(Outcome::Unknown(_)) | Err(LogError::Unavailable(_))
+                Ok(AppendOutcome::Unknown(_)) | Err(LogError::Unavailable(_))
             ),
             "{appended:?}"
         );

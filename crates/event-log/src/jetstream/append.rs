@@ -8,7 +8,7 @@ use super::leader::{self, Stored};
 use super::link::Link;
 use super::{Shared, tip_of};
 use crate::error::LogError;
-use crate::log::{Appended, Expectation, Outcome, StreamIndex};
+use crate::log::{AppendOutcome, Appended, Expectation, StreamIndex};
 use crate::record::{Record, RecordHash};
 
 /// First and longest pause before the same bytes are sent again.
@@ -32,7 +32,7 @@ pub(super) struct Append<'a> {
 }
 
 enum Try {
-    Done(Result<Outcome, LogError>),
+    Done(Result<AppendOutcome, LogError>),
     /// To be sent again; says why.
     Again(String),
 }
@@ -56,25 +56,25 @@ impl<'a> Append<'a> {
         }
     }
 
-    pub(super) async fn run(self, deadline: Instant) -> Result<Outcome, LogError> {
+    pub(super) async fn run(self, deadline: Instant) -> Result<AppendOutcome, LogError> {
         let (known, index) = (&self.shared.known, self.index);
         let outcome = self.send_until(deadline).await;
         match &outcome {
-            Ok(Outcome::Stored(_) | Outcome::Conflict) => known.wrote(index, None),
-            Ok(Outcome::Unknown(why)) => known.wrote(index, Some(why.clone())),
+            Ok(AppendOutcome::Stored(_) | AppendOutcome::Conflict) => known.wrote(index, None),
+            Ok(AppendOutcome::Unknown(why)) => known.wrote(index, Some(why.clone())),
             // Nothing was sent.
             Err(_) => {}
         }
         outcome
     }
 
-    async fn send_until(mut self, deadline: Instant) -> Result<Outcome, LogError> {
+    async fn send_until(mut self, deadline: Instant) -> Result<AppendOutcome, LogError> {
         let mut pause = FIRST_PAUSE;
         let mut reason = "the deadline had passed".to_owned();
         loop {
             if Instant::now() >= deadline {
                 return if self.may_land {
-                    Ok(Outcome::Unknown(reason))
+                    Ok(AppendOutcome::Unknown(reason))
                 } else {
                     Err(LogError::Unavailable(reason))
                 };
@@ -139,7 +139,7 @@ impl<'a> Append<'a> {
     /// What an error comes to, by whether the record may have been stored.
     fn ended(&self, error: LogError) -> Try {
         Try::Done(if self.may_land {
-            Ok(Outcome::Unknown(error.to_string()))
+            Ok(AppendOutcome::Unknown(error.to_string()))
         } else {
             Err(error)
         })
@@ -187,7 +187,7 @@ impl<'a> Append<'a> {
         self.shared
             .known
             .mark(self.index, sequence, self.record.hash());
-        Try::Done(Ok(Outcome::Stored(Appended {
+        Try::Done(Ok(AppendOutcome::Stored(Appended {
             tip: tip_of(self.record, sequence),
         })))
     }
@@ -209,7 +209,7 @@ impl<'a> Append<'a> {
         }
         // Another's record, if the stream is still this log's.
         match self.check_stream(link, deadline).await {
-            Ok(()) => Try::Done(Ok(Outcome::Conflict)),
+            Ok(()) => Try::Done(Ok(AppendOutcome::Conflict)),
             Err(stop) => stop,
         }
     }

@@ -37,8 +37,15 @@ pub(super) struct Known {
     marks: Vec<Mutex<Option<Mark>>>,
     /// Since when a stream has looked shorter than it was.
     lagging_since: Mutex<Option<Instant>>,
-    /// For each stream: when and why its last append was not acknowledged, if it was not.
-    failing: Vec<Mutex<Option<(Instant, String)>>>,
+    /// Of each stream, if its last append was not acknowledged.
+    failing: Vec<Mutex<Option<LastFailure>>>,
+}
+
+/// An append that was not acknowledged.
+#[derive(Debug)]
+struct LastFailure {
+    at: Instant,
+    why: String,
 }
 
 /// Why a stream cannot be gone on with: for certain, or perhaps only until its leader has caught up.
@@ -81,7 +88,10 @@ impl Known {
     pub(super) fn wrote(&self, stream: StreamIndex, failure: Option<String>) {
         if let Some(failing) = self.failing.get(usize::from(stream.0)) {
             *failing.lock().unwrap_or_else(PoisonError::into_inner) =
-                failure.map(|why| (Instant::now(), why));
+                failure.map(|why| LastFailure {
+                    at: Instant::now(),
+                    why,
+                });
         }
     }
 
@@ -89,9 +99,9 @@ impl Known {
     pub(super) fn taking(&self) -> Result<(), LogError> {
         for (index, failing) in self.failing.iter().enumerate() {
             let failing = failing.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some((_, why)) = failing
+            if let Some(LastFailure { why, .. }) = failing
                 .as_ref()
-                .filter(|(at, _)| at.elapsed() < FAILURE_COUNTS_FOR)
+                .filter(|failure| failure.at.elapsed() < FAILURE_COUNTS_FOR)
             {
                 return Err(LogError::Unavailable(format!(
                     "stream {index} did not acknowledge the last append: {why}"

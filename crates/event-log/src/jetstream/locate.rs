@@ -11,14 +11,14 @@ use crate::error::LogError;
 use crate::log::Tip;
 use crate::record::{LedgerName, Record, Revision};
 
-/// Ledgers whose last known place is remembered. When there are more, all are forgotten: a place only saves a search.
-const MAX_PLACES: usize = 8192;
+/// Ledgers of which it is remembered. When there are more, all are forgotten: it only saves a search.
+const MAX_LEDGERS: usize = 8192;
 
-/// Where a reader of each ledger last stood, so that reading on needs no search. `position` is the record's own here.
+/// The record of each ledger that was read last, so that reading on needs no search. `position` is the record's own here.
 #[derive(Debug, Default)]
-pub(super) struct Places(Mutex<HashMap<LedgerName, Tip>>);
+pub(super) struct LastRead(Mutex<HashMap<LedgerName, Tip>>);
 
-impl Places {
+impl LastRead {
     pub(super) fn get(&self, ledger: &LedgerName) -> Option<Tip> {
         self.0
             .lock()
@@ -27,12 +27,12 @@ impl Places {
             .copied()
     }
 
-    pub(super) fn set(&self, ledger: &LedgerName, place: Tip) {
-        let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if places.len() >= MAX_PLACES && !places.contains_key(ledger) {
-            places.clear();
+    pub(super) fn set(&self, ledger: &LedgerName, record: Tip) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() >= MAX_LEDGERS && !all.contains_key(ledger) {
+            all.clear();
         }
-        places.insert(ledger.clone(), place);
+        all.insert(ledger.clone(), record);
     }
 
     pub(super) fn forget(&self, ledger: &LedgerName) {
@@ -41,6 +41,13 @@ impl Places {
             .unwrap_or_else(PoisonError::into_inner)
             .remove(ledger);
     }
+}
+
+/// The last message of a ledger's subject.
+pub(super) struct LastMessage {
+    pub(super) last: Stored,
+    /// Its record, where the subject is plain.
+    pub(super) plain: Option<Record>,
 }
 
 /// A ledger's subject and stream, for the calls of one read.
@@ -91,9 +98,7 @@ impl<'a> Subject<'a> {
     }
 
     /// The last message, and its record where the subject is plain.
-    pub(super) async fn last_and_plain(
-        &self,
-    ) -> Result<Option<(Stored, Option<Record>)>, LogError> {
+    pub(super) async fn last_and_plain(&self) -> Result<Option<LastMessage>, LogError> {
         let mut found = None;
         // An append between the two questions to the leader makes the count run ahead once, seldom twice.
         for _ in 0..3 {
@@ -101,12 +106,13 @@ impl<'a> Subject<'a> {
                 return Ok(None);
             };
             let Ok(record) = Record::parse(last.body.clone()) else {
-                return Ok(Some((last, None)));
+                return Ok(Some(LastMessage { last, plain: None }));
             };
             if self.is_plain(&record).await? {
-                return Ok(Some((last, Some(record))));
+                let plain = Some(record);
+                return Ok(Some(LastMessage { last, plain }));
             }
-            found = Some((last, None));
+            found = Some(LastMessage { last, plain: None });
         }
         Ok(found)
     }

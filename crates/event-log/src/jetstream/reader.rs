@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout};
 
 use super::leader::Stored;
 use super::link::REQUEST_TIMEOUT;
-use super::locate::Subject;
+use super::locate::{LastMessage, Subject};
 use super::{Shared, tip_of};
 use crate::chain::ChainState;
 use crate::error::LogError;
@@ -36,11 +36,11 @@ pub(super) async fn tip(shared: &Shared, ledger: &LedgerName) -> Result<Option<T
         };
         let tip = tip_of(&record, last.sequence);
         shared.mark(ledger, last.sequence, record.hash());
-        if shared.places.get(ledger) == Some(tip) {
+        if shared.last_read.get(ledger) == Some(tip) {
             return Ok(Some(tip));
         }
         if subject.is_plain(&record).await? {
-            shared.places.set(ledger, tip);
+            shared.last_read.set(ledger, tip);
             return Ok(Some(tip));
         }
     }
@@ -50,14 +50,14 @@ pub(super) async fn tip(shared: &Shared, ledger: &LedgerName) -> Result<Option<T
 /// Follows the chain to the ledger's end, for a ledger with orphans or broken bytes.
 async fn walk(subject: &Subject<'_>) -> Result<Tip, LogError> {
     let limit = Instant::now() + READ_LIMIT;
-    let mut place = subject.shared.places.get(subject.ledger);
-    // A remembered place may be of a log that was put back to an earlier state since; the ledger itself decides then.
-    let mut remembered = place.is_some();
+    let mut known = subject.shared.last_read.get(subject.ledger);
+    // What is remembered may be of a log that was put back to an earlier state since; the ledger itself decides then.
+    let mut remembered = known.is_some();
     while Instant::now() < limit {
-        let from = place.map_or(1, |place| place.position.0 + 1);
+        let from = known.map_or(1, |known| known.position.0 + 1);
         let mut scan = Scan::new(
             subject,
-            place.as_ref().map(|place| &place.chain),
+            known.as_ref().map(|known| &known.chain),
             WALK_PAGE,
             from,
         );
@@ -65,25 +65,25 @@ async fn walk(subject: &Subject<'_>) -> Result<Tip, LogError> {
         let (end, reached, last) = (scan.end, scan.sequence, scan.last);
         let records = match scan.page.finish() {
             Err(LogError::Broken { .. }) if remembered => {
-                subject.shared.places.forget(subject.ledger);
-                (place, remembered) = (None, false);
+                subject.shared.last_read.forget(subject.ledger);
+                (known, remembered) = (None, false);
                 continue;
             }
             other => other?,
         };
         if let (Some(placed), Some(sequence)) = (records.last(), last) {
             let found = tip_of(&placed.record, sequence);
-            subject.shared.places.set(subject.ledger, found);
-            (place, remembered) = (Some(found), false);
+            subject.shared.last_read.set(subject.ledger, found);
+            (known, remembered) = (Some(found), false);
         }
         if reached < end {
             continue;
         }
         // What a compare-and-append compares is the last message, orphan or not.
-        return match place {
-            Some(place) => Ok(Tip {
-                position: Position(end.max(place.position.0)),
-                ..place
+        return match known {
+            Some(known) => Ok(Tip {
+                position: Position(end.max(known.position.0)),
+                ..known
             }),
             None => Err(LogError::Broken {
                 ledger: subject.ledger.clone(),
@@ -124,7 +124,9 @@ pub(super) async fn read(
         )));
     }
     if let (Some(placed), Some(sequence)) = (records.last(), last) {
-        shared.places.set(ledger, tip_of(&placed.record, sequence));
+        shared
+            .last_read
+            .set(ledger, tip_of(&placed.record, sequence));
     }
     Ok(records)
 }
@@ -145,12 +147,12 @@ pub(super) async fn read_at(
 
 /// A sequence from which on to look for the record after `after`, `None` when there is none yet.
 async fn start(subject: &Subject<'_>, after: &ChainState) -> Result<Option<u64>, LogError> {
-    if let Some(place) = subject.shared.places.get(subject.ledger)
-        && place.chain == *after
+    if let Some(known) = subject.shared.last_read.get(subject.ledger)
+        && known.chain == *after
     {
-        return Ok(Some(place.position.0 + 1));
+        return Ok(Some(known.position.0 + 1));
     }
-    let Some((last, plain)) = subject.last_and_plain().await? else {
+    let Some(LastMessage { last, plain }) = subject.last_and_plain().await? else {
         return Ok(None);
     };
     let Some(record) = plain else {
@@ -171,7 +173,7 @@ pub(super) async fn read_one(
     revision: Revision,
 ) -> Result<Option<Record>, LogError> {
     let subject = Subject::new(shared, ledger)?;
-    let Some((last, plain)) = subject.last_and_plain().await? else {
+    let Some(LastMessage { last, plain }) = subject.last_and_plain().await? else {
         return Ok(None);
     };
     let end = last.sequence;

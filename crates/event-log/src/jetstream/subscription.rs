@@ -11,7 +11,7 @@ use super::Shared;
 use super::leader;
 use super::link::Link;
 use crate::error::LogError;
-use crate::log::{Checkpoint, Delivered, Position, StreamIndex, Subscription};
+use crate::log::{Checkpoint, Delivered, Landmark, Position, StreamIndex, Subscription};
 use crate::record::{LedgerName, RecordHash};
 
 /// Messages of one request, as many as a reader's batch; the next one is made when half of them have come.
@@ -38,7 +38,7 @@ pub(super) struct JetStreamSubscription {
     index: StreamIndex,
     stream: String,
     /// The last record handed over and its hash, to be found again after every reconnection.
-    last: Option<(Position, RecordHash)>,
+    last: Option<Landmark>,
     live: Option<Live>,
     /// Since when the stream has looked shorter than what was read from it.
     lagging_since: Option<Instant>,
@@ -92,7 +92,10 @@ impl JetStreamSubscription {
                 checkpoint.epoch, shared.known.epoch
             )));
         }
-        let last = after.map(|checkpoint| (checkpoint.position, checkpoint.hash));
+        let last = after.map(|checkpoint| Landmark {
+            position: checkpoint.position,
+            hash: checkpoint.hash,
+        });
         let mut subscription = Self {
             index: stream,
             stream: shared.known.layout.stream_name(stream),
@@ -136,7 +139,7 @@ impl JetStreamSubscription {
             }
         }
         let consumer = format!("doppio-{}", Uuid::new_v4().simple());
-        let start = self.last.map(|(position, _)| position.0 + 1);
+        let start = self.last.map(|last| last.position.0 + 1);
         let config = pull::Config {
             name: Some(consumer.clone()),
             description: Some("a reader of Doppio's event log".to_owned()),
@@ -181,7 +184,7 @@ impl JetStreamSubscription {
             return Err(Doubt::Lagging(format!("stream {} is gone", self.stream)));
         };
         self.shared.known.same_stream(&info, self.index)?;
-        let Some((position, hash)) = self.last else {
+        let Some(Landmark { position, hash }) = self.last else {
             return Ok(());
         };
         if position == Position(0) {
@@ -246,7 +249,10 @@ impl JetStreamSubscription {
             return None;
         };
         let delivered = Delivered::of(Position(sequence), ledger, &message.message.payload);
-        self.last = Some((delivered.position, delivered.hash));
+        self.last = Some(Landmark {
+            position: delivered.position,
+            hash: delivered.hash,
+        });
         Some(delivered)
     }
 

@@ -64,9 +64,15 @@ async fn a_panic_while_writing_is_an_unknown_outcome_and_the_next_append_is_stor
     let appended = append().await;
     drop(listening);
     assert!(panicking.0.load(Ordering::Relaxed), "there was no panic");
-    assert!(matches!(appended, Ok(Outcome::Unknown(_))), "{appended:?}");
+    assert!(
+        matches!(appended, Ok(AppendOutcome::Unknown(_))),
+        "{appended:?}"
+    );
     run(&path, "DROP TRIGGER full").await;
     let appended = append().await;
-    assert!(matches!(appended, Ok(Outcome::Stored(_))), "{appended:?}");
+    assert!(
+        matches!(appended, Ok(AppendOutcome::Stored(_))),
+        "{appended:?}"
+    );
     log.ping().await.unwrap();
 }

@@ -12,7 +12,7 @@ use super::file::LogFile;
 use super::reader::{record_at, tip, tip_of};
 use super::schema::{self, epoch, unavailable};
 use crate::error::LogError;
-use crate::log::{Appended, Expectation, LogEpoch, Outcome, Position, Tip};
+use crate::log::{AppendOutcome, Appended, Expectation, Landmark, LogEpoch, Position, Tip};
 use crate::record::{LedgerName, Record, RecordHash};
 use crate::standing::Standing;
 
@@ -36,7 +36,7 @@ pub(super) enum Request {
 pub(super) struct Waiting {
     pub(super) record: Record,
     pub(super) expectation: Expectation,
-    pub(super) answer: oneshot::Sender<Result<Outcome, LogError>>,
+    pub(super) answer: oneshot::Sender<Result<AppendOutcome, LogError>>,
 }
 
 /// The one task that writes: the cost of a sync is shared by all appends that waited for it.
@@ -51,14 +51,14 @@ pub(super) struct Writer {
     /// SQLite's count of commits by other connections; what is remembered holds as long as it stands still.
     data_version: Option<i64>,
     /// The last record that was stored here: it must be found again whenever somebody else has written.
-    last: Option<(Position, RecordHash)>,
+    last: Option<Landmark>,
 }
 
 /// What a commit will store, and the outcome that each caller is told once it has.
 #[derive(Default)]
 struct Plan {
     rows: Vec<(Position, Record)>,
-    outcomes: Vec<Result<Outcome, LogError>>,
+    outcomes: Vec<Result<AppendOutcome, LogError>>,
 }
 
 impl Writer {
@@ -147,7 +147,7 @@ impl Writer {
     async fn store(
         &mut self,
         batch: &[Waiting],
-    ) -> Result<Vec<Result<Outcome, LogError>>, Failure> {
+    ) -> Result<Vec<Result<AppendOutcome, LogError>>, Failure> {
         let stored = self.try_store(batch).await;
         self.settle(stored).await
     }
@@ -202,7 +202,7 @@ impl Writer {
     async fn try_store(
         &mut self,
         batch: &[Waiting],
-    ) -> Result<Vec<Result<Outcome, LogError>>, Failure> {
+    ) -> Result<Vec<Result<AppendOutcome, LogError>>, Failure> {
         self.standing.sound().map_err(Failure::refused)?;
         let connection = Self::connected(&mut self.connection, &self.file).await?;
         let mut transaction = connection
@@ -240,13 +240,19 @@ impl Writer {
             reason,
             may_be_stored: true,
         })?;
-        self.last = Some((*position, record.hash()));
+        self.last = Some(Landmark {
+            position: *position,
+            hash: record.hash(),
+        });
         self.committed.send_replace(position.0);
         Ok(self.kept(plan.outcomes))
     }
 
     /// A ledger that has lost records stands for the whole log.
-    fn kept(&self, outcomes: Vec<Result<Outcome, LogError>>) -> Vec<Result<Outcome, LogError>> {
+    fn kept(
+        &self,
+        outcomes: Vec<Result<AppendOutcome, LogError>>,
+    ) -> Vec<Result<AppendOutcome, LogError>> {
         let keep = |outcome| match outcome {
             Err(LogError::Changed(detail)) => Err(self.standing.distrust(detail)),
             other => other,
@@ -278,7 +284,7 @@ impl Writer {
 async fn still_holds(
     connection: &mut SqliteConnection,
     expected: LogEpoch,
-    last: Option<(Position, RecordHash)>,
+    last: Option<Landmark>,
 ) -> Result<(), LogError> {
     let found = epoch(connection).await?;
     if found != expected {
@@ -286,7 +292,7 @@ async fn still_holds(
             "it was opened as {expected} and is {found} now; restart to take it up"
         )));
     }
-    let Some((position, hash)) = last else {
+    let Some(Landmark { position, hash }) = last else {
         return Ok(());
     };
     let body: Option<Vec<u8>> = sqlx::query_scalar("SELECT body FROM records WHERE position = ?1")
@@ -343,7 +349,7 @@ async fn plan(
             tips.insert(ledger.clone(), Some(stored));
             plan.rows.push((Position(next), record.clone()));
             plan.outcomes
-                .push(Ok(Outcome::Stored(Appended { tip: stored })));
+                .push(Ok(AppendOutcome::Stored(Appended { tip: stored })));
             next += 1;
         } else {
             let outcome = missed(connection, &plan.rows, record, known).await;
@@ -359,7 +365,7 @@ async fn missed(
     planned: &[(Position, Record)],
     record: &Record,
     known: Option<Tip>,
-) -> Result<Outcome, LogError> {
+) -> Result<AppendOutcome, LogError> {
     let (ledger, revision) = (&record.header().ledger, record.revision());
     let reached = known.is_some_and(|tip| tip.chain.revision >= revision);
     if !reached {
@@ -380,10 +386,12 @@ async fn missed(
         },
     };
     Ok(match found {
-        Some((position, other)) if other.hash() == record.hash() => Outcome::Stored(Appended {
-            tip: tip_of(record, position),
-        }),
-        _ => Outcome::Conflict,
+        Some((position, other)) if other.hash() == record.hash() => {
+            AppendOutcome::Stored(Appended {
+                tip: tip_of(record, position),
+            })
+        }
+        _ => AppendOutcome::Conflict,
     })
 }
 
@@ -470,9 +478,9 @@ impl Failure {
         }
     }
 
-    fn outcome(&self) -> Result<Outcome, LogError> {
+    fn outcome(&self) -> Result<AppendOutcome, LogError> {
         if self.may_be_stored {
-            return Ok(Outcome::Unknown(self.reason.to_string()));
+            return Ok(AppendOutcome::Unknown(self.reason.to_string()));
         }
         Err(self.error())
     }

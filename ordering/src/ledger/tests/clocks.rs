@@ -29,7 +29,10 @@ impl Shop {
     ) -> Verdict {
         let mut work = self.work(command);
         work.actor.client_time = client_time;
-        let (mut verdicts, ended) = self.ledger.execute(&[work], &self.clock).await;
+        let Executed {
+            mut verdicts,
+            ended,
+        } = self.ledger.execute(&[work], &self.clock).await;
         ended.unwrap();
         verdicts.remove(0)
     }

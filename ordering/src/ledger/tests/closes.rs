@@ -4,7 +4,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use event_log::disturbed::{Disturbance, Disturbed};
-use event_log::{ChainState, Expectation, LogError, Outcome, Place, Placed, Record, Revision};
+use event_log::{
+    AppendOutcome, ChainState, Expectation, LogError, Place, Placed, Record, Revision,
+};
 use sqlx::Connection as _;
 use sqlx::sqlite::SqliteConnectOptions;
 use tokio::time::Instant;
@@ -177,7 +179,7 @@ async fn an_index_that_fails_refuses_what_needs_it_and_the_ledger_stays() {
         .await
         .unwrap();
     let work = shop.work(americano(new_order()));
-    let (verdicts, ended) = shop
+    let Executed { verdicts, ended } = shop
         .ledger
         .execute(std::slice::from_ref(&work), &shop.clock)
         .await;
@@ -260,10 +262,10 @@ impl Disturbance for Full {
         record: &Record,
         expectation: &Expectation,
         deadline: Instant,
-    ) -> Result<Outcome, LogError> {
+    ) -> Result<AppendOutcome, LogError> {
         self.appends.fetch_add(1, Ordering::SeqCst);
         if self.is_full.load(Ordering::SeqCst) {
-            return Ok(Outcome::Unknown("the disk is full".to_owned()));
+            return Ok(AppendOutcome::Unknown("the disk is full".to_owned()));
         }
         log.append(record, expectation, deadline).await
     }
@@ -285,7 +287,8 @@ async fn an_append_whose_outcome_stays_unknown_is_sent_again_with_pauses() {
         full.disturbance.is_full.store(false, Ordering::SeqCst);
         full.disturbance.appends.load(Ordering::SeqCst)
     };
-    let ((verdicts, ended), appends) = tokio::join!(ledger.execute(&works, &shop.clock), room);
+    let (Executed { verdicts, ended }, appends) =
+        tokio::join!(ledger.execute(&works, &shop.clock), room);
     ended.unwrap();
     assert_eq!(order(&verdicts[0]).ticket_number, 1);
     // Without a pause there are thousands, each with a line in the service's log.
@@ -335,7 +338,7 @@ async fn a_catch_up_that_fails_half_way_is_completed_by_the_next_command() {
     assert!(!failed.is_lasting(), "{failed}");
     assert_eq!(follower.revision(), 512);
     let work = shop.work(americano(new_order()));
-    let (verdicts, ended) = follower.execute(&[work], &shop.clock).await;
+    let Executed { verdicts, ended } = follower.execute(&[work], &shop.clock).await;
     ended.unwrap();
     assert_eq!(order(&verdicts[0]).ticket_number, 521);
 }

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::domain::{CONTENT_HASH_VERSION, ContentHash, FORM_OF_TESTS};
-use crate::ledger::Recorded;
+use crate::ledger::Repeat;
 
 /// Moves the shop to a log whose only record has the content of its commands hashed by another form.
 async fn recorded_by_form(shop: &mut Shop, command: &Command, version: u32) {
@@ -60,10 +60,10 @@ async fn a_repeat_is_compared_by_the_form_that_it_was_recorded_with() {
         );
         assert_eq!(
             shop.ledger
-                .recorded(std::slice::from_ref(&command))
+                .repeats(std::slice::from_ref(&command))
                 .await
                 .unwrap(),
-            [Recorded::Same]
+            [Repeat::Yes]
         );
         shop.clock.advance(SignedDuration::from_hours(24));
         shop.one(americano(new_order())).await.unwrap();
@@ -90,7 +90,7 @@ async fn a_repeat_of_a_form_that_is_not_known_is_not_guessed() {
         Reason::UpgradeRequired
     );
     assert!(!verdicts[1].as_ref().unwrap().replayed);
-    assert!(shop.ledger.recorded(&[command]).await.is_err());
+    assert!(shop.ledger.repeats(&[command]).await.is_err());
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use ordering::catalog::Store;
 use ordering::domain::{
     Actor, CloseBusinessDay, Command, CommandId, Principal, RefundLine, StoreState,
 };
-use ordering::ledger::{Answer, CommandIndex, Ledger, Verdict, Work};
+use ordering::ledger::{Answer, CommandIndex, Executed, Ledger, Verdict, Work};
 use rand::RngExt as _;
 use rand::seq::IndexedRandom as _;
 use runtime::Clock;
@@ -169,17 +169,17 @@ impl History {
         }
         let (clock, [one, two]) = (&self.clock, &mut self.instances);
         // Whoever is first, the other decides again: this alone is not the same for the same seed.
-        let ((first, ended), (second, also_ended)) = tokio::join!(
+        let (first, second) = tokio::join!(
             one.ledger.execute(&lots[0], clock),
             two.ledger.execute(&lots[1], clock)
         );
-        ended?;
-        also_ended?;
+        first.ended?;
+        second.ended?;
         let [first_lot, second_lot] = lots;
         let alone = first_lot.is_empty() || second_lot.is_empty();
         let works = first_lot.into_iter().chain(second_lot);
         let mut told: BTreeMap<CommandId, Vec<(Work, Answer)>> = BTreeMap::new();
-        for (work, verdict) in works.zip(first.into_iter().chain(second)) {
+        for (work, verdict) in works.zip(first.verdicts.into_iter().chain(second.verdicts)) {
             if let Some(answer) = self.accepted(&work, verdict)? {
                 // What the system decides by itself has no id, and is no repeat of anything.
                 match work.command.id() {
@@ -242,7 +242,10 @@ impl History {
         self.clock.advance(SignedDuration::from_millis(1));
         let instance = self.instance();
         let store = self.store(instance);
-        let (mut verdicts, ended) = self.instances[instance]
+        let Executed {
+            mut verdicts,
+            ended,
+        } = self.instances[instance]
             .ledger
             .execute(
                 &[Work {

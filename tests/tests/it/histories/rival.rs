@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use event_log::disturbed::Disturbance;
-use event_log::{EventLog, Expectation, LogError, Outcome, Record};
+use event_log::{AppendOutcome, EventLog, Expectation, LogError, Record};
 use tokio::time::Instant;
 
 #[derive(Default)]
@@ -26,9 +26,9 @@ impl Disturbance for Contested {
         record: &Record,
         expectation: &Expectation,
         deadline: Instant,
-    ) -> Result<Outcome, LogError> {
+    ) -> Result<AppendOutcome, LogError> {
         let outcome = log.append(record, expectation, deadline).await;
-        if matches!(outcome, Ok(Outcome::Conflict)) {
+        if matches!(outcome, Ok(AppendOutcome::Conflict)) {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
         outcome

@@ -4,8 +4,8 @@ use anyhow::{Context, Result, bail, ensure};
 use event_log::conformance::Fixture as _;
 use event_log::jetstream::{JetStreamConfig, JetStreamLog};
 use event_log::{
-    Appended, ChainState, EventLog, Expectation, Header, LedgerName, LogError, Outcome, Record,
-    RecordHash, Revision, Tip,
+    AppendOutcome, Appended, ChainState, EventLog, Expectation, Header, LedgerName, LogError,
+    Record, RecordHash, Revision, Tip,
 };
 use integration_tests::proxy::Direction;
 use integration_tests::{Nats, TcpProxy};
@@ -52,7 +52,7 @@ pub async fn append(log: &dyn EventLog, record: &Record) -> Result<Tip> {
 async fn append_on(log: &dyn EventLog, record: &Record, tip: Option<&Tip>) -> Result<Tip> {
     let append = async || log.append(record, &on(tip), deadline(30)).await;
     match once_available(append).await? {
-        Outcome::Stored(Appended { tip }) => Ok(tip),
+        AppendOutcome::Stored(Appended { tip }) => Ok(tip),
         other => bail!("the record is not stored: {other:?}"),
     }
 }
@@ -100,7 +100,7 @@ async fn a_publish_held_back_lands_after_the_reader_looked() -> Result<()> {
             Instant::now() + Duration::from_millis(700),
         )
         .await?;
-    ensure!(matches!(outcome, Outcome::Unknown(_)), "{outcome:?}");
+    ensure!(matches!(outcome, AppendOutcome::Unknown(_)), "{outcome:?}");
     ensure!(
         direct.tip(&ledger).await? == Some(tip),
         "a reader does not find it"
@@ -119,7 +119,7 @@ async fn a_publish_held_back_lands_after_the_reader_looked() -> Result<()> {
     let other = following(&ledger, Some(&tip))?;
     ensure!(matches!(
         direct.append(&other, &on(Some(&tip)), deadline(10)).await?,
-        Outcome::Conflict
+        AppendOutcome::Conflict
     ));
     Ok(())
 }
@@ -154,7 +154,7 @@ async fn a_lost_acknowledgement_is_made_up_for() -> Result<()> {
     fixture.nats.restart().await?;
 
     let outcome = appending.await??;
-    ensure!(matches!(outcome, Outcome::Stored(_)), "{outcome:?}");
+    ensure!(matches!(outcome, AppendOutcome::Stored(_)), "{outcome:?}");
     ensure!(
         fixture
             .log()
@@ -211,11 +211,11 @@ async fn kill_while_appending(
                         )
                         .await
                     {
-                        Ok(Outcome::Stored(appended)) => {
+                        Ok(AppendOutcome::Stored(appended)) => {
                             tip = Some(appended.tip);
                             break;
                         }
-                        Ok(Outcome::Unknown(_)) | Err(LogError::Unavailable(_)) => {}
+                        Ok(AppendOutcome::Unknown(_)) | Err(LogError::Unavailable(_)) => {}
                         other => bail!("{other:?}"),
                     }
                     ensure!(Instant::now() < limit, "appends do not go on");
@@ -270,7 +270,7 @@ async fn calls_return_by_their_deadline_without_a_server() -> Result<()> {
             Instant::now() + Duration::from_millis(500),
         )
         .await?;
-    ensure!(matches!(outcome, Outcome::Unknown(_)), "{outcome:?}");
+    ensure!(matches!(outcome, AppendOutcome::Unknown(_)), "{outcome:?}");
     ensure!(
         started.elapsed() < Duration::from_millis(900),
         "{:?}",
@@ -405,7 +405,7 @@ async fn nothing_is_sent_on_a_connection_before_its_streams_are_checked() -> Res
             ensure!(
                 matches!(
                     appended,
-                    Err(LogError::Changed(_)) | Ok(Outcome::Unknown(_))
+                    Err(LogError::Changed(_)) | Ok(AppendOutcome::Unknown(_))
                 ),
                 "{appended:?}"
             );
@@ -443,7 +443,8 @@ async fn nothing_is_sent_on_a_connection_to_a_copy_of_the_log() -> Result<()> {
         match log.append(&second, &on(Some(&tip)), deadline(5)).await {
             Err(LogError::Changed(_)) => break,
             // The connection that was cut may have been used before its end was noticed.
-            Ok(Outcome::Unknown(_)) | Err(LogError::Unavailable(_)) if Instant::now() < limit => {}
+            Ok(AppendOutcome::Unknown(_)) | Err(LogError::Unavailable(_))
+                if Instant::now() < limit => {}
             other => bail!("{other:?}"),
         }
     }

@@ -18,7 +18,7 @@ use doppio::clients::call;
 use event_log::disturbed::{Disturbance, Disturbed};
 use event_log::jetstream::JetStreamLog;
 use event_log::sqlite::SqliteLog;
-use event_log::{EventLog, Expectation, LogError, Outcome, READER_VERSION, Record};
+use event_log::{AppendOutcome, EventLog, Expectation, LogError, READER_VERSION, Record};
 use integration_tests::{Nats, Postgres, TcpProxy};
 use member::Database;
 use member::conformance::Running;
@@ -270,7 +270,7 @@ impl Disturbance for Overtaken {
         record: &Record,
         expectation: &Expectation,
         deadline: Instant,
-    ) -> Result<Outcome, LogError> {
+    ) -> Result<AppendOutcome, LogError> {
         let sold = self.rival.sell(&self.store_id).await;
         sold.map_err(|error| LogError::Unusable(format!("the rival: {error:#}")))?;
         log.append(record, expectation, deadline).await
@@ -318,7 +318,7 @@ async fn append_strange(log: &dyn EventLog, store: &str, min_reader: u16) -> Res
         };
         let deadline = Instant::now() + PATIENCE;
         match log.append(&record, &expectation, deadline).await? {
-            Outcome::Stored(_) => {}
+            AppendOutcome::Stored(_) => {}
             other => bail!("{other:?}"),
         }
     }
