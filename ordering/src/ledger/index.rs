@@ -18,6 +18,7 @@ use sqlx::{Connection as _, Row as _, SqliteConnection};
 use uuid::Uuid;
 
 use super::Entry;
+use super::newest::{HELD, Newest};
 use super::notes::Notes;
 use super::snapshot::Snapshots;
 use super::witnesses::Witnesses;
@@ -127,6 +128,23 @@ impl CommandIndex {
         .fetch_all(&self.pool)
         .await?;
         rows.iter().map(entry).collect()
+    }
+
+    /// The newest commands that are indexed.
+    pub(super) async fn newest(&self, store: &StoreId) -> Result<Newest, IndexError> {
+        let rows = sqlx::query(
+            "SELECT command_id FROM commands WHERE store_id = ?1 ORDER BY command_id DESC LIMIT ?2",
+        )
+        .bind(store.as_str())
+        .bind(i64::try_from(HELD).unwrap_or(i64::MAX))
+        .fetch_all(&self.pool)
+        .await?;
+        let id = |row: &SqliteRow| {
+            let id: Vec<u8> = row.try_get(0)?;
+            Uuid::from_slice(&id).map_err(|_| IndexError::Malformed)
+        };
+        let ids = rows.iter().map(id).collect::<Result<_, IndexError>>()?;
+        Ok(Newest::of(ids))
     }
 
     /// Revisions of the indexed records that speak of an order, ascending.

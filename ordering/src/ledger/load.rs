@@ -3,6 +3,7 @@ use std::sync::Arc;
 use contract::StoreId;
 use contract::event::event::Event;
 use event_log::{ChainState, EventLog, LedgerName, LogError, Placed, Record, Revision, Tip};
+use tokio::sync::OnceCell;
 
 use super::behind::Behind;
 use super::notes::Notes;
@@ -48,6 +49,7 @@ impl Ledger {
             keeper: Keeper::default(),
             folded: 0,
             has_history: false,
+            newest: OnceCell::new(),
             is_behind: false,
             second_clock: SecondClock::none(),
         };
@@ -230,6 +232,7 @@ impl Ledger {
         self.behind.go_on(&self.index, &self.store_id, closes);
         let left = self.recents.leave(self.behind.written());
         if !left.is_empty() {
+            self.newest = OnceCell::new();
             // A whole day's commands: freeing them takes long enough to be felt.
             tokio::task::spawn_blocking(move || drop(left));
         }

@@ -9,6 +9,7 @@ mod fold;
 mod index;
 mod load;
 mod lot;
+mod newest;
 mod notes;
 mod payload;
 mod recents;
@@ -26,11 +27,13 @@ use contract::api::ordering::Order;
 use contract::event::event::Event;
 use contract::{Currency, OrderId, Reason, Rejection, StoreId};
 use event_log::{EventLog, LedgerName, LogError, Revision, Tip};
+use tokio::sync::OnceCell;
 
 use self::behind::Behind;
 pub use self::execute::Executed;
 pub use self::fetch::{Fetch, Fetched};
 pub use self::index::{CommandIndex, IndexError};
+use self::newest::Newest;
 use self::recents::Recents;
 pub use self::second_clock::SecondClock;
 use self::snapshot::Keeper;
@@ -194,6 +197,8 @@ pub struct Ledger {
     folded: usize,
     /// Whether there is anything before [`Self::recents`] that has to be looked up in the index: a closed day, or what a snapshot reflects.
     has_history: bool,
+    /// Of the index, since something left [`Self::recents`] for it; read when it is needed.
+    newest: OnceCell<Newest>,
     /// A catch-up was begun and not completed.
     is_behind: bool,
     second_clock: SecondClock,
@@ -384,7 +389,14 @@ impl Ledger {
                 None => older.push(*id),
             }
         }
-        if self.has_history && !older.is_empty() {
+        if !self.has_history || older.is_empty() {
+            return Ok(found);
+        }
+        // New commands are not looked up: nearly all are new.
+        let newest = || self.index.newest(&self.store_id);
+        let newest = self.newest.get_or_try_init(newest).await?;
+        older.retain(|id| !newest.rules_out(&id.0));
+        if !older.is_empty() {
             found.extend(self.index.commands(&self.store_id, &older).await?);
         }
         Ok(found)

@@ -44,11 +44,19 @@ impl Shop {
         }
     }
 
-    async fn next_day(&mut self) {
+    pub(super) async fn next_day(&mut self) {
         self.clock.advance(SignedDuration::from_hours(24));
     }
 
-    async fn flush_index(&mut self) {
+    /// A connection to the index, for who means it harm.
+    pub(super) async fn connect(&self) -> sqlx::SqliteConnection {
+        let options = SqliteConnectOptions::new().filename(self.directory.path().join("index.db"));
+        sqlx::SqliteConnection::connect_with(&options)
+            .await
+            .unwrap()
+    }
+
+    pub(super) async fn flush_index(&mut self) {
         let Ledger {
             behind,
             index,
@@ -127,19 +135,12 @@ async fn open_orders_beyond_those_that_a_close_names_are_found_completed_and_cou
     assert_eq!((report.carried_in, report.carried_out), (many, many - 2));
 }
 
-async fn connect(shop: &Shop) -> sqlx::SqliteConnection {
-    let options = SqliteConnectOptions::new().filename(shop.directory.path().join("index.db"));
-    sqlx::SqliteConnection::connect_with(&options)
-        .await
-        .unwrap()
-}
-
 #[tokio::test]
 async fn a_close_is_answered_before_its_day_is_indexed() {
     let mut shop = Shop::open().await;
     let id = new_order();
     let first = shop.one(americano(id)).await.unwrap();
-    let mut holder = connect(&shop).await;
+    let mut holder = shop.connect().await;
     sqlx::query("BEGIN IMMEDIATE")
         .execute(&mut holder)
         .await
@@ -171,7 +172,7 @@ async fn an_index_that_fails_refuses_what_needs_it_and_the_ledger_stays() {
     shop.one(americano(new_order())).await.unwrap();
     shop.one(close(&shop, 0, CarryOver::All)).await.unwrap();
     shop.next_day().await;
-    let mut saboteur = connect(&shop).await;
+    let mut saboteur = shop.connect().await;
     let rename =
         |from: &str, to: &str| sqlx::AssertSqlSafe(format!("ALTER TABLE {from} RENAME TO {to}"));
     sqlx::query(rename("commands", "gone"))
@@ -379,7 +380,7 @@ async fn an_order_of_long_ago_is_read_at_its_places_and_searched_for_only_when_t
         );
         assert_eq!(counts, (0, 4), "{index}: searches and looks");
     }
-    let mut saboteur = connect(&shop).await;
+    let mut saboteur = shop.connect().await;
     sqlx::query("UPDATE places SET position = position + 1")
         .execute(&mut saboteur)
         .await
