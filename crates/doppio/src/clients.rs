@@ -5,18 +5,21 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use contract::Reason;
 use contract::api::admin::admin_service_client::AdminServiceClient;
 use contract::api::member::member_service_client::MemberServiceClient;
 use contract::api::ordering::ordering_service_client::OrderingServiceClient;
+use contract::api::ordering::{OrderDraft, QuoteOrderRequest};
 use contract::api::query::ListStoresRequest;
 use contract::api::query::query_service_client::QueryServiceClient;
 use contract::api::query::settlement_service_client::SettlementServiceClient;
 use contract::api::query::{DayList, ListDayRowsRequest};
-use contract::api::types::DayLists;
+use contract::api::types::{DayLists, Money};
+use contract::{Reason, timestamp_to_proto};
 use jiff::tz::TimeZone;
-use runtime::TraceContext;
+use runtime::{Clock, TraceContext};
+use tonic::Status;
 use tonic::transport::{Channel, Uri};
+use uuid::Uuid;
 
 use crate::data_dir::DataDir;
 use crate::exit::{ExitCode, Failure};
@@ -123,6 +126,26 @@ impl Clients {
         }
         Ok(all)
     }
+}
+
+impl Clients {
+    /// What is due for a draft, as ordering prices it now.
+    pub async fn amount_due(&self, draft: OrderDraft) -> Result<Money, Status> {
+        let request = QuoteOrderRequest { draft: Some(draft) };
+        let quote = self.ordering.clone().quote_order(call(request)).await?;
+        let priced = quote.into_inner().priced.unwrap_or_default();
+        Ok(priced.amount_due.unwrap_or_default())
+    }
+}
+
+/// The id that was given for a command, or a new one.
+pub fn new_id(given: Option<String>) -> String {
+    given.unwrap_or_else(|| Uuid::now_v7().to_string())
+}
+
+/// The clock of this machine, as a till's.
+pub fn client_time() -> Option<prost_types::Timestamp> {
+    Some(timestamp_to_proto(Clock::system().now()))
 }
 
 /// A call with the command line's deadline and a trace of its own.

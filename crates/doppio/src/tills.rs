@@ -200,19 +200,7 @@ impl Till {
         } else {
             ServiceMode::EatIn
         });
-        let quote = self
-            .clients
-            .ordering
-            .clone()
-            .quote_order(call(api::QuoteOrderRequest {
-                draft: Some(draft.clone()),
-            }))
-            .await?
-            .into_inner();
-        let due = quote
-            .priced
-            .and_then(|priced| priced.amount_due)
-            .unwrap_or_default();
+        let due = self.clients.amount_due(draft.clone()).await?;
         Ok(api::PlaceOrderRequest {
             order_id: Uuid::now_v7().to_string(),
             draft: Some(draft),
@@ -257,22 +245,9 @@ impl Till {
             .tenders
             .first()
             .is_some_and(|tender| tender.kind() == TenderKind::Cash);
-        let quote = self
-            .clients
-            .ordering
-            .clone()
-            .quote_order(call(api::QuoteOrderRequest {
-                draft: request.draft.clone(),
-            }))
-            .await?
-            .into_inner();
-        Ok(tenders(
-            &quote
-                .priced
-                .and_then(|priced| priced.amount_due)
-                .unwrap_or_default(),
-            cash,
-        ))
+        let draft = request.draft.clone().unwrap_or_default();
+        let due = self.clients.amount_due(draft).await?;
+        Ok(tenders(&due, cash))
     }
 
     async fn cancel(&self, order: &api::Order) -> Result<String, Failure> {

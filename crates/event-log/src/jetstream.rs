@@ -7,6 +7,7 @@
 
 mod append;
 mod connection;
+mod doubt;
 mod known;
 mod layout;
 mod leader;

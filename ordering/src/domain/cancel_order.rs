@@ -6,6 +6,7 @@ use contract::{Reason, Rejection};
 use super::change_status::illegal;
 use super::command::CancelOrder;
 use super::giving_back::{give_back, unreadable};
+use super::optional_text;
 use super::order::OrderState;
 use super::state::StoreState;
 
@@ -38,11 +39,7 @@ pub fn decide(
         sale_business_date: sale.placed.business_date.clone(),
         document_number: state.document_number + 1,
         reason_code: command.reason_code.to_string(),
-        approver_id: command
-            .approver_id
-            .as_ref()
-            .map(ToString::to_string)
-            .unwrap_or_default(),
+        approver_id: optional_text(command.approver_id.as_ref()),
         lines: rest.lines,
         gross: rest.gross.minor(),
         discount: rest.discount.minor(),

@@ -37,6 +37,11 @@ pub const MAX_AMOUNT_MINOR: i64 = 10_000_000_000_000;
 pub const MAX_DRAWERS_PER_DAY: usize = 50;
 pub const MAX_TAX_CLASSES_PER_DAY: usize = 64;
 
+/// An event's form of something that may be absent.
+pub(crate) fn optional_text(value: Option<&impl ToString>) -> String {
+    value.map(ToString::to_string).unwrap_or_default()
+}
+
 pub use closed_dates::ClosedDates;
 pub use command::{
     Actor, AttachMember, CancelOrder, CarryOver, ChangeStatus, CloseBusinessDay, Command,

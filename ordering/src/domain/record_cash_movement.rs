@@ -6,6 +6,7 @@ use contract::{Reason, Rejection};
 use super::business_day::check_room;
 use super::command::RecordCashMovement;
 use super::drawer;
+use super::optional_text;
 use super::state::StoreState;
 
 /// Decides a movement against the day that is open by now; the command names the day that it is meant for.
@@ -41,11 +42,7 @@ pub fn decide(state: &StoreState, command: &RecordCashMovement) -> Result<Vec<Ev
         kind: command.kind.into(),
         amount: command.amount.minor(),
         reason_code: command.reason_code.to_string(),
-        approver_id: command
-            .approver_id
-            .as_ref()
-            .map(ToString::to_string)
-            .unwrap_or_default(),
+        approver_id: optional_text(command.approver_id.as_ref()),
         flags,
     })])
 }

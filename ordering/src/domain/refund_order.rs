@@ -6,6 +6,7 @@ use contract::{Reason, Rejection};
 use super::change_status::illegal;
 use super::command::{RefundLine, RefundOrder};
 use super::giving_back::{give_back, unreadable};
+use super::optional_text;
 use super::order::{OrderState, Sale, Status};
 use super::state::StoreState;
 
@@ -49,11 +50,7 @@ pub fn decide(
         sale_business_date: sale.placed.business_date.clone(),
         document_number: state.document_number + 1,
         reason_code: command.reason_code.to_string(),
-        approver_id: command
-            .approver_id
-            .as_ref()
-            .map(ToString::to_string)
-            .unwrap_or_default(),
+        approver_id: optional_text(command.approver_id.as_ref()),
         lines: part.lines,
         gross: part.gross.minor(),
         discount: part.discount.minor(),

@@ -15,8 +15,8 @@ use crate::domain::business_day::{self, Moment};
 use crate::domain::stamp::{Reading, Stamp};
 use crate::domain::{
     Actor, CONTENT_HASH_VERSION, CloseBusinessDay, Command, ContentHash, EventMeta, Principal,
-    StoreState, attach_member, cancel_order, change_status, count_drawer, place_order,
-    record_cash_movement, refund_order, resolve_membership,
+    StoreState, attach_member, cancel_order, change_status, count_drawer, optional_text,
+    place_order, record_cash_movement, refund_order, resolve_membership,
 };
 
 /// The lowest reader that understands the events of this build.
@@ -400,18 +400,8 @@ fn recorded_commands(
         content_hash_version: CONTENT_HASH_VERSION,
         actor: Some(e::Actor {
             principal: work.actor.principal.to_string(),
-            terminal_id: work
-                .actor
-                .terminal_id
-                .as_ref()
-                .map(ToString::to_string)
-                .unwrap_or_default(),
-            staff_id: work
-                .actor
-                .staff_id
-                .as_ref()
-                .map(ToString::to_string)
-                .unwrap_or_default(),
+            terminal_id: optional_text(work.actor.terminal_id.as_ref()),
+            staff_id: optional_text(work.actor.staff_id.as_ref()),
         }),
         client_time: work.actor.client_time.map(timestamp_to_proto),
         utc_offset_seconds,

@@ -12,7 +12,7 @@ pub(super) const HELD: usize = 256;
 /// Nothing is said of time: ids are compared as bytes, as the index sorts them, so this holds whatever the clocks were by which ids were
 /// made. That ids begin with their time only makes it useful: commands of now are greater than those of before, and an offline sale of
 /// yesterday is looked up.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Newest {
     ids: HashSet<Uuid>,
     /// The least of them; `None`: the index has no others.

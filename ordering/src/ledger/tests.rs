@@ -4,6 +4,7 @@ mod clocks;
 mod closes;
 mod content;
 mod days;
+mod lookups;
 mod snapshots;
 
 use std::sync::Arc;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
-use contract::api::ordering::{GetMenuRequest, QuoteOrderRequest};
+use contract::api::ordering::GetMenuRequest;
 use contract::api::types::Money;
 use event_log::{EventLog, LogError, LogLocation};
 use member::Database;
@@ -493,15 +493,7 @@ async fn offer(clients: &Clients, store: &str) -> Result<Offer, Failure> {
     let item = items.into_iter().find(|item| !item.sold_out);
     let item = item
         .ok_or_else(|| Failure::new(ExitCode::Refused, format!("store {store} sells nothing")))?;
-    let request = QuoteOrderRequest {
-        draft: Some(draft(store, &item.sku)),
-    };
-    let quote = clients.ordering.clone().quote_order(call(request)).await?;
-    let due = quote
-        .into_inner()
-        .priced
-        .and_then(|priced| priced.amount_due)
-        .unwrap_or_default();
+    let due = clients.amount_due(draft(store, &item.sku)).await?;
     Ok(Offer {
         store: store.to_owned(),
         sku: item.sku,

@@ -2,11 +2,8 @@ use clap::{Args, Subcommand};
 use contract::api::ordering as api;
 use contract::api::query::{GetOrderRequest, GetOrderResponse, ListOrdersRequest};
 use contract::api::types::{Channel, Money, OrderStatus, ServiceMode, TenderKind};
-use contract::timestamp_to_proto;
-use runtime::Clock;
-use uuid::Uuid;
 
-use crate::clients::{Clients, StoreZone, call};
+use crate::clients::{Clients, StoreZone, call, client_time, new_id};
 use crate::exit::{ExitCode, Failure};
 use crate::output::{Format, local, money, name};
 use crate::pages::{PAGE_SIZE, left, whole};
@@ -128,14 +125,6 @@ pub struct List {
     at_least: Vec<String>,
 }
 
-fn now() -> Option<prost_types::Timestamp> {
-    Some(timestamp_to_proto(Clock::system().now()))
-}
-
-fn new_id(given: Option<String>) -> String {
-    given.unwrap_or_else(|| Uuid::now_v7().to_string())
-}
-
 impl Order {
     pub async fn run(self, clients: Clients, format: Format) -> Result<(), Failure> {
         let mut ordering = clients.ordering.clone();
@@ -148,7 +137,7 @@ impl Order {
                     store_id,
                     order_id,
                     request_id,
-                    client_time: now(),
+                    client_time: client_time(),
                     ..Default::default()
                 };
                 let answer = ordering
@@ -166,7 +155,7 @@ impl Order {
                     store_id,
                     order_id,
                     request_id,
-                    client_time: now(),
+                    client_time: client_time(),
                     ..Default::default()
                 };
                 let answer = ordering.mark_ready(call(request)).await?.into_inner();
@@ -181,7 +170,7 @@ impl Order {
                     store_id,
                     order_id,
                     request_id,
-                    client_time: now(),
+                    client_time: client_time(),
                     ..Default::default()
                 };
                 let answer = ordering.complete_order(call(request)).await?.into_inner();
@@ -198,7 +187,7 @@ impl Order {
                     store_id: step.store,
                     order_id: step.order_id,
                     request_id: new_id(step.request_id),
-                    client_time: now(),
+                    client_time: client_time(),
                     reason_code: reason,
                     approver_id: approver.unwrap_or_default(),
                     ..Default::default()
@@ -227,7 +216,7 @@ impl Order {
                     store_id: step.store,
                     order_id: step.order_id,
                     request_id: new_id(step.request_id),
-                    client_time: now(),
+                    client_time: client_time(),
                     reason_code: reason,
                     approver_id: approver.unwrap_or_default(),
                     lines: lines.collect::<Result<_, Failure>>()?,
@@ -319,16 +308,7 @@ impl Place {
                 return format.print(&answer, placed);
             }
         }
-        let quote = ordering
-            .quote_order(call(api::QuoteOrderRequest {
-                draft: Some(draft.clone()),
-            }))
-            .await?
-            .into_inner();
-        let due = quote
-            .priced
-            .and_then(|priced| priced.amount_due)
-            .unwrap_or_default();
+        let due = clients.amount_due(draft.clone()).await?;
         let expected = Money {
             amount_minor: self.total.unwrap_or(due.amount_minor),
             ..due.clone()
@@ -339,7 +319,7 @@ impl Place {
             draft: Some(draft),
             tenders,
             expected_total: Some(expected),
-            client_time: now(),
+            client_time: client_time(),
             ..Default::default()
         };
         let answer = ordering.place_order(call(request)).await?.into_inner();

@@ -6,14 +6,11 @@ use contract::api::query::{
     get_z_report_request,
 };
 use contract::api::types::{Block, DayLists, DayReport, Money};
-use contract::timestamp_to_proto;
-use runtime::Clock;
-use uuid::Uuid;
 
 use super::log::location;
 use super::till_print::print;
 use crate::audit;
-use crate::clients::{Clients, Target, call};
+use crate::clients::{Clients, Target, call, client_time, new_id};
 use crate::data_dir::DataDir;
 use crate::exit::{ExitCode, Failure};
 use crate::output::{Format, differing, local, money, say};
@@ -159,14 +156,6 @@ pub struct Verify {
     /// The log of the running system, unless --data names a directory.
     #[arg(long, value_name = "URL")]
     log: Option<String>,
-}
-
-fn now() -> Option<prost_types::Timestamp> {
-    Some(timestamp_to_proto(Clock::system().now()))
-}
-
-fn new_id(given: Option<String>) -> String {
-    given.unwrap_or_else(|| Uuid::now_v7().to_string())
 }
 
 async fn currency(clients: &Clients, store: &str) -> Result<String, Failure> {
@@ -411,7 +400,7 @@ impl Close {
             store_id: self.store,
             business_date: self.date,
             request_id: new_id(self.request_id),
-            client_time: now(),
+            client_time: client_time(),
             staff_id: self.staff.unwrap_or_default(),
             counts,
             carry_over_order_ids: self.carry_over,
@@ -484,7 +473,7 @@ impl Cash {
             reason_code: self.reason,
             approver_id: self.approver.unwrap_or_default(),
             request_id: new_id(self.request_id),
-            client_time: now(),
+            client_time: client_time(),
             ..Default::default()
         };
         let answer = clients
@@ -519,7 +508,7 @@ impl Count {
             drawer_id: self.drawer,
             counted,
             request_id: new_id(self.request_id),
-            client_time: now(),
+            client_time: client_time(),
             ..Default::default()
         };
         let answer = clients

@@ -4,6 +4,7 @@ use std::time::Duration;
 use async_nats::jetstream::stream::Info;
 use tokio::time::Instant;
 
+use super::doubt::Doubt;
 use super::layout::{Identity, Layout};
 use super::leader;
 use super::link::Link;
@@ -46,18 +47,6 @@ pub(super) struct Known {
 struct LastFailure {
     at: Instant,
     why: String,
-}
-
-/// Why a stream cannot be gone on with: for certain, or perhaps only until its leader has caught up.
-enum Doubt {
-    Certain(LogError),
-    Lagging(String),
-}
-
-impl From<LogError> for Doubt {
-    fn from(error: LogError) -> Self {
-        Self::Certain(error)
-    }
 }
 
 impl Known {

@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use uuid::Uuid;
 
 use super::Shared;
+use super::doubt::Doubt;
 use super::leader;
 use super::link::Link;
 use crate::error::LogError;
@@ -320,16 +321,4 @@ fn size(delivered: &Delivered) -> usize {
         .record
         .as_ref()
         .map_or(0, |record| record.bytes().len())
-}
-
-/// Why a stream cannot be gone on with: for certain, or perhaps only until its leader has caught up.
-enum Doubt {
-    Certain(LogError),
-    Lagging(String),
-}
-
-impl From<LogError> for Doubt {
-    fn from(error: LogError) -> Self {
-        Self::Certain(error)
-    }
 }

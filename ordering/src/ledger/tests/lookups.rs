@@ -1,5 +1,6 @@
 //! New commands are not looked up in the index, and whatever is in it is found.
 
+use sqlx::Connection as _;
 use uuid::NoContext;
 
 use super::*;
@@ -27,7 +28,11 @@ impl Shop {
         for ids in ids.chunks(100) {
             let commands = ids.iter().map(|id| americano(*id)).collect();
             let verdicts = self.execute(commands).await;
-            repeats.extend(verdicts.into_iter().map(|verdict| verdict.unwrap().replayed));
+            repeats.extend(
+                verdicts
+                    .into_iter()
+                    .map(|verdict| verdict.unwrap().replayed),
+            );
         }
         repeats
     }
