@@ -49,6 +49,7 @@ reasons! {
     MessageTooLarge "MESSAGE_TOO_LARGE" OutOfRange "The request is larger than the server takes.";
     MetadataTooLarge "METADATA_TOO_LARGE" OutOfRange "The call's metadata is more than the 16 KiB that the server takes. Send less of it.";
     UnknownMethod "UNKNOWN_METHOD" Unimplemented "This server has no such call. Check the port and the names: server reflection lists what it has.";
+    OriginNotAllowed "ORIGIN_NOT_ALLOWED" PermissionDenied "The request comes from a page in a browser that may not call this server. An operator names the page's origin in the settings.";
     UnsupportedCompression "UNSUPPORTED_COMPRESSION" Unimplemented "The request is compressed in a way that the server does not read. Send it with gzip or zstd, or as it is.";
     UnknownService "UNKNOWN_SERVICE" NotFound "The server reports the health of no service of this name. Leave the name empty to ask about the whole server.";
     UnknownStore "UNKNOWN_STORE" NotFound "There is no store with this id.";
@@ -56,7 +57,7 @@ reasons! {
     UnknownOption "UNKNOWN_OPTION" NotFound "The item has no option with this id. Fetch the menu again.";
     UnknownMember "UNKNOWN_MEMBER" NotFound "There is no member with this id, or the member has withdrawn.";
     UnknownOrder "UNKNOWN_ORDER" NotFound "The store has no order with this id.";
-    NotFound "NOT_FOUND" NotFound "There is nothing at this address. GET /v1/export lists what there is over HTTP.";
+    NotFound "NOT_FOUND" NotFound "There is nothing at this address. GET /v1/ lists what there is over HTTP.";
     NoSuchDay "NO_SUCH_DAY" NotFound "There is no such business day or report: the store has not traded on it, or it is not open, or not closed. The message says which.";
     IdReused "ID_REUSED" AlreadyExists "The id was used for a command with other content. Make a new id for a new command.";
     CardKeyUnknown "CARD_KEY_UNKNOWN" FailedPrecondition "The card was hashed with keys that this service does not have, or not for all cards, so it cannot say whether the bearer is a member. Give ordering and member the same card_keys, the older ones kept.";

@@ -109,7 +109,7 @@ const DECOMPRESSED_TOO_LARGE: &str = "Error decompressing: size limit";
 ///
 /// `OUT_OF_RANGE` is a request larger than the server takes, `RESOURCE_EXHAUSTED` one that is so once it is decompressed, or metadata;
 /// `INTERNAL` with one of the known beginnings is one that cannot be read. `UNIMPLEMENTED` is a call that is not there, or a compression;
-/// `NOT_FOUND` is health's word for a service. `CANCELLED` and `DEADLINE_EXCEEDED` are the server's own time limit, for which the service
+/// `PERMISSION_DENIED` is a page's, which may not call. `NOT_FOUND` is health's word for a service. `CANCELLED` and `DEADLINE_EXCEEDED` are the server's own time limit, for which the service
 /// names the reason.
 #[must_use]
 pub fn describe(status: &Status, out_of_time: Reason) -> Option<Status> {
@@ -132,6 +132,7 @@ pub fn describe(status: &Status, out_of_time: Reason) -> Option<Status> {
             own(Reason::UnsupportedCompression)
         }
         Code::Unimplemented => own(Reason::UnknownMethod),
+        Code::PermissionDenied => Rejection::new(Reason::OriginNotAllowed, message),
         Code::NotFound => own(Reason::UnknownService),
         Code::Cancelled | Code::DeadlineExceeded => own(out_of_time),
         _ => return None,
@@ -209,6 +210,11 @@ mod tests {
                 "UNKNOWN_SERVICE",
             ),
             (
+                Status::permission_denied("pages of \"null\" may not call"),
+                Code::PermissionDenied,
+                "ORIGIN_NOT_ALLOWED",
+            ),
+            (
                 Status::cancelled("Timeout expired"),
                 Code::Unavailable,
                 "OUTCOME_UNKNOWN",
@@ -217,6 +223,6 @@ mod tests {
             let found = reason(status.clone());
             assert_eq!(found, Some((code, expected.to_owned())), "{status:?}");
         }
-        assert_eq!(reason(Status::permission_denied("")), None);
+        assert_eq!(reason(Status::unauthenticated("")), None);
     }
 }

@@ -39,7 +39,7 @@ pub async fn run(
         descriptors: contract::DESCRIPTORS,
         call_timeout: CALL_TIMEOUT,
         describe: |status| contract::describe(status, Reason::OutcomeUnknown),
-        http1: false,
+        pages: None,
         connections: ConnectionLimits::default(),
     };
     let service = Service {

@@ -8,4 +8,4 @@ pub mod ledger;
 pub mod program;
 pub mod service;
 
-pub use service::{Config, run};
+pub use service::{Config, SERVICE, run};

@@ -1,6 +1,6 @@
 //! Answers what tills, status screens and analysts ask, from the read model alone.
 //!
-//! gRPC, and on the same port HTTP/1.1 for what people fetch as files.
+//! gRPC, and on the same port HTTP: the same calls as JSON, and tables that people fetch as files.
 //!
 //! A read may name consistency tokens (`at_least`): it waits until the read model reflects them. One task of the process looks at the
 //! read model for all who wait, called by notifications and every 50 ms by itself.
@@ -29,13 +29,14 @@ use contract::api::query::query_service_server::QueryServiceServer;
 use contract::api::query::settlement_service_server::SettlementServiceServer;
 use contract::{Reason, StoreId};
 use read_model::ReadModelReader;
-use runtime::{Clock, ConnectionLimits, ServeError, ServeOptions, Shutdown};
+use runtime::{Clock, ConnectionLimits, Pages, ServeError, ServeOptions, Shutdown};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tonic::codec::CompressionEncoding;
 use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
+use web::{About, Api};
 
 use queries::Queries;
 use standing::Trouble;
@@ -45,6 +46,22 @@ use wait::Waiters;
 const CALL_TIMEOUT: Duration = Duration::from_secs(31);
 /// Largest request, in bytes: store ids and tokens, a few hundred of each.
 const MAX_REQUEST_BYTES: usize = 1024 * 1024;
+/// How the services are described over HTTP.
+const ABOUT: About = About {
+    name: "query-api",
+    summary: "Reads: orders, daily sales, X and Z reports, sales over dates and stores, and whether the read model keeps up.",
+    body_bytes: MAX_REQUEST_BYTES,
+    others: &[
+        (
+            "/v1/export",
+            "The tables that there are as files, with their columns and the parameters that they take.",
+        ),
+        (
+            "/v1/export/{file}",
+            "A whole table as a file: its name, then .csv or .parquet.",
+        ),
+    ],
+};
 /// The full names of the services, for health.
 pub const SERVICES: [&str; 3] = [
     "doppio.query.v1.QueryService",
@@ -52,17 +69,12 @@ pub const SERVICES: [&str; 3] = [
     "doppio.admin.v1.AdminService",
 ];
 
-/// Starts the tasks behind the services and returns the services' routes; ends with `shutdown`.
-#[must_use]
-pub fn routes(reader: Arc<dyn ReadModelReader>, shutdown: &Shutdown, clock: Clock) -> Routes {
-    start(reader, shutdown, clock).0
-}
-
-/// The services' routes, and what keeps them from answering.
+/// Starts the tasks behind the services. Their routes, and what keeps them from answering; the tasks end with `shutdown`.
 fn start(
     reader: Arc<dyn ReadModelReader>,
     shutdown: &Shutdown,
     clock: Clock,
+    api: Api,
 ) -> (Routes, watch::Receiver<Option<Trouble>>) {
     let waiters = Waiters::default();
     let (hint, hinted) = watch::channel(0);
@@ -121,10 +133,8 @@ fn start(
     );
     let routes = services
         .into_axum_router()
-        .merge(export::http::router(queries))
-        .fallback(export::http::not_found)
-        .into();
-    (routes, trouble)
+        .merge(export::http::router(queries));
+    (api.beside(routes).into(), trouble)
 }
 
 /// Serves queries on `listener` until the soft stop.
@@ -134,16 +144,20 @@ pub async fn run(
     shutdown: Shutdown,
     clock: Clock,
 ) -> Result<(), ServeError> {
+    let api = Api::new(&ABOUT, &SERVICES).map_err(|error| ServeError::Http(error.to_string()))?;
     let options = ServeOptions {
         descriptors: contract::DESCRIPTORS,
         call_timeout: CALL_TIMEOUT,
         describe: |status| contract::describe(status, Reason::TooStale),
-        http1: true,
+        pages: Some(Pages {
+            own: true,
+            origin: None,
+        }),
         connections: ConnectionLimits::default(),
     };
     let soft = shutdown.soft();
     let served = |reporter: HealthReporter| {
-        let (routes, trouble) = start(reader, &shutdown, clock);
+        let (routes, trouble) = start(reader, &shutdown, clock, api);
         shutdown.spawn_for_good("the health report", async move {
             tokio::select! {
                 () = standing::report(&reporter, trouble) => {}

@@ -151,7 +151,7 @@ pub async fn run(
         descriptors: contract::DESCRIPTORS,
         call_timeout: CALL_TIMEOUT,
         describe: |status| contract::describe(status, Reason::Overloaded),
-        http1: false,
+        pages: None,
         connections: ConnectionLimits::default(),
     };
     runtime::serve(listener, routes, options, &shutdown).await

@@ -4,6 +4,7 @@
 //! A missing server is a failure, never a skipped test: `./test` finds or installs what is needed and names it in
 //! `DOPPIO_NATS_SERVER` and `DOPPIO_POSTGRES_BIN`. The few checks that some machines cannot make count themselves as skipped ([`skip`]).
 
+pub mod http;
 pub mod nats;
 pub mod postgres;
 mod process;

@@ -3,7 +3,8 @@
     python3 -m pip install -r requirements.txt
     python3 stock_client.py --member localhost:7401 --ordering localhost:7402 --query localhost:7403
 
-Places an order, reads it back at once by its consistency token, and provokes every refusal that docs/ERRORS.md promises for bad input;
+Places an order, reads it back at once by its consistency token, asks the same over HTTP, whose JSON must be what protobuf's own library makes
+of the gRPC answer, and provokes every refusal that docs/ERRORS.md promises for bad input;
 each must come with its gRPC code, its reason and the fields at fault, and none may leave anything in the store's ledger. The store must
 not be selling meanwhile. Prints one line a check; the exit code is 0 when all held, 1 when one did not, 2 when a server is missing.
 """
@@ -11,9 +12,13 @@ not be selling meanwhile. Prints one line a check; the exit code is 0 when all h
 import argparse
 import copy
 import datetime
+import json
 import secrets
 import sys
 import time
+import urllib.error
+import urllib.parse
+import urllib.request
 import uuid
 
 import grpc
@@ -61,6 +66,18 @@ class Service:
             f"/{self.name}/{method.name}", request_serializer=lambda sent: sent, response_deserializer=answer.FromString
         )
         return call(payload, timeout=CALL_SECONDS, **how)
+
+
+def over_http(service, path, query=None, body=None):
+    """A call over HTTP: its status and its JSON. With a body it is a POST."""
+    url = f"http://{service.address}{path}?{urllib.parse.urlencode(query or {}, doseq=True)}"
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"content-type": "application/json"} if data else {})
+    try:
+        with urllib.request.urlopen(request, timeout=CALL_SECONDS) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as refused:
+        return refused.code, json.load(refused)
 
 
 class Checks:
@@ -225,6 +242,33 @@ def sell(check, till, member, query):
     return request, cancelled
 
 
+def say_the_same(check, till, query, placed):
+    """What is said over HTTP is what is said over gRPC, refusals too."""
+    store, done = f"/v1/stores/{till.store}", placed["order_id"]
+    again = till.place(placed)
+    token, date = again.consistency_token, again.order.business_date
+    known, nobody = {"store_id": till.store}, uuid7()
+    listing = {"business_date": date, "statuses": ["ORDER_STATUS_COMPLETED", "ORDER_STATUS_CANCELLED"], "page_size": 7, "at_least": [token]}
+    for service, method, request, path, asked, body in [
+        (till.ordering, "GetMenu", known, f"{store}/menu", None, None),
+        (till.ordering, "PlaceOrder", placed, f"{store}/orders", None, placed),
+        (query, "GetOrder", known | {"order_id": done, "at_least": [token]}, f"{store}/orders/{done}", {"atLeast": token}, None),
+        (query, "ListOrders", known | listing, f"{store}/orders", listing, None),
+        (query, "GetDailySales", known | {"business_date": date}, f"{store}/days/{date}/sales", None, None),
+        (query, "ListStores", {}, "/v1/stores", None, None),
+        (query, "GetOrder", known | {"order_id": nobody}, f"{store}/orders/{nobody}", None, None),
+        (query, "GetOrder", {"store_id": "Gang nam", "order_id": "4/2"}, "/v1/stores/Gang%20nam/orders/4%2F2", None, None),
+        (till.ordering, "GetMenu", {"store_id": "atlantis"}, "/v1/stores/atlantis/menu", None, None),
+        (till.ordering, "PlaceOrder", placed | {"tenders": []}, f"{store}/orders", None, placed | {"tenders": []}),
+    ]:
+        code, answer = over_http(service, path, asked, body)
+        try:
+            expected, right = json_format.MessageToDict(service.call(method, request)), code == 200
+        except grpc.RpcError as error:
+            expected, right = json_format.MessageToDict(rpc_status.from_call(error)), code >= 400
+        check.that(f"{method} at {path} says the same over HTTP", right and answer == expected, f"{code} {answer}\ninstead of\n{expected}")
+
+
 def refuse(check, till, member, query, placed):
     """Everything that bad input gets."""
     ordering, price = till.ordering, till.item.price.amount_minor
@@ -335,6 +379,7 @@ def main():
 
     check, till = Checks(), Till(ordering, arguments.store)
     placed, last = sell(check, till, member, query)
+    say_the_same(check, till, query, placed)
     before = all_orders(query, till.store, last.order.business_date, last.consistency_token, page_size=1000)
     refuse(check, till, member, query, placed)
 

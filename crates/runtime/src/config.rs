@@ -68,6 +68,10 @@ pub const KEYS: &[(&str, &str)] = &[
         "ordering.quote_key",
         "secret of quote tokens, at least 32 characters, the same for all instances; by default each makes its own",
     ),
+    (
+        "ordering.page_origin",
+        "origin of the pages in browsers that may send commands, such as http://127.0.0.1:7403; none when absent",
+    ),
     ("ordering.queue", "commands that may wait per store"),
     ("ordering.max_stores", "stores held in memory at once"),
     (

@@ -12,6 +12,8 @@ mod trace;
 
 pub use clock::Clock;
 pub use deadline::{DeadlineLimits, deadline_of};
-pub use serve::{ConnectionLimits, Room, ServeError, ServeOptions, serve};
+pub use serve::{
+    ConnectionLimits, InProcess, Origin, OriginError, Pages, Room, ServeError, ServeOptions, serve,
+};
 pub use shutdown::{HostError, Shutdown, said};
 pub use trace::TraceContext;

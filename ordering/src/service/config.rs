@@ -2,6 +2,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use contract::card::CardKeys;
+use runtime::Origin;
 use runtime::config::Settings;
 use secrecy::{ExposeSecret as _, SecretString};
 use tonic::transport::Channel;
@@ -28,6 +29,8 @@ pub struct Config {
     pub quote_key: Option<SecretString>,
     /// Keys of card hashes, shared with member. `None` when the setting is absent.
     pub card_keys: Option<CardKeys>,
+    /// The origin of the pages in browsers that may send commands. `None`: no page may.
+    pub page_origin: Option<Origin>,
     /// Path of the command index.
     pub index: PathBuf,
     /// Path of the catalog; the built-in one when absent.
@@ -72,6 +75,13 @@ impl Config {
                 .map_err(|error| settings.problem("card_keys", error))
                 .ok()
         });
+        let page_origin = settings
+            .find::<String>("ordering.page_origin")
+            .and_then(|text| {
+                Origin::parse(&text)
+                    .map_err(|error| settings.problem("ordering.page_origin", error))
+                    .ok()
+            });
         Some(Self {
             member: member?,
             member_deadline,
@@ -82,6 +92,7 @@ impl Config {
             longest_call: Duration::from_secs(30),
             quote_key,
             card_keys,
+            page_origin,
             index: settings.get("ordering.index", PathBuf::from("doppio-ordering-index.db")),
             catalog: settings.find("ordering.catalog"),
         })

@@ -28,12 +28,13 @@ use contract::api::ordering::ordering_service_server::OrderingServiceServer;
 use contract::card::CARD_KEYS_NEEDED;
 use contract::{DESCRIPTORS, Reason};
 use event_log::EventLog;
-use runtime::{Clock, ConnectionLimits, ServeError, ServeOptions, Shutdown};
+use runtime::{Clock, ConnectionLimits, Pages, ServeError, ServeOptions, Shutdown};
 use secrecy::ExposeSecret as _;
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 use tonic::codec::CompressionEncoding;
 use tonic::service::Routes;
+use web::{About, Api};
 
 pub use config::Config;
 pub use membership::Membership;
@@ -57,6 +58,16 @@ pub enum RunError {
 const ACQUAINTANCE: Duration = Duration::from_secs(20);
 /// Largest request, in bytes.
 const MAX_REQUEST_BYTES: usize = 256 * 1024;
+/// The service's full name.
+pub const SERVICE: &str = "doppio.ordering.v1.OrderingService";
+/// How the service is described over HTTP.
+const ABOUT: About = About {
+    name: "ordering",
+    summary: "Commands: what tills and kitchens do with orders, drawers and business days. Every one can be repeated with the same id for ever.",
+    // JSON takes up to four times the room of a message, which is limited as it is over gRPC.
+    body_bytes: 4 * MAX_REQUEST_BYTES,
+    others: &[],
+};
 
 /// Serves until the soft stop; commands under way are finished.
 pub async fn run(
@@ -108,11 +119,15 @@ pub async fn run(
         card_keys,
         clock,
     );
+    let api = Api::new(&ABOUT, &[SERVICE]).map_err(|error| ServeError::Http(error.to_string()))?;
     let options = ServeOptions {
         descriptors: DESCRIPTORS,
         call_timeout: config.longest_call,
         describe: |status| contract::describe(status, Reason::OutcomeUnknown),
-        http1: false,
+        pages: Some(Pages {
+            own: false,
+            origin: config.page_origin.clone(),
+        }),
         connections: ConnectionLimits::default(),
     };
     let watching = shutdown.clone();
@@ -122,12 +137,13 @@ pub async fn run(
         move |reporter| {
             let guarding = guard::watch(log, reporter, watching.soft());
             watching.spawn_for_good("the watch over the log", guarding);
-            Routes::new(
+            let services = Routes::new(
                 OrderingServiceServer::new(service)
                     .accept_compressed(CompressionEncoding::Gzip)
                     .accept_compressed(CompressionEncoding::Zstd)
                     .max_decoding_message_size(MAX_REQUEST_BYTES),
-            )
+            );
+            api.beside(services.into_axum_router()).into()
         },
         options,
         &shutdown,

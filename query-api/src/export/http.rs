@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
@@ -13,39 +13,21 @@ use contract::api::query::{ExportSalesRequest, ExportSalesResponse, ExportTable 
 use contract::{Reason, Rejection, timestamp_from_proto};
 use read_model::{ColumnKind, ExportTable};
 use serde_json::json;
+use tonic::Status;
 use tonic::metadata::MetadataMap;
-use tonic::{Code, Status};
-use tonic_types::StatusExt as _;
+use tonic_types::{FieldViolation, StatusExt as _};
 
 use super::{EncodeError, Encoder, Format, Parts, quarantined};
 use crate::error::QueryError;
 use crate::queries::Queries;
 use crate::request::answer_by;
 
-/// The routes over HTTP; whatever else is asked for and is not gRPC gets a 404 that says where to look.
+/// The files' addresses.
 pub(crate) fn router(queries: Arc<Queries>) -> Router {
     Router::new()
-        .route(
-            "/",
-            get(|| async { axum::response::Redirect::temporary("/v1/export") }),
-        )
         .route("/v1/export", get(index))
         .route("/v1/export/{file}", get(export))
         .with_state(queries)
-}
-
-pub(crate) async fn not_found(uri: Uri, headers: HeaderMap) -> Response {
-    let grpc = headers
-        .get(header::CONTENT_TYPE)
-        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
-    if grpc {
-        return Status::unimplemented("").into_http();
-    }
-    let message = format!(
-        "There is nothing at {}. GET /v1/export lists what there is.",
-        uri.path()
-    );
-    failed(&Rejection::new(Reason::NotFound, message).to_status())
 }
 
 /// Every table with its columns.
@@ -247,43 +229,24 @@ fn file_name(
     format!("{name}.{}", format.extension())
 }
 
-/// A refusal as [AIP-193](https://google.aip.dev/193) writes it in JSON.
+/// A refusal that names the parameters of the address, where the call has fields.
 fn failed(status: &Status) -> Response {
-    let (code, name) = match status.code() {
-        Code::InvalidArgument => (StatusCode::BAD_REQUEST, "INVALID_ARGUMENT"),
-        Code::FailedPrecondition => (StatusCode::BAD_REQUEST, "FAILED_PRECONDITION"),
-        Code::NotFound => (StatusCode::NOT_FOUND, "NOT_FOUND"),
-        Code::ResourceExhausted => (StatusCode::TOO_MANY_REQUESTS, "RESOURCE_EXHAUSTED"),
-        Code::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE"),
-        Code::DeadlineExceeded => (StatusCode::GATEWAY_TIMEOUT, "DEADLINE_EXCEEDED"),
-        _ => (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL"),
+    let mut details = status.get_error_details();
+    let violations = details.bad_request().map(|bad| {
+        let violations = bad.field_violations.iter();
+        let renamed =
+            violations.map(|one| FieldViolation::new(parameter(&one.field), &one.description));
+        renamed.collect::<Vec<_>>()
+    });
+    let Some(violations) = violations else {
+        return web::refusal(status);
     };
-    let found = status.get_error_details();
-    let mut details = Vec::new();
-    if let Some(info) = found.error_info() {
-        details.push(json!({
-            "@type": "type.googleapis.com/google.rpc.ErrorInfo",
-            "reason": info.reason, "domain": info.domain, "metadata": info.metadata,
-        }));
-    }
-    if let Some(bad) = found.bad_request() {
-        let violation = |field: &str, description: &str| json!({ "field": parameter(field), "description": description });
-        let violations: Vec<_> = bad
-            .field_violations
-            .iter()
-            .map(|one| violation(&one.field, &one.description))
-            .collect();
-        details.push(json!({ "@type": "type.googleapis.com/google.rpc.BadRequest", "fieldViolations": violations }));
-    }
-    let body = json!({ "error": { "code": code.as_u16(), "message": status.message(), "status": name, "details": details } });
-    let mut response = document(code, &body);
-    if let Some(delay) = found.retry_info().and_then(|info| info.retry_delay) {
-        let seconds = delay.as_secs().max(1);
-        response
-            .headers_mut()
-            .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-    }
-    response
+    details.set_bad_request(violations);
+    web::refusal(&Status::with_error_details(
+        status.code(),
+        status.message(),
+        details,
+    ))
 }
 
 /// The parameter that a field of the request comes from.

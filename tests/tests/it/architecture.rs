@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 /// The workspace's members, by level. A package may depend on those below its level, never on one of its own level or above.
 const LEVELS: &[&[&str]] = &[
     &["contract", "event-log", "runtime"],
-    &["read-model"],
+    &["read-model", "web"],
     &["member", "ordering", "status-projector", "query-api"],
     &["doppio"],
     &["integration-tests"],
@@ -144,10 +144,11 @@ fn every_edge_is_meant() -> Result<()> {
     doppio -> contract, event-log, member, ordering, query-api, read-model, runtime, status-projector
     integration-tests -> contract, doppio, event-log, member, ordering, query-api, read-model, runtime, status-projector
     member -> contract, runtime
-    ordering -> contract, event-log, event-log (dev), runtime
-    query-api -> contract, event-log, read-model, runtime
+    ordering -> contract, event-log, event-log (dev), runtime, web
+    query-api -> contract, event-log, read-model, runtime, web
     read-model -> contract, event-log, runtime
     status-projector -> contract, event-log, read-model, runtime
+    web -> contract, runtime
     ");
     Ok(())
 }

@@ -67,6 +67,7 @@ fn calls(reason: Reason) -> &'static str {
             "GetMenu, QuoteOrder, PlaceOrder, CancelOrder, RefundOrder, RecordCashMovement"
         }
         Reason::NotFound => "HTTP",
+        Reason::OriginNotAllowed => "any call over HTTP or gRPC-Web",
         Reason::DayNotCounted => "CountDrawer",
         Reason::DatabaseUnavailable => "every call of member",
         Reason::LogChanged => "every mutation of ordering, every read of query-api",

@@ -12,6 +12,7 @@ mod exports;
 mod faults;
 mod full_disk;
 mod histories;
+mod http_json;
 mod import;
 mod import_files;
 mod interruption;

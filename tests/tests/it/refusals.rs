@@ -70,6 +70,7 @@ async fn provoke(reason: Reason, shop: &Shop) -> Result<Refused> {
         Reason::UnknownMember => members::nobody(shop).await,
         Reason::UnknownOrder => scene.cancel_nothing().await,
         Reason::NotFound => scene.no_such_page().await,
+        Reason::OriginNotAllowed => scene.foreign_page().await,
         Reason::NoSuchDay => days::no_report(&scene).await,
         Reason::IdReused => scene.another_order_under_one_id().await,
         Reason::PhoneInUse => members::phone_twice(shop).await,

@@ -236,8 +236,8 @@ async fn over_http_1_a_port_says_what_it_speaks() -> Result<()> {
             &query,
             get_order,
             "application/grpc-web",
-            "415",
-            "This port speaks gRPC",
+            "200",
+            "grpc-status",
         ),
         (
             &query,
@@ -247,6 +247,7 @@ async fn over_http_1_a_port_says_what_it_speaks() -> Result<()> {
             "gRPC needs HTTP/2",
         ),
         (&query, "GET /v1/nothing", "text/html", "404", "NOT_FOUND"),
+        (&query, "GET /v1/", "text/html", "200", "QueryService"),
         (&query, "GET /v1/export", "text/html", "200", "order_lines"),
     ] {
         let answer = http1(service, request, kind).await?;

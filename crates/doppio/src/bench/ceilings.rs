@@ -118,7 +118,7 @@ impl Ledgers {
                 descriptors: contract::DESCRIPTORS,
                 call_timeout: CALL_LIMIT,
                 describe: |_| None,
-                http1: false,
+                pages: None,
                 connections: ConnectionLimits::default(),
             };
             let routes = |_| Routes::new(service);

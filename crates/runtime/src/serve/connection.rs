@@ -20,7 +20,7 @@ use tonic::body::Body;
 use tonic::codegen::http::Request;
 
 use super::ConnectionLimits;
-use super::call::Calls;
+use super::port::Port;
 use super::room::{Activity, Place, Room};
 
 /// Concurrent calls of one connection.
@@ -37,18 +37,14 @@ const LOOK: Duration = Duration::from_millis(50);
 /// All connections of one socket. They are broken off when this is dropped.
 pub(crate) struct Connections {
     pub soft: CancellationToken,
-    calls: Arc<Calls>,
+    port: Arc<Port>,
     limits: ConnectionLimits,
     builder: Builder<TokioExecutor>,
     tasks: JoinSet<()>,
 }
 
 impl Connections {
-    pub(crate) fn new(
-        calls: Arc<Calls>,
-        limits: ConnectionLimits,
-        soft: CancellationToken,
-    ) -> Self {
+    pub(crate) fn new(port: Arc<Port>, limits: ConnectionLimits, soft: CancellationToken) -> Self {
         let mut builder = Builder::new(TokioExecutor::new());
         builder
             .http1()
@@ -63,7 +59,7 @@ impl Connections {
             .max_header_list_size(HEADER_LIST_BYTES);
         Self {
             soft,
-            calls,
+            port,
             limits,
             builder,
             tasks: JoinSet::new(),
@@ -82,9 +78,9 @@ impl Connections {
             return;
         }
         if let Some(place) = self.limits.room.enter(&self.soft).await {
-            let (calls, builder) = (self.calls.clone(), self.builder.clone());
+            let (port, builder) = (self.port.clone(), self.builder.clone());
             self.tasks
-                .spawn(serve(stream, place, calls, builder, self.limits.handshake));
+                .spawn(serve(stream, place, port, builder, self.limits.handshake));
         }
     }
 
@@ -108,14 +104,14 @@ impl Connections {
 async fn serve(
     stream: TcpStream,
     place: Place,
-    calls: Arc<Calls>,
+    port: Arc<Port>,
     builder: Builder<TokioExecutor>,
     handshake: Duration,
 ) {
     let activity = &place.activity;
     let service = service_fn(|request: Request<Incoming>| {
-        let (calls, call) = (calls.clone(), activity.call());
-        async move { Ok::<_, Infallible>(calls.answer(request.map(Body::new), call).await) }
+        let (port, call) = (port.clone(), activity.call());
+        async move { Ok::<_, Infallible>(port.answer(request.map(Body::new), call).await) }
     });
     let io = TokioIo::new(Counted {
         stream,

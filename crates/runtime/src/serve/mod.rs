@@ -4,6 +4,9 @@ mod accept;
 mod call;
 mod connection;
 mod health;
+mod in_process;
+mod origin;
+mod port;
 mod room;
 #[cfg(test)]
 mod tests;
@@ -18,12 +21,15 @@ use tonic::service::Routes;
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::HealthReporter;
 
+pub use in_process::InProcess;
+pub use origin::{Origin, OriginError, Pages};
 pub use room::Room;
 
 use crate::shutdown::Shutdown;
 use call::Calls;
 use connection::Connections;
 use health::StoppingHealth;
+use port::Port;
 
 /// Largest request to health and reflection: a name.
 const NAME_BYTES: usize = 16 * 1024;
@@ -34,6 +40,8 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 pub enum ServeError {
     #[error("the reflection service cannot be built: {0}")]
     Reflection(String),
+    #[error("what is served over HTTP cannot be built: {0}")]
+    Http(String),
 }
 
 pub struct ServeOptions {
@@ -43,8 +51,8 @@ pub struct ServeOptions {
     pub call_timeout: Duration,
     /// Gives a failure that comes from the machinery its machine-readable details.
     pub describe: fn(&Status) -> Option<Status>,
-    /// Whether there are routes for HTTP beside gRPC.
-    pub http1: bool,
+    /// Where there are routes for HTTP beside gRPC: the pages that may call them. `None`: gRPC alone.
+    pub pages: Option<Pages>,
     pub connections: ConnectionLimits,
 }
 
@@ -108,14 +116,14 @@ pub async fn serve(
                 .accept_compressed(CompressionEncoding::Zstd)
                 .max_decoding_message_size(NAME_BYTES),
         );
-    let calls = Arc::new(Calls {
+    let calls = Calls {
         routes: routes.prepare(),
         describe: options.describe,
         limit: options.call_timeout,
-        http: options.http1,
         soft: shutdown.soft(),
-    });
-    let mut connections = Connections::new(calls, options.connections, shutdown.soft());
+    };
+    let port = Arc::new(Port::new(calls, options.pages));
+    let mut connections = Connections::new(port, options.connections, shutdown.soft());
     let hard = shutdown.hard();
     let served = async {
         accept::accept(listener, &mut connections).await;

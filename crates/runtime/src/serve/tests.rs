@@ -58,7 +58,7 @@ impl Server {
                     details.into(),
                 ))
             },
-            http1: false,
+            pages: None,
             connections: ConnectionLimits {
                 room: Room::new(connections),
                 handshake,

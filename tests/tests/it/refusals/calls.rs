@@ -1,14 +1,15 @@
 //! Calls that are refused for what they say.
 
+use ::http::{HeaderValue, Method};
 use anyhow::{Context as _, Result};
 use contract::api::ordering as api;
 use contract::api::ordering::ordering_service_client::OrderingServiceClient;
 use contract::api::query::{GetOrderRequest, ListOrdersRequest};
 use contract::api::types::Money;
 use doppio::clients::call;
+use integration_tests::http;
 use jiff::SignedDuration;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
@@ -371,28 +372,36 @@ impl Scene<'_> {
         refused(client.check(request).await)
     }
 
-    /// Over HTTP, where the same stands in a body of AIP-193.
+    /// Over HTTP, where the same stands in the body.
     pub async fn no_such_page(&self) -> Result<Refused> {
-        let mut stream = TcpStream::connect(self.shop.system.addresses.query).await?;
-        let request = b"GET /v1/nothing HTTP/1.1\r\nHost: doppio\r\nConnection: close\r\n\r\n";
-        stream.write_all(request).await?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await?;
-        let (_, body) = answer.split_once("\r\n\r\n").context("a body")?;
-        let json = body.get(body.find('{').context("JSON")?..=body.rfind('}').context("JSON")?);
-        let answer: serde_json::Value = serde_json::from_str(json.context("JSON")?)?;
-        let error = &answer["error"];
-        let details = error["details"].as_array().context("details")?;
-        let info = details
-            .iter()
-            .find(|detail| detail["reason"].is_string())
-            .context("an ErrorInfo")?;
-        let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
-        Ok(Refused {
-            code: text(&error["status"]),
-            reason: text(&info["reason"]),
-            domain: text(&info["domain"]),
-            message: text(&error["message"]),
-        })
+        let query = self.shop.system.addresses.query;
+        refused_over_http(&http::get(query, "/v1/nothing").await?)
     }
+
+    /// As a page sends a command that somebody has opened, who need not know of it.
+    pub async fn foreign_page(&self) -> Result<Refused> {
+        let path = format!("/v1/stores/{}/menu", self.store);
+        let mut request = http::request(&Method::GET, &path, None)?;
+        let origin = HeaderValue::from_static("https://elsewhere.example");
+        request.headers_mut().insert("origin", origin);
+        let ordering = self.shop.system.addresses.ordering;
+        refused_over_http(&http::send(ordering, request).await?)
+    }
+}
+
+fn refused_over_http(answer: &http::Answer) -> Result<Refused> {
+    let status = answer.json()?;
+    let details = status["details"].as_array().context("details")?;
+    let info = details
+        .iter()
+        .find(|detail| detail["reason"].is_string())
+        .context("an ErrorInfo")?;
+    let code = i32::try_from(status["code"].as_i64().context("a code")?)?;
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    Ok(Refused {
+        code: crate::errors::code_name(Code::from_i32(code)),
+        reason: text(&info["reason"]),
+        domain: text(&info["domain"]),
+        message: text(&status["message"]),
+    })
 }
