@@ -1,4 +1,10 @@
-//! What an error of a database means to whoever gets it: one rule for every database that a service keeps.
+//! The databases that services keep: PostgreSQL or SQLite behind one type, and one rule for what their errors mean to whoever gets them.
+
+mod session;
+
+pub use session::{
+    Bind, Connection, Engine, FromEither, Pool, Query, RawRow, Session, Transaction,
+};
 
 /// Kinds of failure, by what helps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

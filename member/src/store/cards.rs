@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use contract::card::{CardDigest, CardHash, CardKeys};
 use contract::{Reason, Rejection, Slug};
+use runtime::database::{Engine, Session};
 use sqlx::FromRow;
 use uuid::Uuid;
 
 use super::error::StoreError;
-use super::pool::{Session, Transaction, on_either};
 use crate::value::MemberId;
 
 /// Cards keyed by one transaction when a key is new, or plain hashes of an earlier version are there.
@@ -54,10 +54,8 @@ pub(super) async fn owner(
     hashes: &[CardHash],
 ) -> Result<Option<Owner>, StoreError> {
     for (index, hash) in hashes.iter().enumerate() {
-        let found: Option<Owned> = on_either!(&mut session, connection => {
-            let query = sqlx::query_as(OWNER).bind(hash.key_id.as_str()).bind(hash.hmac.as_slice());
-            query.fetch_optional(&mut **connection).await?
-        });
+        let query = session.again().query(OWNER).bind(hash.key_id.as_str());
+        let found: Option<Owned> = query.bind(hash.hmac.as_slice()).optional().await?;
         if let Some(card) = found {
             return Ok(Some(Owner {
                 card,
@@ -69,9 +67,8 @@ pub(super) async fn owner(
 }
 
 pub(super) async fn count(session: Session<'_>, member: MemberId) -> Result<i64, StoreError> {
-    Ok(
-        on_either!(session, connection => sqlx::query_scalar(COUNT).bind(member.uuid()).fetch_one(&mut *connection).await?),
-    )
+    let (count,) = session.query(COUNT).bind(member.uuid()).one().await?;
+    Ok(count)
 }
 
 /// Adds a card under every key.
@@ -85,20 +82,15 @@ pub(super) async fn insert(
         member_id: member.uuid(),
     };
     for hash in hashes {
-        insert_hash(&mut session, hash, card).await?;
+        insert_hash(session.again(), hash, card).await?;
     }
     Ok(())
 }
 
-async fn insert_hash(
-    session: &mut Session<'_>,
-    hash: &CardHash,
-    card: Owned,
-) -> Result<(), StoreError> {
-    on_either!(session, connection => {
-        let statement = sqlx::query(INSERT).bind(hash.key_id.as_str()).bind(hash.hmac.as_slice());
-        statement.bind(card.card_id).bind(card.member_id).execute(&mut **connection).await?;
-    });
+async fn insert_hash(session: Session<'_>, hash: &CardHash, card: Owned) -> Result<(), StoreError> {
+    let statement = session.query(INSERT).bind(hash.key_id.as_str());
+    let statement = statement.bind(hash.hmac.as_slice()).bind(card.card_id);
+    statement.bind(card.member_id).execute().await?;
     Ok(())
 }
 
@@ -108,25 +100,21 @@ pub(super) async fn complete(
     hashes: &[CardHash],
     card: Owned,
 ) -> Result<(), StoreError> {
-    let mut transaction = Transaction::begin(session).await?;
+    let mut transaction = session.begin().await?;
     for hash in hashes {
-        let there: i64 = on_either!(transaction.session(), connection => {
-            let query = sqlx::query_scalar(HAS_KEY).bind(card.card_id).bind(hash.key_id.as_str());
-            query.fetch_one(&mut *connection).await?
-        });
+        let query = transaction.query(HAS_KEY).bind(card.card_id);
+        let (there,): (i64,) = query.bind(hash.key_id.as_str()).one().await?;
         if there == 0 {
-            insert_hash(&mut transaction.session(), hash, card).await?;
+            insert_hash(transaction.session(), hash, card).await?;
         }
     }
-    transaction.commit().await
+    Ok(transaction.commit().await?)
 }
 
 /// Makes keyed hashes of some plain ones of an earlier version; false when there are none left.
 pub(super) async fn key_plain(session: Session<'_>, keys: &CardKeys) -> Result<bool, StoreError> {
-    let mut transaction = Transaction::begin(session).await?;
-    let plain: Vec<Plain> = on_either!(transaction.session(), connection => {
-        sqlx::query_as(PLAIN).bind(KEYED_AT_ONCE).fetch_all(&mut *connection).await?
-    });
+    let mut transaction = session.begin().await?;
+    let plain: Vec<Plain> = transaction.query(PLAIN).bind(KEYED_AT_ONCE).all().await?;
     if plain.is_empty() {
         return Ok(false);
     }
@@ -137,11 +125,10 @@ pub(super) async fn key_plain(session: Session<'_>, keys: &CardKeys) -> Result<b
             card_id: row.card_id,
             member_id: row.member_id,
         };
-        on_either!(transaction.session(), connection => {
-            sqlx::query(ERASE_PLAIN).bind(card.card_id).execute(&mut *connection).await?;
-        });
+        let statement = transaction.query(ERASE_PLAIN);
+        statement.bind(card.card_id).execute().await?;
         for hash in keys.hashes(digest) {
-            insert_hash(&mut transaction.session(), &hash, card).await?;
+            insert_hash(transaction.session(), &hash, card).await?;
         }
     }
     transaction.commit().await?;
@@ -153,17 +140,17 @@ pub(super) async fn complete_keys(
     session: Session<'_>,
     keys: &CardKeys,
 ) -> Result<BTreeSet<Slug>, StoreError> {
-    let mut transaction = Transaction::begin(session).await?;
-    if let Session::Postgres(connection) = transaction.session() {
-        sqlx::query(PATIENCE_OF_POSTGRES)
-            .execute(connection)
-            .await?;
+    let mut transaction = session.begin().await?;
+    if transaction.engine() == Engine::Postgres {
+        transaction.query(PATIENCE_OF_POSTGRES).execute().await?;
     }
     let mut complete = BTreeSet::new();
     for id in keys.ids() {
-        let lacking: Option<Uuid> = on_either!(transaction.session(), connection => {
-            sqlx::query_scalar(LACKING).bind(id.as_str()).fetch_optional(&mut *connection).await?
-        });
+        let lacking: Option<(Uuid,)> = transaction
+            .query(LACKING)
+            .bind(id.as_str())
+            .optional()
+            .await?;
         if lacking.is_none() {
             complete.insert(id.clone());
         } else {

@@ -11,10 +11,11 @@ use std::time::Duration;
 use contract::card::{CardDigest, CardHash, CardKeys};
 use contract::{Reason, Rejection, Slug};
 use jiff::Timestamp;
+use runtime::database::{Session, Transaction};
 use tokio::time::timeout;
 
 pub use self::error::{OpenError, StoreError};
-use self::pool::{OPERATION_DEADLINE, Pool, Purpose, Session, Transaction};
+use self::pool::{OPERATION_DEADLINE, Pool, Purpose};
 use crate::config::Database;
 use crate::value::{Change, Contact, Key, Member, MemberId, Registered, Registration};
 
@@ -190,9 +191,9 @@ impl Members {
     pub async fn probe_writing(&self) -> Result<(), StoreError> {
         let mut lease = self.0.pool.lease(Purpose::Write).await?;
         let outcome = timeout(OPERATION_DEADLINE, async {
-            let mut transaction = Transaction::begin(lease.session()).await?;
+            let mut transaction = lease.session().begin().await?;
             sql::probe_writing(transaction.session()).await?;
-            transaction.commit().await
+            Ok(transaction.commit().await?)
         })
         .await;
         lease.settle(outcome)
@@ -282,7 +283,7 @@ async fn register(
     registration: &Registration,
     now: Timestamp,
 ) -> Result<Registered, StoreError> {
-    let mut transaction = Transaction::begin(session).await?;
+    let mut transaction = session.begin().await?;
     if let Some(earlier) =
         sql::registration(transaction.session(), registration.request_id.uuid()).await?
     {
@@ -357,7 +358,7 @@ async fn update(
     change: &Change,
     now: Timestamp,
 ) -> Result<Member, StoreError> {
-    let mut transaction = Transaction::begin(session).await?;
+    let mut transaction = session.begin().await?;
     let member = sql::find(transaction.session(), change.id)
         .await?
         .ok_or_else(|| unknown(change.id))?;
@@ -435,7 +436,7 @@ async fn withdraw(
     id: MemberId,
     now: Timestamp,
 ) -> Result<Member, StoreError> {
-    let mut transaction = Transaction::begin(session).await?;
+    let mut transaction = session.begin().await?;
     sql::erase_member(transaction.session(), id, now).await?;
     let member = sql::find(transaction.session(), id)
         .await?

@@ -3,11 +3,11 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use runtime::database::{self, Connection, Engine, Session};
 use sqlx::migrate::{MigrateError, Migrator};
-use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Connection as _, PgConnection, PgPool, Postgres, Sqlite, SqliteConnection, SqlitePool};
+use sqlx::{Connection as _, PgConnection, PgPool, SqlitePool};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, sleep, timeout};
@@ -37,29 +37,20 @@ static POSTGRES_MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 
 /// Connections to the database, handed out to a bounded number of callers.
 pub(super) struct Pool {
-    engine: Engine,
+    connections: database::Pool,
     waiting: Semaphore,
-    connections: Semaphore,
+    /// One for each connection.
+    turns: Semaphore,
     /// SQLite has one writer: waiting here is fair, polling for its file lock is not.
     writers: Semaphore,
     /// Whether the last write could not be carried out.
     failing: AtomicBool,
 }
 
-enum Engine {
-    Sqlite(SqlitePool),
-    Postgres(PgPool),
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
     Read,
     Write,
-}
-
-pub(super) enum Connection {
-    Sqlite(PoolConnection<Sqlite>),
-    Postgres(PoolConnection<Postgres>),
 }
 
 /// One connection, and the right to use it.
@@ -76,13 +67,16 @@ impl Pool {
     /// Opens the database, waits a while for one that does not answer yet, and brings it to this version's schema.
     pub async fn open(database: &Database) -> Result<Self, OpenError> {
         let patience = Instant::now() + START_PATIENCE;
-        let engine = loop {
+        let connections = loop {
             let opened = match database {
-                Database::Sqlite(path) => open_sqlite(path).await.map(Engine::Sqlite),
-                Database::Postgres(options) => open_postgres(options).await.map(Engine::Postgres),
+                Database::Sqlite(path) => open_sqlite(path).await.map(database::Pool::Sqlite),
+                Database::Postgres(options) => {
+                    let opened = open_postgres(options).await;
+                    opened.map(database::Pool::Postgres)
+                }
             };
             match opened {
-                Ok(engine) => break engine,
+                Ok(connections) => break connections,
                 Err(StartError::Database(cause))
                     if is_worth_waiting(&cause) && Instant::now() < patience =>
                 {
@@ -97,20 +91,20 @@ impl Pool {
                 Err(StartError::File(path, cause)) => return Err(OpenError::File { path, cause }),
             }
         };
-        migrate(&engine, database)
+        migrate(&connections, database)
             .await
             .map_err(|cause| OpenError::Migration {
                 database: database.clone(),
                 cause,
             })?;
-        let (connections, writers) = match &engine {
-            Engine::Sqlite(_) => (SQLITE_CONNECTIONS, 1),
-            Engine::Postgres(_) => (POSTGRES_CONNECTIONS, POSTGRES_CONNECTIONS),
+        let (turns, writers) = match connections.engine() {
+            Engine::Sqlite => (SQLITE_CONNECTIONS, 1),
+            Engine::Postgres => (POSTGRES_CONNECTIONS, POSTGRES_CONNECTIONS),
         };
         Ok(Self {
-            engine,
+            connections,
             waiting: Semaphore::new(WAITING_CALLS),
-            connections: Semaphore::new(connections as usize),
+            turns: Semaphore::new(turns as usize),
             writers: Semaphore::new(writers as usize),
             failing: AtomicBool::new(false),
         })
@@ -128,26 +122,22 @@ impl Pool {
                 } else {
                     None
                 };
-                (self.connections.acquire().await, writer)
+                (self.turns.acquire().await, writer)
             })
             .await
         };
-        let (Ok(connection), Ok(writer)) = (match permits {
-            Ok((connection, writer)) => (connection, writer.transpose()),
+        let (Ok(turn), Ok(writer)) = (match permits {
+            Ok((turn, writer)) => (turn, writer.transpose()),
             Err(_) => return Err(StoreError::Overloaded),
         }) else {
             return Err(StoreError::Unavailable("the pool is closed".into()));
         };
         // A permit is held, so a connection that does not come is the database's doing, not the load's.
-        let leased = match &self.engine {
-            Engine::Sqlite(pool) => Connection::Sqlite(pool.acquire().await?),
-            Engine::Postgres(pool) => Connection::Postgres(pool.acquire().await?),
-        };
         Ok(Lease {
-            connection: leased,
+            connection: self.connections.acquire().await?,
             settled: false,
             writes: (purpose == Purpose::Write).then_some(&self.failing),
-            _permits: (connection, writer),
+            _permits: (turn, writer),
         })
     }
 
@@ -157,24 +147,18 @@ impl Pool {
     }
 
     pub fn is_sqlite(&self) -> bool {
-        matches!(self.engine, Engine::Sqlite(_))
+        self.connections.engine() == Engine::Sqlite
     }
 
     /// Waits for what is under way and closes the connections.
     pub async fn close(&self) {
-        match &self.engine {
-            Engine::Sqlite(pool) => pool.close().await,
-            Engine::Postgres(pool) => pool.close().await,
-        }
+        self.connections.close().await;
     }
 }
 
 impl Lease<'_> {
     pub fn session(&mut self) -> Session<'_> {
-        match &mut self.connection {
-            Connection::Sqlite(connection) => Session::Sqlite(connection),
-            Connection::Postgres(connection) => Session::Postgres(connection),
-        }
+        self.connection.session()
     }
 
     /// Takes the outcome of an operation that ran within [`OPERATION_DEADLINE`].
@@ -207,84 +191,21 @@ impl Lease<'_> {
 impl Drop for Lease<'_> {
     fn drop(&mut self) {
         if !self.settled {
-            match &mut self.connection {
-                Connection::Sqlite(connection) => connection.close_on_drop(),
-                Connection::Postgres(connection) => connection.close_on_drop(),
-            }
+            self.connection.close_on_drop();
         }
     }
 }
 
-/// A connection in use, inside a transaction or not.
-pub(super) enum Session<'a> {
-    Sqlite(&'a mut SqliteConnection),
-    Postgres(&'a mut PgConnection),
-}
-
-impl Session<'_> {
-    /// The same connection for one more statement.
-    pub fn again(&mut self) -> Session<'_> {
-        match self {
-            Self::Sqlite(connection) => Session::Sqlite(connection),
-            Self::Postgres(connection) => Session::Postgres(connection),
-        }
-    }
-}
-
-/// The same statement for either database: both take `$1` for the first parameter.
-macro_rules! on_either {
-    ($session:expr, $connection:ident => $statement:expr) => {
-        match $session {
-            $crate::store::pool::Session::Sqlite($connection) => $statement,
-            $crate::store::pool::Session::Postgres($connection) => $statement,
-        }
-    };
-}
-pub(super) use on_either;
-
-pub(super) enum Transaction<'a> {
-    Sqlite(sqlx::Transaction<'a, Sqlite>),
-    Postgres(sqlx::Transaction<'a, Postgres>),
-}
-
-impl<'a> Transaction<'a> {
-    /// Begins a transaction that will write.
-    pub async fn begin(session: Session<'a>) -> Result<Self, StoreError> {
-        Ok(match session {
-            // The lock is taken at once: one that is taken after a read can fail for good.
-            Session::Sqlite(connection) => {
-                Self::Sqlite(connection.begin_with("BEGIN IMMEDIATE").await?)
-            }
-            Session::Postgres(connection) => Self::Postgres(connection.begin().await?),
-        })
-    }
-
-    pub fn session(&mut self) -> Session<'_> {
-        match self {
-            Self::Sqlite(transaction) => Session::Sqlite(transaction),
-            Self::Postgres(transaction) => Session::Postgres(transaction),
-        }
-    }
-
-    pub async fn commit(self) -> Result<(), StoreError> {
-        match self {
-            Self::Sqlite(transaction) => transaction.commit().await?,
-            Self::Postgres(transaction) => transaction.commit().await?,
-        }
-        Ok(())
-    }
-}
-
-async fn migrate(engine: &Engine, database: &Database) -> Result<(), MigrateError> {
-    match (engine, database) {
+async fn migrate(connections: &database::Pool, database: &Database) -> Result<(), MigrateError> {
+    match (connections, database) {
         // A connection of its own, since a migration may take longer than the statements of a call.
-        (Engine::Postgres(_), Database::Postgres(options)) => {
+        (database::Pool::Postgres(_), Database::Postgres(options)) => {
             let mut connection = PgConnection::connect_with(options).await?;
             POSTGRES_MIGRATIONS.run(&mut connection).await?;
             connection.close().await?;
         }
-        (Engine::Postgres(pool), _) => POSTGRES_MIGRATIONS.run(pool).await?,
-        (Engine::Sqlite(pool), _) => SQLITE_MIGRATIONS.run(pool).await?,
+        (database::Pool::Postgres(pool), _) => POSTGRES_MIGRATIONS.run(pool).await?,
+        (database::Pool::Sqlite(pool), _) => SQLITE_MIGRATIONS.run(pool).await?,
     }
     Ok(())
 }

@@ -1,12 +1,12 @@
 //! The statements, the same text for both databases.
 
 use jiff::Timestamp;
+use runtime::database::Session;
 use sqlx::{AssertSqlSafe, FromRow};
 use uuid::Uuid;
 
 use super::ServerFacts;
 use super::error::StoreError;
-use super::pool::{Session, on_either};
 use crate::value::{Contact, DisplayName, Member, MemberId, PhoneNumber, Tier};
 
 const MEMBER_BY_ID: &str = "SELECT member_id, display_name, phone_number, tier, register_time_us, update_time_us, version \
@@ -26,6 +26,8 @@ const ERASE_MEMBER: &str = "UPDATE members SET display_name = NULL, phone_number
      version = version + 1 WHERE member_id = $1 AND state = 'active'";
 const ERASE_REGISTRATIONS: &str =
     "UPDATE registrations SET salt = NULL, content_hash = NULL WHERE member_id = $1";
+
+const ANY_MEMBER: &str = "SELECT version FROM members LIMIT 1";
 
 #[derive(FromRow)]
 struct MemberRow {
@@ -75,9 +77,8 @@ pub(super) struct RegistrationRow {
 
 /// The member with this id; a withdrawn one too.
 pub(super) async fn find(session: Session<'_>, id: MemberId) -> Result<Option<Member>, StoreError> {
-    let row: Option<MemberRow> = on_either!(session, connection => {
-        sqlx::query_as(MEMBER_BY_ID).bind(id.uuid()).fetch_optional(&mut *connection).await?
-    });
+    let query = session.query(MEMBER_BY_ID).bind(id.uuid());
+    let row: Option<MemberRow> = query.optional().await?;
     row.map(MemberRow::into_member).transpose()
 }
 
@@ -85,9 +86,8 @@ pub(super) async fn find_by_phone(
     session: Session<'_>,
     phone: &PhoneNumber,
 ) -> Result<Option<Member>, StoreError> {
-    let row: Option<MemberRow> = on_either!(session, connection => {
-        sqlx::query_as(MEMBER_BY_PHONE).bind(phone.as_str()).fetch_optional(&mut *connection).await?
-    });
+    let query = session.query(MEMBER_BY_PHONE).bind(phone.as_str());
+    let row: Option<MemberRow> = query.optional().await?;
     row.map(MemberRow::into_member).transpose()
 }
 
@@ -95,9 +95,7 @@ pub(super) async fn registration(
     session: Session<'_>,
     request: Uuid,
 ) -> Result<Option<RegistrationRow>, StoreError> {
-    Ok(
-        on_either!(session, connection => sqlx::query_as(REGISTRATION).bind(request).fetch_optional(&mut *connection).await?),
-    )
+    Ok(session.query(REGISTRATION).bind(request).optional().await?)
 }
 
 pub(super) async fn insert_member(
@@ -108,10 +106,13 @@ pub(super) async fn insert_member(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let (name, phone) = (contact.display_name.as_str(), contact.phone_number.as_str());
-    on_either!(session, connection => {
-        let statement = sqlx::query(INSERT_MEMBER).bind(id.uuid()).bind(name).bind(phone).bind(tier.as_str()).bind(now.as_microsecond());
-        statement.execute(&mut *connection).await?;
-    });
+    let statement = session
+        .query(INSERT_MEMBER)
+        .bind(id.uuid())
+        .bind(name)
+        .bind(phone);
+    let statement = statement.bind(tier.as_str()).bind(now.as_microsecond());
+    statement.execute().await?;
     Ok(())
 }
 
@@ -122,10 +123,11 @@ pub(super) async fn insert_registration(
     salt: &[u8],
     content_hash: &[u8],
 ) -> Result<(), StoreError> {
-    on_either!(session, connection => {
-        let statement = sqlx::query(INSERT_REGISTRATION).bind(request).bind(member.uuid()).bind(salt).bind(content_hash);
-        statement.execute(&mut *connection).await?;
-    });
+    let statement = session
+        .query(INSERT_REGISTRATION)
+        .bind(request)
+        .bind(member.uuid());
+    statement.bind(salt).bind(content_hash).execute().await?;
     Ok(())
 }
 
@@ -139,11 +141,16 @@ pub(super) async fn update_member(
     now: Timestamp,
 ) -> Result<bool, StoreError> {
     let (name, phone) = (contact.display_name.as_str(), contact.phone_number.as_str());
-    let changed = on_either!(session, connection => {
-        let statement = sqlx::query(UPDATE_MEMBER).bind(id.uuid()).bind(version).bind(name).bind(phone);
-        statement.bind(tier.as_str()).bind(now.as_microsecond()).execute(&mut *connection).await?.rows_affected()
-    });
-    Ok(changed == 1)
+    let statement = session
+        .query(UPDATE_MEMBER)
+        .bind(id.uuid())
+        .bind(version)
+        .bind(name);
+    let statement = statement
+        .bind(phone)
+        .bind(tier.as_str())
+        .bind(now.as_microsecond());
+    Ok(statement.execute().await? == 1)
 }
 
 /// Erases name, phone, cards and what could confirm a guess of them; false when the member has withdrawn before.
@@ -152,15 +159,15 @@ pub(super) async fn erase_member(
     id: MemberId,
     now: Timestamp,
 ) -> Result<bool, StoreError> {
-    on_either!(&mut session, connection => {
-        // First, since the row's lock keeps cards from being added meanwhile.
-        let erased = sqlx::query(ERASE_MEMBER).bind(id.uuid()).bind(now.as_microsecond()).execute(&mut **connection).await?;
-        if erased.rows_affected() == 0 {
-            return Ok(false);
-        }
-        sqlx::query(super::cards::ERASE).bind(id.uuid()).execute(&mut **connection).await?;
-        sqlx::query(ERASE_REGISTRATIONS).bind(id.uuid()).execute(&mut **connection).await?;
-    });
+    // First, since the row's lock keeps cards from being added meanwhile.
+    let statement = session.again().query(ERASE_MEMBER).bind(id.uuid());
+    if statement.bind(now.as_microsecond()).execute().await? == 0 {
+        return Ok(false);
+    }
+    let statement = session.again().query(super::cards::ERASE);
+    statement.bind(id.uuid()).execute().await?;
+    let statement = session.query(ERASE_REGISTRATIONS);
+    statement.bind(id.uuid()).execute().await?;
     Ok(true)
 }
 
@@ -210,10 +217,8 @@ pub(super) async fn inspect(session: Session<'_>) -> Result<ServerFacts, StoreEr
 }
 
 pub(super) async fn probe(session: Session<'_>) -> Result<(), StoreError> {
-    on_either!(session, connection => {
-        // Reads a table, so that a database whose schema has gone is noticed.
-        let _: Option<i64> = sqlx::query_scalar("SELECT version FROM members LIMIT 1").fetch_optional(&mut *connection).await?;
-    });
+    // Reads a table, so that a database whose schema has gone is noticed.
+    let _: Option<(i64,)> = session.query(ANY_MEMBER).optional().await?;
     Ok(())
 }
 
