@@ -94,7 +94,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     config.enable_type_names();
     // Ordered maps, so that the same event always has the same bytes.
     config.btree_map(["."]);
-    config.bytes([".doppio.event"]);
+    config.bytes([".doppio.event", ".doppio.readmodel"]);
     // The largest by far, and the rarest: inside it would make every event three times as large.
     config.boxed(".doppio.event.v1.Event.event.business_day_closed");
     config.include_file("contract.rs");

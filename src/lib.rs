@@ -16,6 +16,7 @@ pub mod order_view;
 mod reason;
 mod rejection;
 pub mod report_view;
+pub mod stored_order;
 pub mod text;
 mod time;
 mod token;
@@ -52,6 +53,8 @@ pub mod api {
 
 /// What is persisted.
 pub use crate::generated::doppio::event::v1 as event;
+/// What the projection keeps, which can be projected again.
+pub use crate::generated::doppio::readmodel::v1 as readmodel;
 
 /// All files of the API and the events, for reflection and JSON.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

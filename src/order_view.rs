@@ -1,4 +1,4 @@
-//! The API's [`Order`] as a fold over an order's events: what ordering answers with and what the projection keeps.
+//! The API's [`Order`] as a fold over an order's events: what ordering answers with, and what queries make of what the projection keeps.
 
 use std::collections::BTreeMap;
 

@@ -6,14 +6,14 @@ use contract::api::admin::{
 };
 use contract::timestamp_to_proto;
 use jiff::Timestamp;
-use read_model::{ReadModelReader, StoreRow, StreamRow};
+use read_model::{ProjectionReader, StoreRow, StreamRow};
 use tonic::{Request, Response, Status};
 
 use crate::request::{answer_by, by};
 use crate::sales::differing_day;
 
 pub(crate) struct Admin {
-    pub reader: Arc<dyn ReadModelReader>,
+    pub projection: Arc<dyn ProjectionReader>,
 }
 
 #[tonic::async_trait]
@@ -22,7 +22,7 @@ impl AdminService for Admin {
         &self,
         request: Request<GetProjectionStatusRequest>,
     ) -> Result<Response<GetProjectionStatusResponse>, Status> {
-        let status = by(answer_by(request.metadata()), self.reader.status()).await?;
+        let status = by(answer_by(request.metadata()), self.projection.status()).await?;
         Ok(Response::new(GetProjectionStatusResponse {
             log_epoch: status
                 .streams

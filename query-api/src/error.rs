@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use contract::stored_order::StoredOrderError;
 use contract::{Reason, Rejection};
 use read_model::ReadModelError;
 use tonic::Status;
@@ -28,6 +29,8 @@ pub(crate) enum QueryError {
         what: &'static str,
         cause: prost::DecodeError,
     },
+    #[error("a stored order cannot be read: {0}")]
+    StoredOrder(#[from] StoredOrderError),
     #[error("the read model's database did not answer in time")]
     Slow,
     #[error("a sum does not fit into 64 bits")]
@@ -87,6 +90,7 @@ impl From<QueryError> for Status {
             QueryError::ReadModel(_)
             | QueryError::Failed(_)
             | QueryError::Stored { .. }
+            | QueryError::StoredOrder(_)
             | QueryError::Encode(_) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "a query failed");
                 Rejection::new(Reason::Internal, Reason::Internal.meaning()).to_status()

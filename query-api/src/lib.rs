@@ -28,7 +28,7 @@ use contract::api::admin::admin_service_server::AdminServiceServer;
 use contract::api::query::query_service_server::QueryServiceServer;
 use contract::api::query::settlement_service_server::SettlementServiceServer;
 use contract::{Reason, StoreId};
-use read_model::ReadModelReader;
+use read_model::Readers;
 use runtime::{Clock, ConnectionLimits, Pages, ServeError, ServeOptions, Shutdown};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -71,43 +71,51 @@ pub const SERVICES: [&str; 3] = [
 
 /// Starts the tasks behind the services. Their routes, and what keeps them from answering; the tasks end with `shutdown`.
 fn start(
-    reader: Arc<dyn ReadModelReader>,
+    readers: Readers,
     shutdown: &Shutdown,
     clock: Clock,
     api: Api,
 ) -> (Routes, watch::Receiver<Option<Trouble>>) {
+    let Readers {
+        projection,
+        orders,
+        settlement,
+        tables,
+    } = readers;
     let waiters = Waiters::default();
     let (hint, hinted) = watch::channel(0);
     let soft = shutdown.soft();
-    let listening = (reader.clone(), soft.clone());
+    let listening = (projection.clone(), soft.clone());
     shutdown.spawn_for_good("listening for news of the read model", async move {
-        let (reader, soft) = listening;
+        let (projection, soft) = listening;
         tokio::select! {
-            () = reader.listen(&hint) => {}
+            () = projection.listen(&hint) => {}
             () = soft.cancelled() => {}
         }
     });
-    let watching = (reader.clone(), waiters.clone(), soft.clone());
+    let watching = (projection.clone(), waiters.clone(), soft.clone());
     shutdown.spawn_for_good("the watch for those who wait", async move {
-        let (reader, waiters, soft) = watching;
+        let (projection, waiters, soft) = watching;
         let look = |stores: Vec<StoreId>| {
-            let reader = reader.clone();
-            async move { reader.progress(&stores).await }
+            let projection = projection.clone();
+            async move { projection.progress(&stores).await }
         };
         waiters.watch(look, hinted, soft).await;
     });
     let (tell, trouble) = watch::channel(Some(Trouble::NotYetSeen));
-    let looking = (reader.clone(), waiters.clone());
+    let looking = (projection.clone(), waiters.clone());
     shutdown.spawn_for_good("the watch over the read model", async move {
-        let (reader, waiters) = looking;
+        let (projection, waiters) = looking;
         tokio::select! {
-            () = standing::watch(reader, waiters, tell) => {}
+            () = standing::watch(projection, waiters, tell) => {}
             () = soft.cancelled() => {}
         }
     });
     let exports = export::room();
     let queries = Arc::new(Queries {
-        reader: reader.clone(),
+        orders,
+        settlement,
+        tables,
         waiters,
         clock,
         shutdown: shutdown.clone(),
@@ -126,7 +134,7 @@ fn start(
             .max_decoding_message_size(MAX_REQUEST_BYTES),
     )
     .add_service(
-        AdminServiceServer::new(admin::Admin { reader })
+        AdminServiceServer::new(admin::Admin { projection })
             .accept_compressed(CompressionEncoding::Gzip)
             .accept_compressed(CompressionEncoding::Zstd)
             .max_decoding_message_size(MAX_REQUEST_BYTES),
@@ -139,7 +147,7 @@ fn start(
 
 /// Serves queries on `listener` until the soft stop.
 pub async fn run(
-    reader: Arc<dyn ReadModelReader>,
+    readers: Readers,
     listener: TcpListener,
     shutdown: Shutdown,
     clock: Clock,
@@ -157,7 +165,7 @@ pub async fn run(
     };
     let soft = shutdown.soft();
     let served = |reporter: HealthReporter| {
-        let (routes, trouble) = start(reader, &shutdown, clock, api);
+        let (routes, trouble) = start(readers, &shutdown, clock, api);
         shutdown.spawn_for_good("the health report", async move {
             tokio::select! {
                 () = standing::report(&reporter, trouble) => {}

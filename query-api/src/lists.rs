@@ -118,7 +118,7 @@ impl Queries {
             after,
             limit: size + 1,
         };
-        let seen = by(deadline, self.reader.list(&query)).await?;
+        let seen = by(deadline, self.settlement.list(&query)).await?;
         let seen = self.seen(seen, &store, deadline).await?;
         let currency = known(&seen.store)?;
         let found = seen

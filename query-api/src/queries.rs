@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use contract::{BusinessDate, DayRule, Reason, Rejection, StoreId};
 use jiff::tz::TimeZone;
-use read_model::{ReadModelReader, Seen, StoreRow};
+use read_model::{ExportReader, OrderReader, Seen, SettlementReader, StoreRow};
 use runtime::{Clock, Shutdown};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -13,7 +13,9 @@ use crate::wait::Waiters;
 
 /// What all reads stand on.
 pub(crate) struct Queries {
-    pub reader: Arc<dyn ReadModelReader>,
+    pub orders: Arc<dyn OrderReader>,
+    pub settlement: Arc<dyn SettlementReader>,
+    pub tables: Arc<dyn ExportReader>,
     pub waiters: Waiters,
     pub clock: Clock,
     /// Where exports that are under way run.
@@ -31,7 +33,7 @@ impl Queries {
     ) -> Result<Seen<T>, QueryError> {
         match found {
             Some(seen) => Ok(seen),
-            None => Err(unknown_store(&*self.reader, store, deadline).await),
+            None => Err(unknown_store(&*self.orders, store, deadline).await),
         }
     }
 

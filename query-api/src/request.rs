@@ -11,7 +11,7 @@ use contract::{
 };
 use event_log::{LogEpoch, Revision, StreamIndex};
 use jiff::Timestamp;
-use read_model::{Quarantine, ReadModelReader, SalesStore, StoreRow};
+use read_model::{OrderReader, Quarantine, SalesStore, StoreRow};
 use runtime::{DeadlineLimits, deadline_of};
 use tokio::time::{Instant, timeout_at};
 use tonic::metadata::MetadataMap;
@@ -115,11 +115,11 @@ pub(crate) fn known(store: &StoreRow) -> Result<Currency, QueryError> {
 
 /// Why there is nothing to read of a store: of an empty model nothing can be said.
 pub(crate) async fn unknown_store(
-    reader: &dyn ReadModelReader,
+    orders: &dyn OrderReader,
     store: &StoreId,
     deadline: Instant,
 ) -> QueryError {
-    match by(deadline, reader.stores_after(None, 1)).await {
+    match by(deadline, orders.stores_after(None, 1)).await {
         Ok(found) if found.is_empty() => {
             Rejection::new(Reason::NothingProjected, Reason::NothingProjected.meaning())
                 .retry_after(EMPTY_RETRY)

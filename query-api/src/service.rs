@@ -4,7 +4,10 @@ use contract::api::query::{
     GetDailySalesRequest, GetDailySalesResponse, GetOrderRequest, GetOrderResponse,
     ListOrdersRequest, ListOrdersResponse, ListStoresRequest, ListStoresResponse, StoreSummary,
 };
-use contract::{BusinessDate, Fields, Reason, Rejection, StoreId, timestamp_to_proto};
+use contract::{
+    BusinessDate, Currency, Fields, Reason, Rejection, StoreId, readmodel, stored_order,
+    timestamp_to_proto,
+};
 use prost::Message as _;
 use read_model::{OrderPage, ReportKey, ReportQuery, StoreRow};
 use tokio::time::Instant;
@@ -77,9 +80,9 @@ impl Queries {
         self.waiters
             .reflect(tokens(&request.at_least)?, deadline)
             .await?;
-        let seen = by(deadline, self.reader.order(&store, order)).await?;
+        let seen = by(deadline, self.orders.order(&store, order)).await?;
         let seen = self.seen(seen, &store, deadline).await?;
-        known(&seen.store)?;
+        let currency = known(&seen.store)?;
         let body = seen.found.ok_or_else(|| {
             Rejection::new(
                 Reason::UnknownOrder,
@@ -88,7 +91,7 @@ impl Queries {
             .with("order_id", order)
         })?;
         Ok(GetOrderResponse {
-            order: Some(decode_order(&body)?),
+            order: Some(order_view(&body, &store, currency)?),
             freshness: freshness(&seen.store, seen.epoch),
         })
     }
@@ -144,22 +147,23 @@ impl Queries {
             after_ticket,
             limit: size + 1,
         };
-        let seen = by(deadline, self.reader.orders_page(&page)).await?;
+        let seen = by(deadline, self.orders.orders_page(&page)).await?;
         let seen = self.seen(seen, &store, deadline).await?;
-        known(&seen.store)?;
+        let currency = known(&seen.store)?;
         let date = date
             .or(seen.store.latest_date)
             .ok_or_else(|| no_such_day(&store))?;
         let (mut orders, mut bytes, mut last) = (Vec::new(), 0, after_ticket);
         let mut more = false;
-        for (ticket, body) in &seen.found {
-            bytes += body.len();
+        for found in &seen.found {
+            let order = order_view(&found.body, &store, currency)?;
+            bytes += order.encoded_len();
             if orders.len() == size as usize || (bytes > MAX_PAGE_BYTES && !orders.is_empty()) {
                 more = true;
                 break;
             }
-            orders.push(decode_order(body)?);
-            last = *ticket;
+            orders.push(order);
+            last = found.ticket_number;
         }
         let next_page_token = if more {
             let last = OrderCursor { date, ticket: last };
@@ -193,7 +197,7 @@ impl Queries {
             rows: ROWS_IN_A_REPORT,
             digests: false,
         };
-        let seen = by(deadline, self.reader.report(&query)).await?;
+        let seen = by(deadline, self.settlement.report(&query)).await?;
         let seen = self.seen(seen, &store, deadline).await?;
         let currency = known(&seen.store)?;
         let date = date
@@ -241,7 +245,7 @@ impl Queries {
                     .and_then(|store| StoreId::new(store).ok())
             }
         };
-        let mut rows = by(deadline, self.reader.stores_after(after.as_ref(), size + 1)).await?;
+        let mut rows = by(deadline, self.orders.stores_after(after.as_ref(), size + 1)).await?;
         let more = rows.len() > size as usize;
         rows.truncate(size as usize);
         let next_page_token = match rows.last() {
@@ -255,11 +259,13 @@ impl Queries {
     }
 }
 
-fn decode_order(body: &[u8]) -> Result<Order, QueryError> {
-    Order::decode(body).map_err(|cause| QueryError::Stored {
+/// A stored order as the API shows it.
+fn order_view(body: &[u8], store: &StoreId, currency: Currency) -> Result<Order, QueryError> {
+    let stored = readmodel::Order::decode(body).map_err(|cause| QueryError::Stored {
         what: "order",
         cause,
-    })
+    })?;
+    Ok(stored_order::view(&stored, store.as_str(), currency)?)
 }
 
 /// A page's last order.

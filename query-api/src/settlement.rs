@@ -134,7 +134,7 @@ impl Queries {
             rows: ROWS_IN_A_REPORT,
             digests: true,
         };
-        let seen = by(deadline, self.reader.report(&query)).await?;
+        let seen = by(deadline, self.settlement.report(&query)).await?;
         let seen = self.seen(seen, &store, deadline).await?;
         let currency = known(&seen.store)?;
         let found = seen.found.ok_or_else(|| no_such_day(&store))?;
@@ -209,7 +209,7 @@ impl Queries {
             rows: ROWS_IN_A_REPORT,
             digests: false,
         };
-        let seen = by(deadline, self.reader.report(&query)).await?;
+        let seen = by(deadline, self.settlement.report(&query)).await?;
         let seen = self.seen(seen, &store, deadline).await?;
         let currency = known(&seen.store)?;
         let found = match (seen.found, key) {
@@ -282,7 +282,7 @@ impl Queries {
             after_number,
             limit: size + 1,
         };
-        let seen = by(deadline, self.reader.z_reports(&page)).await?;
+        let seen = by(deadline, self.settlement.z_reports(&page)).await?;
         let seen = self.seen(seen, &store, deadline).await?;
         let currency = known(&seen.store)?;
         let (mut reports, mut bytes, mut after, mut more) = (Vec::new(), 0, after_number, false);
@@ -353,7 +353,7 @@ impl Queries {
             after,
             limit: size + 1,
         };
-        let seen = by(deadline, self.reader.explain(&query)).await?;
+        let seen = by(deadline, self.settlement.explain(&query)).await?;
         let seen = self.seen(seen, &store, deadline).await?;
         known(&seen.store)?;
         let day = seen

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use read_model::{ReadModelError, ReadModelReader};
+use read_model::{ProjectionReader, ReadModelError};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tonic_health::ServingStatus;
@@ -30,13 +30,13 @@ pub(crate) enum Trouble {
 
 /// Looks at the read model for ever, and keeps `trouble` true.
 pub(crate) async fn watch(
-    reader: Arc<dyn ReadModelReader>,
+    projection: Arc<dyn ProjectionReader>,
     waiters: Waiters,
     trouble: watch::Sender<Option<Trouble>>,
 ) {
     let mut log_changed = waiters.log_changed();
     loop {
-        let seen = match timeout(PATIENCE, look(&*reader)).await {
+        let seen = match timeout(PATIENCE, look(&*projection)).await {
             Ok(Ok(changed)) => {
                 waiters.say(changed);
                 log_changed
@@ -63,9 +63,9 @@ pub(crate) async fn watch(
 }
 
 /// Why the log is not the one that the read model was built from.
-async fn look(reader: &dyn ReadModelReader) -> Result<Option<String>, ReadModelError> {
-    reader.check().await?;
-    Ok(reader.progress(&[]).await?.log_changed)
+async fn look(projection: &dyn ProjectionReader) -> Result<Option<String>, ReadModelError> {
+    projection.check().await?;
+    Ok(projection.progress(&[]).await?.log_changed)
 }
 
 /// Logs that reads cannot be answered, and that they can again, once each; a changed log is told where it is noticed.

@@ -27,13 +27,13 @@ impl Queries {
         self.waiters
             .reflect(tokens(&request.at_least)?, deadline)
             .await?;
-        let sales = by(deadline, self.reader.sales(&query)).await?;
+        let sales = by(deadline, self.settlement.sales(&query)).await?;
         if let Some(unknown) = query
             .stores
             .iter()
             .find(|store| !sales.stores.iter().any(|row| row.store == **store))
         {
-            return Err(unknown_store(&*self.reader, unknown, deadline).await);
+            return Err(unknown_store(&*self.orders, unknown, deadline).await);
         }
         if sales.rows.len() > MAX_SALES_ROWS {
             let message = format!(

@@ -101,7 +101,7 @@ async fn round(options: &Options, log: &Arc<dyn EventLog>, databases: &Databases
         ReadModel::open(&url)?.writer,
         options.ceilings,
     ));
-    kept.migrate().await?;
+    kept.prepare().await?;
     let reading = Arc::new(AtomicU64::new(0));
     let log = Arc::new(WatchedLog {
         log: log.clone(),
@@ -124,7 +124,7 @@ async fn round(options: &Options, log: &Arc<dyn EventLog>, databases: &Databases
     let again = databases.fresh().await?;
     let alone = commit_again(&again, batches).await?;
     let empty = databases.fresh().await?;
-    ReadModel::open(&empty)?.writer.migrate().await?;
+    ReadModel::open(&empty)?.writer.prepare().await?;
     let load = read_model::bulk_load(&url, &empty).await?;
     println!(
         "  the same batches alone {:.3} s; bulk load of the same {} rows {:.3} s = {:.0} % of the catch-up",
@@ -150,7 +150,7 @@ async fn catch_up(
         Ok::<_, LogError>(heads)
     };
     let heads = heads.await?;
-    let generation = model.live_generation().await?;
+    let generation = model.prepare().await?;
     let (shutdown, begun) = (Shutdown::new(), Instant::now());
     let config = Config {
         instance: "bench".into(),
@@ -177,8 +177,8 @@ async fn catch_up(
 /// Commits batches that were committed elsewhere, and nothing else.
 async fn commit_again(url: &str, batches: Vec<Batch>) -> Result<Duration> {
     let writer = ReadModel::open(url)?.writer;
-    writer.migrate().await?;
-    let generation = writer.live_generation().await?;
+    writer.prepare().await?;
+    let generation = writer.prepare().await?;
     let mut terms = std::collections::BTreeMap::new();
     for batch in &batches {
         let stream = batch.fence.stream;
@@ -325,12 +325,16 @@ impl Watched {
 
 #[async_trait::async_trait]
 impl ReadModelWriter for Watched {
-    async fn migrate(&self) -> Result<(), ReadModelError> {
-        self.writer.migrate().await
+    async fn prepare(&self) -> Result<Generation, ReadModelError> {
+        self.writer.prepare().await
     }
 
-    async fn live_generation(&self) -> Result<Generation, ReadModelError> {
-        self.writer.live_generation().await
+    async fn written(&self) -> Result<Vec<Generation>, ReadModelError> {
+        self.writer.written().await
+    }
+
+    async fn take_over(&self, generation: Generation) -> Result<bool, ReadModelError> {
+        self.writer.take_over(generation).await
     }
 
     async fn stream(

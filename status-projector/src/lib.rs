@@ -12,25 +12,27 @@ pub mod fold;
 mod health;
 mod kept;
 pub mod program;
+mod projector;
 mod reader;
 mod run;
 mod stream;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use contract::Reason;
-use event_log::{EventLog, StreamIndex};
-use read_model::{ReadModelError, ReadModelWriter};
+use event_log::EventLog;
+use read_model::ReadModelWriter;
 use runtime::config::Settings;
 use runtime::{Clock, ConnectionLimits, ServeError, ServeOptions, Shutdown};
 use tokio::net::TcpListener;
 use tonic::service::Routes;
 
 pub use health::{Health, Trouble};
-use stream::{FIRST_BATCH, Held, STUCK, StreamTask};
+use projector::Projector;
 
 /// Records per transaction, unless configured.
 pub const DEFAULT_BATCH: usize = 5_000;
@@ -39,7 +41,6 @@ pub const MAX_BATCH: usize = 50_000;
 const MAX_INSTANCE_BYTES: usize = 100;
 /// Health and reflection only: nothing takes long.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
-const MIGRATE_AGAIN: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -84,6 +85,9 @@ impl Default for Config {
 }
 
 /// Starts projecting every stream of the log; ends with `shutdown`, which the tasks are part of.
+///
+/// Every generation with tables of this build is kept up to date. If the live one is of another version, one is built beside it, which
+/// becomes the live one as soon as it has every store at least as far.
 #[must_use]
 pub fn start(
     config: Config,
@@ -93,39 +97,17 @@ pub fn start(
     clock: &Clock,
 ) -> Health {
     let health = Health::default();
-    let config = Arc::new(config);
-    for index in 0..log.streams() {
-        let stream = StreamIndex(index);
-        let task = StreamTask {
-            stream,
-            config: config.clone(),
-            log: log.clone(),
-            model: model.clone(),
-            clock: clock.clone(),
-            health: health.clone(),
-            fold: fold::project,
-            held: Held::Never,
-            size: config.batch.clamp(1, FIRST_BATCH),
-            patience: STUCK,
-        };
-        let (model, health, soft) = (model.clone(), health.clone(), shutdown.soft());
-        shutdown.spawn_for_good("the projection of a stream", async move {
-            while let Err(error) = model.migrate().await {
-                let trouble = match &error {
-                    ReadModelError::Unavailable(_) | ReadModelError::TooLong(_) => {
-                        Trouble::Waiting(error.to_string())
-                    }
-                    _ => Trouble::Stopped(error.to_string()),
-                };
-                health.troubled(stream, trouble).await;
-                tokio::select! {
-                    () = tokio::time::sleep(MIGRATE_AGAIN) => {}
-                    () = soft.cancelled() => return,
-                }
-            }
-            task.run(soft).await;
-        });
-    }
+    let projector = Projector {
+        config: Arc::new(config),
+        log: log.clone(),
+        model: model.clone(),
+        shutdown: shutdown.clone(),
+        clock: clock.clone(),
+        health: health.clone(),
+        under_way: BTreeMap::new(),
+    };
+    let soft = shutdown.soft();
+    shutdown.spawn_for_good("the projection", projector.run(soft));
     health
 }
 

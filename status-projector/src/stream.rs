@@ -51,6 +51,7 @@ pub(crate) enum StreamError {
 }
 
 pub(crate) struct StreamTask {
+    pub generation: Generation,
     pub stream: StreamIndex,
     pub config: Arc<Config>,
     pub log: Arc<dyn EventLog>,
@@ -134,7 +135,7 @@ impl StreamTask {
     /// Tells those who read the rows that the log is not the one that they were projected from. Only for a stream that is ours.
     async fn say_changed(&self, detail: &str) {
         let said = async {
-            let generation = self.model.live_generation().await?;
+            let generation = self.generation;
             let row = self
                 .model
                 .stream(generation, self.stream, self.log.epoch())
@@ -168,8 +169,7 @@ impl StreamTask {
         soft: &CancellationToken,
         delay: &mut Duration,
     ) -> Result<(), StreamError> {
-        let generation = self.model.live_generation().await?;
-        let Some(row) = self.stand_by(generation, soft).await? else {
+        let Some(row) = self.stand_by(self.generation, soft).await? else {
             return Ok(());
         };
         if !matches!(self.held, Held::InTerm(_)) {

@@ -46,7 +46,7 @@ impl Rig {
             .await
             .unwrap();
         let model = open(directory.path());
-        model.writer.migrate().await.unwrap();
+        model.writer.prepare().await.unwrap();
         Self {
             log: Arc::new(log),
             model,
@@ -82,6 +82,7 @@ impl Rig {
             batch: 1_000,
         };
         StreamTask {
+            generation: Generation(1),
             stream: StreamIndex(0),
             config: Arc::new(config),
             log: self.log.clone(),
@@ -247,12 +248,16 @@ fn rows_of(batch: &Batch) -> usize {
 
 #[async_trait::async_trait]
 impl ReadModelWriter for Watched {
-    async fn migrate(&self) -> Result<(), ReadModelError> {
-        self.writer.migrate().await
+    async fn prepare(&self) -> Result<Generation, ReadModelError> {
+        self.writer.prepare().await
     }
 
-    async fn live_generation(&self) -> Result<Generation, ReadModelError> {
-        self.writer.live_generation().await
+    async fn written(&self) -> Result<Vec<Generation>, ReadModelError> {
+        self.writer.written().await
+    }
+
+    async fn take_over(&self, generation: Generation) -> Result<bool, ReadModelError> {
+        self.writer.take_over(generation).await
     }
 
     async fn stream(
@@ -463,7 +468,7 @@ async fn a_small_batch_costs_the_same_whatever_the_menu_and_the_day() {
 async fn in_one_go(rig: &Rig, ledger: &Ledger) -> (StoreRow, Vec<DayRow>) {
     let directory = tempfile::tempdir().unwrap();
     let model = open(directory.path());
-    model.writer.migrate().await.unwrap();
+    model.writer.prepare().await.unwrap();
     let other = Rig {
         log: rig.log.clone(),
         model,

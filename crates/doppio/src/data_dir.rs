@@ -1,7 +1,7 @@
 //! The directory of the embedded engines, held by one process at a time.
 
 use std::fs::{File, TryLockError};
-use std::io::{ErrorKind, Write as _};
+use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -10,6 +10,9 @@ use contract::Slug;
 use contract::card::{CardKeys, KEY_BYTES};
 
 use crate::exit::{ExitCode, Failure};
+
+/// The read model's first file. The names of its others begin with this one's.
+const READ_MODEL: &str = "read-model.db";
 
 /// A data directory that this process holds until it is dropped.
 #[derive(Debug)]
@@ -69,7 +72,7 @@ impl DataDir {
 
     #[must_use]
     pub fn read_model(&self) -> PathBuf {
-        self.path.join("read-model.db")
+        self.path.join(READ_MODEL)
     }
 
     #[must_use]
@@ -82,20 +85,25 @@ impl DataDir {
         self.path.join("ordering-index.db")
     }
 
+    /// The files of the read model: of its generations, and of which they are.
+    pub fn read_model_files(&self) -> Result<Vec<PathBuf>, Failure> {
+        let unreadable = || format!("cannot read {}", self.path.display());
+        let mut files = Vec::new();
+        for entry in std::fs::read_dir(&self.path).with_context(unreadable)? {
+            let entry = entry.with_context(unreadable)?;
+            let name = entry.file_name();
+            if name.to_string_lossy().starts_with(READ_MODEL) {
+                files.push(entry.path());
+            }
+        }
+        Ok(files)
+    }
+
     /// Removes the read model, which is derived from the log.
     pub fn remove_read_model(&self) -> Result<(), Failure> {
-        for suffix in ["", "-wal", "-shm"] {
-            let mut path = self.read_model().into_os_string();
-            path.push(suffix);
-            let path = PathBuf::from(path);
-            match std::fs::remove_file(&path) {
-                Err(error) if error.kind() != ErrorKind::NotFound => {
-                    return Err(error)
-                        .with_context(|| format!("cannot remove {}", path.display()))
-                        .map_err(Failure::from);
-                }
-                _ => {}
-            }
+        for path in self.read_model_files()? {
+            std::fs::remove_file(&path)
+                .with_context(|| format!("cannot remove {}", path.display()))?;
         }
         Ok(())
     }
@@ -126,9 +134,10 @@ impl DataDir {
     /// A log may be made here: nothing that was derived from one, and nothing that goes with one, is here.
     #[must_use]
     pub fn is_new(&self) -> bool {
-        [self.log(), self.read_model(), self.members(), self.index()]
+        [self.log(), self.members(), self.index()]
             .iter()
             .all(|path| !path.exists())
+            && self.read_model_files().is_ok_and(|files| files.is_empty())
     }
 }
 

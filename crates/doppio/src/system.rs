@@ -173,7 +173,7 @@ impl System {
             .await
             .with_context(|| format!("the command index {}", index.display()))?;
         // The projector does this too; done here, the query service finds its schema at once. A database that is down is waited for there.
-        if let Err(error) = model.writer.migrate().await {
+        if let Err(error) = model.writer.prepare().await {
             tracing::warn!(%error, "the read model is not ready yet");
         }
         let members = Members::open(&member_db, card_keys.clone())
@@ -286,7 +286,7 @@ async fn until_stop(
 async fn changed(log: &dyn EventLog, index: &Path, model: &ReadModel) -> Option<String> {
     let by_index = witnesses::by_index(log, index).await;
     let said = match by_index {
-        Ok(None) => witnesses::by_read_model(log, &*model.reader).await,
+        Ok(None) => witnesses::by_read_model(log, &model.reader).await,
         other => other,
     };
     said.unwrap_or_else(|error| {

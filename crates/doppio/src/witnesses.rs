@@ -4,7 +4,7 @@ use std::path::Path;
 
 use event_log::{EventLog, LedgerName, LogError};
 use ordering::ledger::{CommandIndex, LedgerError, examine};
-use read_model::{ReadModelError, ReadModelReader};
+use read_model::{ReadModelError, Readers};
 
 /// Stores read at once.
 const PAGE: u32 = 500;
@@ -24,9 +24,9 @@ pub async fn by_index(log: &dyn EventLog, index: &Path) -> anyhow::Result<Option
 /// Looks for the last record of every store, and for the record at every stream's checkpoint.
 pub async fn by_read_model(
     log: &dyn EventLog,
-    reader: &dyn ReadModelReader,
+    readers: &Readers,
 ) -> anyhow::Result<Option<String>> {
-    let status = match reader.status().await {
+    let status = match readers.projection.status().await {
         Ok(status) => status,
         // Nothing was ever projected.
         Err(ReadModelError::Schema(_)) => return Ok(None),
@@ -53,7 +53,7 @@ pub async fn by_read_model(
     }
     let mut after = None;
     loop {
-        let rows = reader.stores_after(after.as_ref(), PAGE).await?;
+        let rows = readers.orders.stores_after(after.as_ref(), PAGE).await?;
         let Some(last) = rows.last() else {
             return Ok(None);
         };

@@ -11,15 +11,17 @@ use contract::{BusinessDate, Currency, Money, OrderId, StoreId};
 use event_log::{ChainState, Checkpoint, LogEpoch, Position, RecordHash, Revision, StreamIndex};
 use jiff::Timestamp;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::{
-    Batch, BlockAmount, CashKind, CashRow, CompletionRow, DayList, DayRow, DayState, Digests,
-    DiscountAmount, DiscountRow, DrawerFlow, EventPlace, ExportQuery, ExportTable, FactBlock,
-    FactKind, FactRow, Facts, Fence, Figure, FigureDifference, FigureQuery, Generation, Heartbeat,
-    LineAmount, LineRow, ListFigure, ListPage, ListRow, OrderPage, OrderRow, Quarantine, ReadModel,
-    ReadModelError, ReadModelWriter, ReportKey, ReportQuery, SalesBasis, SalesGrouping, SalesQuery,
-    SalesSum, StoreFigure, StoreRow, StreamRow, TaxPart, TenderFlow, TenderRow, ZPage,
+    Batch, BlockAmount, CashKind, CashRow, ChangePlace, ChangedPage, CompletionRow, DayList,
+    DayRow, DayState, Digests, DiscountAmount, DiscountRow, DrawerFlow, EventPlace, ExportQuery,
+    ExportTable, FactBlock, FactKind, FactRow, Facts, Fence, Figure, FigureDifference, FigureQuery,
+    Generation, Heartbeat, LineAmount, LineRow, ListFigure, ListPage, ListRow, ListedOrder,
+    OrderPage, OrderRow, Quarantine, ReadModel, ReadModelError, ReadModelWriter, Readers,
+    ReportKey, ReportQuery, SalesBasis, SalesGrouping, SalesQuery, SalesSum, StoreFigure, StoreRow,
+    StreamRow, TaxPart, TenderFlow, TenderRow, Value, ZPage,
 };
 
 /// Why a test could not be carried out or failed.
@@ -47,11 +49,14 @@ macro_rules! each_law {
             rows_are_read_as_they_were_written,
             rows_written_again_are_replaced,
             orders_are_paged_by_ticket,
+            changed_orders_are_read_in_the_order_of_their_last_change,
             progress_tells_revisions_and_quarantine,
             listeners_are_told,
             a_heartbeat_and_a_release_need_the_fence,
             what_the_projector_says_of_the_log_is_told_to_readers,
-            other_generations_are_not_read,
+            generations_are_made_switched_and_dropped,
+            reads_neither_fail_nor_mix_while_generations_are_switched,
+            an_upgrade_never_empties_what_is_read,
             a_stream_without_progress_takes_up_another_log,
             z_reports_are_found_by_number_and_paged,
             sales_are_summed_by_either_basis,
@@ -208,14 +213,14 @@ pub async fn a_reader_says_when_there_is_no_schema(
     other: &ReadModel,
 ) -> Result<(), Failure> {
     assert!(matches!(
-        other.reader.check().await,
+        other.reader.projection.check().await,
         Err(ReadModelError::Schema(_))
     ));
-    let (first, second) = tokio::join!(one.writer.migrate(), other.writer.migrate());
+    let (first, second) = tokio::join!(one.writer.prepare(), other.writer.prepare());
     first?;
     second?;
-    one.writer.migrate().await?;
-    other.reader.check().await?;
+    one.writer.prepare().await?;
+    other.reader.projection.check().await?;
     Ok(())
 }
 
@@ -223,7 +228,7 @@ pub async fn of_two_claims_on_one_sight_one_succeeds(
     one: &ReadModel,
     other: &ReadModel,
 ) -> Result<(), Failure> {
-    one.writer.migrate().await?;
+    one.writer.prepare().await?;
     let seen = one.writer.stream(LIVE, STREAM, EPOCH).await?;
     assert_eq!((seen.position, seen.checkpoint()), (Position(0), None));
     assert_eq!(other.writer.stream(LIVE, STREAM, EPOCH).await?, seen);
@@ -243,15 +248,16 @@ pub async fn who_was_fenced_changes_nothing(
     one: &ReadModel,
     other: &ReadModel,
 ) -> Result<(), Failure> {
-    one.writer.migrate().await?;
+    one.writer.prepare().await?;
     let fenced = own(&*one.writer, "one").await?;
     let owner = own(&*other.writer, "other").await?;
     assert!(is_fenced(&one.writer.commit(&batch(&fenced, 4)?).await));
-    assert!(one.reader.store(&store()?).await?.is_none());
+    assert!(one.reader.orders.store(&store()?).await?.is_none());
     other.writer.commit(&batch(&owner, 5)?).await?;
     assert!(is_fenced(&one.writer.commit(&batch(&fenced, 6)?).await));
     let seen = one
         .reader
+        .orders
         .store(&store()?)
         .await?
         .ok_or("the store is there")?;
@@ -260,7 +266,7 @@ pub async fn who_was_fenced_changes_nothing(
 }
 
 pub async fn a_batch_is_committed_once(one: &ReadModel, _other: &ReadModel) -> Result<(), Failure> {
-    one.writer.migrate().await?;
+    one.writer.prepare().await?;
     let owned = own(&*one.writer, "one").await?;
     let batch = Batch {
         orders: vec![order_row(1, "2026-03-02", 1)?],
@@ -285,7 +291,7 @@ pub async fn a_failed_batch_leaves_nothing(
     one: &ReadModel,
     _other: &ReadModel,
 ) -> Result<(), Failure> {
-    one.writer.migrate().await?;
+    one.writer.prepare().await?;
     let owned = own(&*one.writer, "one").await?;
     // Two orders with one ticket break the index in the middle of the transaction.
     let twin = OrderRow {
@@ -297,7 +303,7 @@ pub async fn a_failed_batch_leaves_nothing(
         ..batch(&owned, 5)?
     };
     assert!(one.writer.commit(&bad).await.is_err());
-    assert!(one.reader.store(&store()?).await?.is_none());
+    assert!(one.reader.orders.store(&store()?).await?.is_none());
     one.writer.commit(&batch(&owned, 5)?).await?;
     Ok(())
 }
@@ -306,7 +312,7 @@ pub async fn rows_are_read_as_they_were_written(
     one: &ReadModel,
     other: &ReadModel,
 ) -> Result<(), Failure> {
-    one.writer.migrate().await?;
+    one.writer.prepare().await?;
     let owned = own(&*one.writer, "one").await?;
     let still = StoreRow {
         quarantine: Some(Quarantine {
@@ -329,6 +335,7 @@ pub async fn rows_are_read_as_they_were_written(
 
     let seen = other
         .reader
+        .orders
         .store(&store()?)
         .await?
         .ok_or("the store is there")?;
@@ -361,6 +368,7 @@ pub async fn rows_are_read_as_they_were_written(
 
     let found = other
         .reader
+        .orders
         .order(&store()?, order_id(1))
         .await?
         .ok_or("the store is there")?;
@@ -368,6 +376,7 @@ pub async fn rows_are_read_as_they_were_written(
     assert_eq!(
         other
             .reader
+            .orders
             .order(&store()?, order_id(2))
             .await?
             .ok_or("the store is there")?
@@ -377,6 +386,7 @@ pub async fn rows_are_read_as_they_were_written(
     assert!(
         other
             .reader
+            .orders
             .order(&StoreId::new("nowhere")?, order_id(1))
             .await?
             .is_none()
@@ -384,6 +394,7 @@ pub async fn rows_are_read_as_they_were_written(
     assert_eq!(
         other
             .reader
+            .orders
             .day(&store()?, None)
             .await?
             .ok_or("the store is there")?
@@ -393,6 +404,7 @@ pub async fn rows_are_read_as_they_were_written(
     assert_eq!(
         other
             .reader
+            .orders
             .day(&store()?, Some(day.date))
             .await?
             .ok_or("the store is there")?
@@ -402,15 +414,16 @@ pub async fn rows_are_read_as_they_were_written(
     assert_eq!(
         other
             .reader
+            .orders
             .day(&store()?, Some(date("2026-01-01")?))
             .await?
             .ok_or("the store is there")?
             .found,
         None
     );
-    let status = other.reader.status().await?;
+    let status = other.reader.projection.status().await?;
     assert_eq!((status.streams.len(), status.quarantined.len()), (1, 1));
-    let stores = other.reader.stores_after(None, 1).await?;
+    let stores = other.reader.orders.stores_after(None, 1).await?;
     assert_eq!(
         stores
             .iter()
@@ -420,6 +433,7 @@ pub async fn rows_are_read_as_they_were_written(
     );
     let stores = other
         .reader
+        .orders
         .stores_after(Some(&StoreId::new("busan")?), 10)
         .await?;
     assert_eq!(
@@ -436,7 +450,7 @@ pub async fn rows_written_again_are_replaced(
     one: &ReadModel,
     _other: &ReadModel,
 ) -> Result<(), Failure> {
-    one.writer.migrate().await?;
+    one.writer.prepare().await?;
     let mut owned = own(&*one.writer, "one").await?;
     let (order, day) = (order_row(1, "2026-03-02", 1)?, day_row()?);
     one.writer
@@ -467,6 +481,7 @@ pub async fn rows_written_again_are_replaced(
         .await?;
     assert_eq!(
         one.reader
+            .orders
             .store(&store()?)
             .await?
             .ok_or("the store is there")?
@@ -475,6 +490,7 @@ pub async fn rows_written_again_are_replaced(
     );
     assert_eq!(
         one.reader
+            .orders
             .order(&store()?, order_id(1))
             .await?
             .ok_or("the store is there")?
@@ -483,6 +499,7 @@ pub async fn rows_written_again_are_replaced(
     );
     assert_eq!(
         one.reader
+            .orders
             .day(&store()?, None)
             .await?
             .ok_or("the store is there")?
@@ -493,7 +510,7 @@ pub async fn rows_written_again_are_replaced(
 }
 
 pub async fn orders_are_paged_by_ticket(one: &ReadModel, other: &ReadModel) -> Result<(), Failure> {
-    one.writer.migrate().await?;
+    one.writer.prepare().await?;
     let owned = own(&*one.writer, "one").await?;
     let mut orders = vec![order_row(1, "2026-03-01", 4)?];
     for ticket in (1..=25).rev() {
@@ -521,6 +538,7 @@ pub async fn orders_are_paged_by_ticket(one: &ReadModel, other: &ReadModel) -> R
         let after_ticket = tickets.last().copied().unwrap_or(0);
         let found = other
             .reader
+            .orders
             .orders_page(&OrderPage {
                 after_ticket,
                 ..page.clone()
@@ -532,7 +550,7 @@ pub async fn orders_are_paged_by_ticket(one: &ReadModel, other: &ReadModel) -> R
             break;
         }
         assert!(found.len() <= 10);
-        tickets.extend(found.iter().map(|(ticket, _)| *ticket));
+        tickets.extend(found.iter().map(|order| order.ticket_number));
     }
     assert_eq!(tickets, (1..=25).collect::<Vec<_>>());
     let only = |statuses: Vec<i32>, on: Option<BusinessDate>| OrderPage {
@@ -544,6 +562,7 @@ pub async fn orders_are_paged_by_ticket(one: &ReadModel, other: &ReadModel) -> R
     let count = async |page: OrderPage| {
         other
             .reader
+            .orders
             .orders_page(&page)
             .await
             .map(|seen| seen.map(|seen| seen.found.len()))
@@ -570,12 +589,114 @@ pub async fn orders_are_paged_by_ticket(one: &ReadModel, other: &ReadModel) -> R
     Ok(())
 }
 
+pub async fn changed_orders_are_read_in_the_order_of_their_last_change(
+    one: &ReadModel,
+    other: &ReadModel,
+) -> Result<(), Failure> {
+    one.writer.prepare().await?;
+    let mut owned = own(&*one.writer, "one").await?;
+    let changed = |number: i64, revision: u64| {
+        let row = order_row(number, "2026-03-02", 1)?;
+        Ok::<_, Failure>(OrderRow {
+            revision: Revision(revision),
+            ..row
+        })
+    };
+    // Three of one record, and one of another store.
+    let mut placed = vec![
+        changed(1, 2)?,
+        changed(2, 3)?,
+        changed(4, 3)?,
+        changed(3, 3)?,
+    ];
+    let busan = StoreId::new("busan")?;
+    placed.push(OrderRow {
+        store: busan.clone(),
+        ..changed(9, 4)?
+    });
+    let stores = vec![store_row(3)?, StoreRow::new(busan, STREAM)];
+    let first = Batch {
+        placed,
+        stores,
+        ..batch(&owned, 5)?
+    };
+    one.writer.commit(&first).await?;
+    owned.position = Position(5);
+    let page = async |after: ChangePlace, limit| {
+        let page = ChangedPage {
+            store: store()?,
+            after,
+            limit,
+        };
+        let seen = other.reader.orders.changed_orders(&page).await?;
+        let seen = seen.ok_or("the store is there")?;
+        let of = |order: ListedOrder| (order.ticket_number, order.revision.0, order.order_id);
+        let found: Vec<_> = seen.found.into_iter().map(of).collect();
+        Ok::<_, Failure>((seen.store.revision().0, found))
+    };
+    let after = |revision| ChangePlace {
+        revision: Revision(revision),
+        order: None,
+    };
+    let tickets = |found: &[(i64, u64, OrderId)]| -> Vec<(i64, u64)> {
+        found.iter().map(|order| (order.0, order.1)).collect()
+    };
+    let (revision, all) = page(after(0), 100).await?;
+    assert_eq!(revision, 3, "up to where there are no more");
+    assert_eq!(tickets(&all), [(1, 2), (2, 3), (3, 3), (4, 3)]);
+    assert_eq!(
+        tickets(&page(after(2), 100).await?.1),
+        [(2, 3), (3, 3), (4, 3)]
+    );
+    assert_eq!(tickets(&page(after(3), 100).await?.1), []);
+    // A page that ends within a record goes on within it.
+    let mut place = after(0);
+    let mut read = Vec::new();
+    loop {
+        let (_, found) = page(place, 2).await?;
+        let Some(last) = found.last() else { break };
+        assert!(found.len() <= 2);
+        place = ChangePlace {
+            revision: Revision(last.1),
+            order: Some(last.2),
+        };
+        read.extend(found);
+    }
+    assert_eq!(read, all);
+    // An order that changes again is found at its new place alone.
+    let second = Batch {
+        stores: vec![store_row(6)?],
+        orders: vec![changed(2, 6)?],
+        ..batch(&owned, 6)?
+    };
+    one.writer.commit(&second).await?;
+    let (revision, found) = page(after(0), 100).await?;
+    assert_eq!(
+        (revision, tickets(&found)),
+        (6, vec![(1, 2), (3, 3), (4, 3), (2, 6)])
+    );
+    let nowhere = ChangedPage {
+        store: StoreId::new("nowhere")?,
+        after: after(0),
+        limit: 1,
+    };
+    assert!(
+        other
+            .reader
+            .orders
+            .changed_orders(&nowhere)
+            .await?
+            .is_none()
+    );
+    Ok(())
+}
+
 pub async fn progress_tells_revisions_and_quarantine(
     one: &ReadModel,
     other: &ReadModel,
 ) -> Result<(), Failure> {
-    one.writer.migrate().await?;
-    let nothing = other.reader.progress(&[store()?]).await?;
+    one.writer.prepare().await?;
+    let nothing = other.reader.projection.progress(&[store()?]).await?;
     assert!(nothing.epoch.is_none() && nothing.stores.is_empty());
     let owned = own(&*one.writer, "one").await?;
     let quarantine = Quarantine {
@@ -597,6 +718,7 @@ pub async fn progress_tells_revisions_and_quarantine(
         .await?;
     let progress = other
         .reader
+        .projection
         .progress(&[store()?, busan.clone(), StoreId::new("nowhere")?])
         .await?;
     assert_eq!(progress.epoch, Some(EPOCH));
@@ -610,10 +732,10 @@ pub async fn progress_tells_revisions_and_quarantine(
 }
 
 pub async fn listeners_are_told(one: &ReadModel, _other: &ReadModel) -> Result<(), Failure> {
-    one.writer.migrate().await?;
+    one.writer.prepare().await?;
     let (hint, mut hinted) = watch::channel(0);
-    let reader = one.reader.clone();
-    let listening = tokio::spawn(async move { reader.listen(&hint).await });
+    let projection = one.reader.projection.clone();
+    let listening = tokio::spawn(async move { projection.listen(&hint).await });
     let mut owned = own(&*one.writer, "one").await?;
     let told = async {
         // A commit from before the listener was there tells nobody.
@@ -638,7 +760,7 @@ pub async fn a_heartbeat_and_a_release_need_the_fence(
     one: &ReadModel,
     other: &ReadModel,
 ) -> Result<(), Failure> {
-    one.writer.migrate().await?;
+    one.writer.prepare().await?;
     let fenced = own(&*one.writer, "one").await?;
     let owned = own(&*other.writer, "other").await?;
     let beat = |row: &StreamRow| {
@@ -669,7 +791,7 @@ pub async fn what_the_projector_says_of_the_log_is_told_to_readers(
     one: &ReadModel,
     other: &ReadModel,
 ) -> Result<(), Failure> {
-    one.writer.migrate().await?;
+    one.writer.prepare().await?;
     let owned = own(&*one.writer, "one").await?;
     let beat = |looked, head, log_changed: &str| {
         Ok::<_, Failure>(Heartbeat {
@@ -690,7 +812,7 @@ pub async fn what_the_projector_says_of_the_log_is_told_to_readers(
     ] {
         one.writer.beat(&beat(looked, head, changed)?).await?;
         let row = one.writer.stream(LIVE, STREAM, EPOCH).await?;
-        let progress = other.reader.progress(&[]).await?;
+        let progress = other.reader.projection.progress(&[]).await?;
         assert_eq!(row.log_changed, changed);
         assert_eq!(progress.log_changed.as_deref().unwrap_or_default(), changed);
         let [sight] = progress.streams.as_slice() else {
@@ -706,38 +828,371 @@ pub async fn what_the_projector_says_of_the_log_is_told_to_readers(
     Ok(())
 }
 
-pub async fn other_generations_are_not_read(
+/// What an owner of the generation's stream sees.
+async fn own_of(
+    writer: &dyn ReadModelWriter,
+    generation: Generation,
+) -> Result<StreamRow, Failure> {
+    let seen = writer.stream(generation, STREAM, EPOCH).await?;
+    let claimed = writer.claim(&seen, "one", EPOCH).await?;
+    claimed.ok_or_else(|| "nobody else claims it".into())
+}
+
+/// Rows of which each says what generation they are of: the store by its revision, the order by its body, the day by its figures, the facts by
+/// what they sold for.
+async fn fill(
+    writer: &dyn ReadModelWriter,
+    generation: Generation,
+    revision: u64,
+) -> Result<(), Failure> {
+    let owned = own_of(writer, generation).await?;
+    let of_generation = i64::try_from(revision)?;
+    let order = OrderRow {
+        body: format!("{revision}").into(),
+        ..order_row(1, "2026-03-02", 1)?
+    };
+    let day = DayRow {
+        figures: BTreeMap::from([("sales.count".into(), of_generation)]),
+        ..day_row()?
+    };
+    let mut facts = facts()?;
+    for fact in &mut facts.facts {
+        fact.document_number = of_generation;
+        fact.order_id = order_id(1);
+    }
+    let rows = Batch {
+        stores: vec![store_row(revision)?],
+        placed: vec![order],
+        days: vec![day],
+        facts,
+        ..batch(&owned, 5)?
+    };
+    Ok(writer.commit(&rows).await?)
+}
+
+/// Reads in every way; gives the one generation that all of an answer is of, by the store's revision.
+async fn read_in_every_way(reader: &Readers) -> Result<Vec<u64>, Failure> {
+    let store = store()?;
+    let mut found = Vec::new();
+    let seen = reader.orders.order(&store, order_id(1)).await?;
+    let seen = seen.ok_or("the store is there")?;
+    let revision = seen.store.revision().0;
+    assert_eq!(seen.found, Some(revision.to_string().into_bytes()));
+    found.push(revision);
+    let query = ReportQuery {
+        store: store.clone(),
+        key: ReportKey::Latest,
+        rows: 10,
+        digests: true,
+    };
+    let seen = reader.settlement.report(&query).await?;
+    let seen = seen.ok_or("the store is there")?;
+    let revision = seen.store.revision().0;
+    let reported = seen.found.ok_or("the day is there")?;
+    assert_eq!(
+        reported.day.figures["sales.count"],
+        i64::try_from(revision)?
+    );
+    found.push(revision);
+    let query = ExportQuery {
+        table: ExportTable::Orders,
+        stores: vec![],
+        first: None,
+        last: None,
+    };
+    let mut export = reader.tables.export(&query).await?;
+    let revision = export.stores()[0].revision.0;
+    // However much time passes.
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    let columns = query.table.columns();
+    let number = columns
+        .iter()
+        .position(|column| column.name == "document_number");
+    let number = number.ok_or("orders have document numbers")?;
+    let mut exported = 0;
+    while let Some(rows) = export.next().await? {
+        for row in rows {
+            assert_eq!(row[number], Value::Integer(i64::try_from(revision)?));
+            exported += 1;
+        }
+    }
+    assert!(exported > 0);
+    found.push(revision);
+    let progress = reader
+        .projection
+        .progress(std::slice::from_ref(&store))
+        .await?;
+    found.push(progress.stores[&store].revision.0);
+    Ok(found)
+}
+
+/// Waits until a read is answered from the generation of this revision.
+async fn until_read(reader: &Readers, revision: u64) -> Result<(), Failure> {
+    let seen = async {
+        loop {
+            let seen = reader.orders.store(&store()?).await?;
+            if seen.ok_or("the store is there")?.store.revision().0 == revision {
+                return Ok::<_, Failure>(());
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, seen).await?
+}
+
+pub async fn generations_are_made_switched_and_dropped(
     one: &ReadModel,
     other: &ReadModel,
 ) -> Result<(), Failure> {
-    one.writer.migrate().await?;
-    assert_eq!(one.writer.live_generation().await?, LIVE);
-    let next = Generation(2);
-    let seen = one.writer.stream(next, STREAM, EPOCH).await?;
-    let owned = one
-        .writer
-        .claim(&seen, "one", EPOCH)
-        .await?
-        .ok_or("nobody else claims it")?;
+    assert_eq!(one.writer.prepare().await?, LIVE);
+    assert_eq!(other.writer.prepare().await?, LIVE);
+    fill(&*one.writer, LIVE, 5).await?;
+    let next = one.generations.create().await?;
+    assert_eq!(other.writer.written().await?, [LIVE, next]);
+    fill(&*other.writer, next, 7).await?;
+    // Each is read by name, and the live one without.
+    until_read(&other.reader, 5).await?;
+    until_read(&other.reader_of(LIVE), 5).await?;
+    until_read(&other.reader_of(next), 7).await?;
+
+    one.generations.switch(LIVE, next).await?;
+    until_read(&one.reader, 7).await?;
+    until_read(&other.reader, 7).await?;
+    let rows = other.generations.list().await?;
+    let told: Vec<_> = rows
+        .iter()
+        .map(|row| (row.generation, row.is_live, row.is_previous))
+        .collect();
+    assert_eq!(told, [(LIVE, false, true), (next, true, false)]);
+    assert!(
+        rows.iter()
+            .all(|row| row.live_since.is_some() && !row.is_being_dropped)
+    );
+
+    assert_eq!(other.generations.roll_back().await?, LIVE);
+    until_read(&one.reader, 5).await?;
+    assert_eq!(other.generations.roll_back().await?, next);
+    until_read(&one.reader, 7).await?;
+
+    let again = one.generations.switch(LIVE, next).await;
+    assert!(
+        matches!(again, Err(ReadModelError::NotLive(LIVE))),
+        "{again:?}"
+    );
+    let nowhere = Generation(99);
+    for refused in [
+        one.generations.switch(next, nowhere).await,
+        one.generations.remove(nowhere).await,
+    ] {
+        assert!(
+            matches!(refused, Err(ReadModelError::NoGeneration(_))),
+            "{refused:?}"
+        );
+    }
+    let live = one.generations.remove(next).await;
+    assert!(matches!(live, Err(ReadModelError::Live(_))), "{live:?}");
+
+    // Whoever reads it reads on; then it is gone, with all that was in it.
+    let named = other.reader_of(LIVE);
+    let query = ExportQuery {
+        table: ExportTable::Orders,
+        stores: vec![],
+        first: None,
+        last: None,
+    };
+    let mut export = named.tables.export(&query).await?;
+    let (dropped, read) = tokio::join!(one.generations.remove(LIVE), async {
+        let rows = export.next().await?;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let more = export.next().await?;
+        drop(export);
+        Ok::<_, Failure>((rows, more))
+    });
+    dropped?;
+    assert!(matches!(read?, (Some(_), None)));
+    assert!(other.reader_of(LIVE).orders.store(&store()?).await.is_err());
+    let rows = other.generations.list().await?;
+    assert_eq!(rows.len(), 1);
+    let nothing = one.generations.roll_back().await;
+    assert!(
+        matches!(nothing, Err(ReadModelError::NothingToGoBackTo)),
+        "{nothing:?}"
+    );
+    // A number is not given out again.
+    assert_eq!(one.generations.create().await?, Generation(3));
+    one.generations.remove(Generation(3)).await?;
+    assert_eq!(one.generations.create().await?, Generation(4));
+    until_read(&other.reader, 7).await
+}
+
+pub async fn reads_neither_fail_nor_mix_while_generations_are_switched(
+    one: &ReadModel,
+    other: &ReadModel,
+) -> Result<(), Failure> {
+    const READERS: usize = 3;
+    const SWITCHING: Duration = Duration::from_secs(6);
+    one.writer.prepare().await?;
+    fill(&*one.writer, LIVE, 5).await?;
+    let next = one.generations.create().await?;
+    fill(&*one.writer, next, 7).await?;
+    let stop = CancellationToken::new();
+    let mut reading = tokio::task::JoinSet::new();
+    for number in 0..READERS {
+        let reader = if number == 0 { one } else { other }.reader.clone();
+        let stop = stop.clone();
+        reading.spawn(async move {
+            let mut found = Vec::new();
+            while !stop.is_cancelled() {
+                found.extend(read_in_every_way(&reader).await?);
+            }
+            Ok::<_, Failure>(found)
+        });
+    }
+    let until = tokio::time::Instant::now() + SWITCHING;
+    let mut switches = 0;
+    while tokio::time::Instant::now() < until {
+        let model = if switches % 2 == 0 { one } else { other };
+        model
+            .generations
+            .roll_back()
+            .await
+            .map(drop)
+            .or_else(|error| match error {
+                ReadModelError::NothingToGoBackTo => Ok(()),
+                error => Err(error),
+            })?;
+        if switches == 0 {
+            one.generations.switch(LIVE, next).await?;
+        }
+        switches += 1;
+        // More often than readers look, and less often.
+        let pause = [1, 30, 600][switches % 3];
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+    }
+    stop.cancel();
+    let mut found = Vec::new();
+    while let Some(read) = reading.join_next().await {
+        found.extend(read??);
+    }
+    for revision in [5, 7] {
+        let times = found.iter().filter(|read| **read == revision).count();
+        assert!(
+            times > 0,
+            "generation of {revision} in {} reads",
+            found.len()
+        );
+    }
+    assert!(found.iter().all(|read| [5, 7].contains(read)));
+    assert!(switches > 10, "{switches} switches");
+    Ok(())
+}
+
+pub async fn an_upgrade_never_empties_what_is_read(
+    one: &ReadModel,
+    other: &ReadModel,
+) -> Result<(), Failure> {
+    let (old, old_too) = (one.older_by(1), other.older_by(1));
+    let busan = StoreId::new("busan")?;
+    let at = |store: &StoreId, revision: u64| {
+        let row = store_row(revision)?;
+        Ok::<_, Failure>(StoreRow {
+            store: store.clone(),
+            ..row
+        })
+    };
+    assert_eq!(old.writer.prepare().await?, LIVE);
+    let mut owned = own(&*old.writer, "old").await?;
+    let stores = vec![at(&store()?, 5)?, at(&busan, 3)?];
     let rows = Batch {
-        orders: vec![order_row(1, "2026-03-02", 1)?],
-        days: vec![day_row()?],
-        ..batch(&owned, 5)?
+        stores,
+        ..batch(&owned, 8)?
+    };
+    old.writer.commit(&rows).await?;
+    owned.position = Position(8);
+
+    // The new build finds tables that are not its own, and makes its own beside them. Any number of instances find the same.
+    let (first, second) = tokio::join!(one.writer.prepare(), other.writer.prepare());
+    let next = first?;
+    assert_eq!((next, second?), (Generation(2), next));
+    assert_eq!(old.writer.written().await?, [LIVE]);
+    assert_eq!(one.writer.written().await?, [next]);
+    let refused = one.reader.orders.store(&store()?).await;
+    assert!(
+        matches!(refused, Err(ReadModelError::Schema(_))),
+        "{refused:?}"
+    );
+    until_read(&old_too.reader, 5).await?;
+
+    // It takes over once it has every store as far, and not before.
+    let mut owner = own_of(&*one.writer, next).await?;
+    let mut position = 0;
+    for (stores, is_as_far) in [
+        (vec![], false),
+        (vec![at(&store()?, 5)?], false),
+        (vec![at(&busan, 2)?], false),
+        (vec![at(&busan, 3)?], true),
+    ] {
+        if !stores.is_empty() {
+            position += 1;
+            let rows = Batch {
+                stores,
+                ..batch(&owner, position)?
+            };
+            one.writer.commit(&rows).await?;
+            owner.position = Position(position);
+        }
+        assert_eq!(one.writer.take_over(next).await?, is_as_far);
+        assert_eq!(other.writer.take_over(next).await?, is_as_far, "again");
+        until_read(&old_too.reader, 5).await?;
+    }
+    until_read(&one.reader, 5).await?;
+    until_read(&other.reader, 5).await?;
+    // Readers of the build before go on with what they can read, as long as it is there.
+    let rows = Batch {
+        stores: vec![store_row(6)?],
+        ..batch(&owned, 9)?
+    };
+    old.writer.commit(&rows).await?;
+    until_read(&old_too.reader, 6).await?;
+    until_read(&one.reader, 5).await?;
+    // Back to the build before, and on again.
+    assert_eq!(old.generations.roll_back().await?, LIVE);
+    until_read(&old_too.reader, 6).await?;
+    until_read(&one.reader, 5).await?;
+    assert_eq!(one.writer.prepare().await?, next);
+    assert!(
+        !one.writer.take_over(next).await?,
+        "it has not been as far since"
+    );
+    // A store that stands still in both holds up nothing.
+    let still = |revision: u64| {
+        let row = store_row(revision)?;
+        Ok::<_, Failure>(StoreRow {
+            quarantine: Some(Quarantine {
+                reason: "broken".into(),
+                revision: Revision(7),
+                at: instant(1)?,
+                skipped: 0,
+            }),
+            ..row
+        })
+    };
+    owned.position = Position(9);
+    let rows = Batch {
+        stores: vec![still(6)?],
+        ..batch(&owned, 10)?
+    };
+    old.writer.commit(&rows).await?;
+    assert!(
+        !one.writer.take_over(next).await?,
+        "it stands still in one alone"
+    );
+    let rows = Batch {
+        stores: vec![still(5)?],
+        ..batch(&owner, position + 1)?
     };
     one.writer.commit(&rows).await?;
-    assert!(other.reader.store(&store()?).await?.is_none());
-    assert!(other.reader.stores_after(None, 10).await?.is_empty());
-    assert!(other.reader.status().await?.streams.is_empty());
-    assert_eq!(one.writer.stores(next, &[store()?]).await?.len(), 1);
-    // The same rows fit into the live generation beside it.
-    let owned = own(&*one.writer, "one").await?;
-    let live = Batch {
-        orders: rows.orders,
-        days: rows.days,
-        ..batch(&owned, 5)?
-    };
-    one.writer.commit(&live).await?;
-    assert!(other.reader.store(&store()?).await?.is_some());
+    assert!(one.writer.take_over(next).await?);
     Ok(())
 }
 
@@ -745,7 +1200,7 @@ pub async fn a_stream_without_progress_takes_up_another_log(
     one: &ReadModel,
     _other: &ReadModel,
 ) -> Result<(), Failure> {
-    one.writer.migrate().await?;
+    one.writer.prepare().await?;
     let mut owned = own(&*one.writer, "one").await?;
     let another = LogEpoch {
         log_id: Uuid::from_u128(8),
@@ -957,7 +1412,7 @@ pub async fn z_reports_are_found_by_number_and_paged(
     one: &ReadModel,
     other: &ReadModel,
 ) -> Result<(), Failure> {
-    one.writer.migrate().await?;
+    one.writer.prepare().await?;
     let owned = own(&*one.writer, "one").await?;
     let mut days = vec![DayRow {
         state: DayState::Open,
@@ -981,6 +1436,7 @@ pub async fn z_reports_are_found_by_number_and_paged(
         .await?;
     let third = other
         .reader
+        .settlement
         .z_report(&store()?, 3)
         .await?
         .ok_or("the store is there")?;
@@ -989,6 +1445,7 @@ pub async fn z_reports_are_found_by_number_and_paged(
         assert_eq!(
             other
                 .reader
+                .settlement
                 .z_report(&store()?, unknown)
                 .await?
                 .ok_or("the store is there")?
@@ -1006,6 +1463,7 @@ pub async fn z_reports_are_found_by_number_and_paged(
     let numbers = async |page: ZPage| -> Result<Vec<i64>, Failure> {
         let seen = other
             .reader
+            .settlement
             .z_reports(&page)
             .await?
             .ok_or("the store is there")?;
@@ -1039,6 +1497,7 @@ pub async fn z_reports_are_found_by_number_and_paged(
     assert!(
         other
             .reader
+            .settlement
             .z_reports(&ZPage {
                 store: nowhere.clone(),
                 ..page
@@ -1046,7 +1505,14 @@ pub async fn z_reports_are_found_by_number_and_paged(
             .await?
             .is_none()
     );
-    assert!(other.reader.z_report(&nowhere, 1).await?.is_none());
+    assert!(
+        other
+            .reader
+            .settlement
+            .z_report(&nowhere, 1)
+            .await?
+            .is_none()
+    );
     Ok(())
 }
 
@@ -1054,7 +1520,7 @@ pub async fn sales_are_summed_by_either_basis(
     one: &ReadModel,
     other: &ReadModel,
 ) -> Result<(), Failure> {
-    one.writer.migrate().await?;
+    one.writer.prepare().await?;
     let owned = own(&*one.writer, "one").await?;
     let order = order_row(1, "2026-03-01", 4)?;
     one.writer
@@ -1081,7 +1547,7 @@ pub async fn sales_are_summed_by_either_basis(
         returns_net,
         turnover_vat,
     };
-    let sales = other.reader.sales(&query).await?;
+    let sales = other.reader.settlement.sales(&query).await?;
     assert_eq!(
         sales.rows,
         [
@@ -1103,7 +1569,7 @@ pub async fn sales_are_summed_by_either_basis(
         ..query.clone()
     };
     assert_eq!(
-        other.reader.sales(&restated).await?.rows,
+        other.reader.settlement.sales(&restated).await?.rows,
         [sum("2026-03-01", 1, 9_000, 4_500, Some(409))]
     );
     for (grouping, rows) in [
@@ -1131,6 +1597,7 @@ pub async fn sales_are_summed_by_either_basis(
         assert_eq!(
             other
                 .reader
+                .settlement
                 .sales(&SalesQuery {
                     grouping,
                     stores: vec![],
@@ -1145,6 +1612,7 @@ pub async fn sales_are_summed_by_either_basis(
     assert_eq!(
         other
             .reader
+            .settlement
             .sales(&SalesQuery {
                 grouping: SalesGrouping::Category,
                 ..query.clone()
@@ -1156,6 +1624,7 @@ pub async fn sales_are_summed_by_either_basis(
     );
     let none = other
         .reader
+        .settlement
         .sales(&SalesQuery {
             stores: vec![StoreId::new("nowhere")?],
             ..query.clone()
@@ -1164,6 +1633,7 @@ pub async fn sales_are_summed_by_either_basis(
     assert!(none.rows.is_empty() && none.totals.is_empty() && none.stores.is_empty());
     let second = other
         .reader
+        .settlement
         .sales(&SalesQuery {
             first: last,
             ..query
@@ -1177,7 +1647,7 @@ pub async fn a_figure_is_explained_by_its_facts(
     one: &ReadModel,
     other: &ReadModel,
 ) -> Result<(), Failure> {
-    one.writer.migrate().await?;
+    one.writer.prepare().await?;
     let owned = own(&*one.writer, "one").await?;
     let days = vec![
         DayRow {
@@ -1379,6 +1849,7 @@ pub async fn a_figure_is_explained_by_its_facts(
         };
         let seen = other
             .reader
+            .settlement
             .explain(&query)
             .await?
             .ok_or("the store is there")?;
@@ -1394,6 +1865,7 @@ pub async fn a_figure_is_explained_by_its_facts(
         loop {
             let seen = other
                 .reader
+                .settlement
                 .explain(&FigureQuery {
                     after,
                     limit: 1,
@@ -1418,6 +1890,7 @@ pub async fn a_figure_is_explained_by_its_facts(
     };
     let seen = other
         .reader
+        .settlement
         .explain(&query)
         .await?
         .ok_or("the store is there")?;
@@ -1438,6 +1911,7 @@ pub async fn a_figure_is_explained_by_its_facts(
     assert!(
         other
             .reader
+            .settlement
             .explain(&FigureQuery {
                 store: StoreId::new("nowhere")?,
                 ..query
@@ -1452,7 +1926,7 @@ pub async fn a_beat_goes_on_while_its_batch_moves_the_position(
     one: &ReadModel,
     other: &ReadModel,
 ) -> Result<(), Failure> {
-    one.writer.migrate().await?;
+    one.writer.prepare().await?;
     let owned = own(&*one.writer, "one").await?;
     let before = Heartbeat {
         fence: fence(&owned),
@@ -1479,7 +1953,7 @@ pub async fn a_fact_written_twice_is_refused(
     one: &ReadModel,
     _other: &ReadModel,
 ) -> Result<(), Failure> {
-    one.writer.migrate().await?;
+    one.writer.prepare().await?;
     let mut owned = own(&*one.writer, "one").await?;
     let all = facts()?;
     one.writer
@@ -1536,7 +2010,7 @@ pub async fn an_order_placed_twice_is_refused(
     one: &ReadModel,
     _other: &ReadModel,
 ) -> Result<(), Failure> {
-    one.writer.migrate().await?;
+    one.writer.prepare().await?;
     let owned = own(&*one.writer, "one").await?;
     let order = order_row(1, "2026-03-02", 1)?;
     one.writer
@@ -1652,7 +2126,7 @@ pub async fn many_rows_are_written_as_few_are(
     other: &ReadModel,
 ) -> Result<(), Failure> {
     const ROWS: i64 = 4_200;
-    one.writer.migrate().await?;
+    one.writer.prepare().await?;
     let mut owned = own(&*one.writer, "one").await?;
     let (gangnam, busan) = (store()?, StoreId::new("busan")?);
     for (store, at_once) in [(&gangnam, ROWS), (&busan, 300)] {
@@ -1706,7 +2180,7 @@ pub async fn many_rows_are_written_as_few_are(
                 first: None,
                 last: None,
             };
-            let mut export = other.reader.export(&query).await?;
+            let mut export = other.reader.tables.export(&query).await?;
             let mut rows = 0;
             while let Some(page) = export.next().await? {
                 rows += 1;
@@ -1726,7 +2200,12 @@ pub async fn many_rows_are_written_as_few_are(
                 after: None,
                 limit: 5_000,
             };
-            let explained = other.reader.explain(&query).await?.ok_or("the store")?;
+            let explained = other
+                .reader
+                .settlement
+                .explain(&query)
+                .await?
+                .ok_or("the store")?;
             let facts = explained.found.facts;
             assert_eq!(facts.len(), usize::try_from(ROWS)?, "{:?}", query.figure);
             texts.push(format!("{facts:?}"));
@@ -1741,7 +2220,7 @@ pub async fn a_sum_that_does_not_fit_is_told_from_an_outage(
     one: &ReadModel,
     other: &ReadModel,
 ) -> Result<(), Failure> {
-    one.writer.migrate().await?;
+    one.writer.prepare().await?;
     let owned = own(&*one.writer, "one").await?;
     let mut facts = facts()?;
     let mut huge = facts.facts.remove(0);
@@ -1767,7 +2246,7 @@ pub async fn a_sum_that_does_not_fit_is_told_from_an_outage(
         grouping: SalesGrouping::Day,
         basis: SalesBasis::AsClosed,
     };
-    let sales = other.reader.sales(&query).await;
+    let sales = other.reader.settlement.sales(&query).await;
     assert!(
         matches!(sales, Err(ReadModelError::OutOfRange(_))),
         "{sales:?}"
@@ -1781,7 +2260,7 @@ pub async fn exports_leave_room_for_orders(
     other: &ReadModel,
 ) -> Result<(), Failure> {
     const TRIES: usize = 16;
-    one.writer.migrate().await?;
+    one.writer.prepare().await?;
     let owned = own(&*one.writer, "one").await?;
     let order = order_row(1, "2026-03-02", 1)?;
     one.writer
@@ -1798,7 +2277,7 @@ pub async fn exports_leave_room_for_orders(
     };
     let mut under_way = Vec::new();
     while under_way.len() < TRIES {
-        match other.reader.export(&query).await {
+        match other.reader.tables.export(&query).await {
             Ok(export) => under_way.push(export),
             Err(ReadModelError::Unavailable(_)) => break,
             Err(error) => return Err(error.into()),
@@ -1806,7 +2285,7 @@ pub async fn exports_leave_room_for_orders(
     }
     assert!((2..TRIES).contains(&under_way.len()), "{}", under_way.len());
     let store = store()?;
-    let read = other.reader.order(&store, order.order_id);
+    let read = other.reader.orders.order(&store, order.order_id);
     let read = tokio::time::timeout(Duration::from_secs(1), read).await??;
     assert!(read.is_some_and(|seen| seen.found.is_some()));
     Ok(())
@@ -1816,7 +2295,7 @@ pub async fn stores_asked_of_tell_quarantine_and_lag(
     one: &ReadModel,
     other: &ReadModel,
 ) -> Result<(), Failure> {
-    one.writer.migrate().await?;
+    one.writer.prepare().await?;
     let mut owned = own(&*one.writer, "one").await?;
     let quarantine = Quarantine {
         reason: "revision 4: broken".into(),
@@ -1849,6 +2328,7 @@ pub async fn stores_asked_of_tell_quarantine_and_lag(
         owned.position = Position(position);
         let told: Vec<_> = other
             .reader
+            .settlement
             .sales(&query)
             .await?
             .stores
@@ -1870,7 +2350,7 @@ pub async fn lists_are_added_to_and_read_page_by_page(
     one: &ReadModel,
     other: &ReadModel,
 ) -> Result<(), Failure> {
-    one.writer.migrate().await?;
+    one.writer.prepare().await?;
     let owned = own(&*one.writer, "one").await?;
     let day = DayRow {
         date: date("2026-03-01")?,
@@ -1925,7 +2405,12 @@ pub async fn lists_are_added_to_and_read_page_by_page(
         rows: 3,
         digests: true,
     };
-    let seen = other.reader.report(&query).await?.ok_or("a store")?;
+    let seen = other
+        .reader
+        .settlement
+        .report(&query)
+        .await?
+        .ok_or("a store")?;
     let found = seen.found.ok_or("a day")?;
     assert_eq!((found.rows, found.more), (all.clone(), false));
     assert_eq!(found.day.date, date("2026-03-01")?);
@@ -1940,7 +2425,12 @@ pub async fn lists_are_added_to_and_read_page_by_page(
         digests: false,
         ..query
     };
-    let seen = other.reader.report(&query).await?.ok_or("a store")?;
+    let seen = other
+        .reader
+        .settlement
+        .report(&query)
+        .await?
+        .ok_or("a store")?;
     let found = seen.found.ok_or("a day")?;
     let keys: Vec<&str> = found.rows.iter().map(|row| row.key.as_str()).collect();
     assert_eq!((keys, found.more), (vec!["a-b", "a1", "5/spring"], true));
@@ -1955,7 +2445,12 @@ pub async fn lists_are_added_to_and_read_page_by_page(
     };
     let mut paged = Vec::new();
     loop {
-        let seen = other.reader.list(&page).await?.ok_or("a store")?;
+        let seen = other
+            .reader
+            .settlement
+            .list(&page)
+            .await?
+            .ok_or("a store")?;
         let rows = seen.found.ok_or("a day")?;
         let Some(last) = rows.last() else { break };
         page.after.clone_from(&last.key);
@@ -1969,9 +2464,14 @@ pub async fn lists_are_added_to_and_read_page_by_page(
         .await?;
     assert_eq!(Digests::of(&stored), Some(digests));
     page.date = date("2026-03-05")?;
-    let seen = other.reader.list(&page).await?.ok_or("a store")?;
+    let seen = other
+        .reader
+        .settlement
+        .list(&page)
+        .await?
+        .ok_or("a store")?;
     assert!(seen.found.is_none());
     page.store = StoreId::new("nowhere")?;
-    assert!(other.reader.list(&page).await?.is_none());
+    assert!(other.reader.settlement.list(&page).await?.is_none());
     Ok(())
 }

@@ -1,6 +1,8 @@
 use event_log::{Position, StreamIndex};
 use runtime::database::{Fault, fault};
 
+use crate::generation::Generation;
+
 /// Why the read model could not be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadModelError {
@@ -33,6 +35,14 @@ pub enum ReadModelError {
         position: Position,
         term: u64,
     },
+    #[error("there is no generation {}", .0.0)]
+    NoGeneration(Generation),
+    #[error("generation {} is the live one: switch to another one first", .0.0)]
+    Live(Generation),
+    #[error("generation {} is not the live one any more", .0.0)]
+    NotLive(Generation),
+    #[error("there is no generation to go back to")]
+    NothingToGoBackTo,
     /// A stored row is not what this build writes.
     #[error("a row of the read model cannot be read: {0}")]
     Corrupt(String),

@@ -1,8 +1,10 @@
+//! What happened to money and drawers, one row an event or a part of one.
+
 use contract::{BusinessDate, Money, OrderId, StoreId};
 use event_log::Revision;
 use jiff::Timestamp;
 
-use crate::lists::ListRow;
+use crate::list::ListRow;
 
 /// What happened to money by an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

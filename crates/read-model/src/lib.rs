@@ -1,31 +1,30 @@
 //! The read model: all that anyone reads of the orders and days of a chain. Derived from the event log, and disposable.
 //!
 //! Two backends keep it: PostgreSQL and embedded SQLite. The projector owns the schema and is the only writer ([`ReadModelWriter`]);
-//! everyone else reads ([`ReadModelReader`]).
+//! everyone else reads ([`Readers`]).
 
-mod bulk;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod day;
 mod error;
 mod export;
 mod facts;
 mod figure;
-mod lists;
-mod postgres;
-mod postgres_write;
-mod rows;
+mod generation;
+mod list;
+mod order;
+mod progress;
 mod settlement;
-mod shared;
-mod sqlite;
-mod sqlite_write;
-mod tables;
+mod sql;
+mod store;
+mod stream;
 mod traits;
 
 use std::sync::Arc;
 
-pub use bulk::{BulkLoad, bulk_load};
+pub use day::{DayRow, DayState, DifferingDay, FigureDifference};
 pub use error::ReadModelError;
-pub use export::{Column, ColumnKind, Export, ExportQuery, ExportTable, Exported, Value};
+pub use export::{Column, ColumnKind, Export, ExportQuery, ExportRow, ExportTable, Value};
 pub use facts::{
     CashKind, CashRow, CompletionRow, DiscountRow, EventPlace, FactBlock, FactKind, FactRow, Facts,
     LineRow, TenderRow,
@@ -34,52 +33,93 @@ pub use figure::{
     BlockAmount, DiscountAmount, DrawerFlow, Explained, Figure, FigureFact, FigureQuery,
     LineAmount, ListFigure, StoreFigure, TaxPart, TenderFlow,
 };
-pub use lists::{DayList, Digests, ListPage, ListRow, ReportKey, ReportQuery, Reported};
-pub use rows::{
-    Batch, DayRow, DayState, Fence, FigureDifference, Generation, Heartbeat, OrderPage, OrderRow,
-    Orders, PROJECTION, Progress, ProjectionStatus, Quarantine, Seen, StoreProgress, StoreRow,
-    StreamRow, StreamSight,
-};
+pub use generation::{Generation, GenerationRow};
+pub use list::{DayList, Digests, ListPage, ListRow, ReportKey, ReportQuery, Reported};
+pub use order::{ChangePlace, ChangedPage, ListedOrder, OrderPage, OrderRow};
+pub use progress::{Progress, ProjectionStatus, StoreProgress, StreamSight};
 pub use settlement::{
-    DifferingDay, MAX_SALES_ROWS, Sales, SalesBasis, SalesGrouping, SalesQuery, SalesStore,
-    SalesSum, ZPage,
+    MAX_SALES_ROWS, Sales, SalesBasis, SalesGrouping, SalesQuery, SalesStore, SalesSum, ZPage,
 };
-pub use traits::{ExportReader, ReadModelReader, ReadModelWriter, SettlementReader};
+pub use sql::bulk::{BulkLoad, bulk_load};
+pub use store::{Quarantine, Seen, StoreRow};
+pub use stream::{Batch, Fence, Heartbeat, StreamRow};
+pub use traits::{
+    ExportReader, Generations, OrderReader, ProjectionReader, ReadModelWriter, SettlementReader,
+};
+
+use sql::generations::{GenerationStore, VERSION};
+use sql::location::Location;
+use sql::reader::Reader;
+use sql::writer::Writer;
 
 /// Both sides of one database. Writer and reader of an embedded database must come from one handle, or the reader is not told of
 /// progress (it looks for itself, but later).
 #[derive(Clone)]
 pub struct ReadModel {
     pub writer: Arc<dyn ReadModelWriter>,
-    pub reader: Arc<dyn ReadModelReader>,
+    /// Of the live generation.
+    pub reader: Readers,
+    pub generations: Arc<dyn Generations>,
+    store: Arc<GenerationStore>,
+}
+
+/// What can be asked, by who asks it.
+#[derive(Clone)]
+pub struct Readers {
+    pub projection: Arc<dyn ProjectionReader>,
+    pub orders: Arc<dyn OrderReader>,
+    pub settlement: Arc<dyn SettlementReader>,
+    /// For whole tables.
+    pub tables: Arc<dyn ExportReader>,
 }
 
 impl ReadModel {
-    /// Opens `postgres://…` or `sqlite:PATH` (the file is made if it is missing). Only the address is checked: connections are made
+    /// Opens `postgres://…` or `sqlite:PATH` (files are made if they are missing). Only the address is checked: connections are made
     /// when they are needed, so that a service starts, and recovers, whatever its database is doing.
     ///
     /// Must be called within a Tokio runtime.
     pub fn open(url: &str) -> Result<Self, ReadModelError> {
         let address = || ReadModelError::Address(shown(url));
-        if let Some(path) = url.strip_prefix("sqlite:") {
-            let path = path.strip_prefix("//").unwrap_or(path);
-            if path.is_empty() {
-                return Err(address());
-            }
-            let model = Arc::new(sqlite::SqliteModel::open(path.as_ref()));
-            return Ok(Self {
-                writer: model.clone(),
-                reader: model,
-            });
+        let location = Location::parse(url).ok_or_else(address)?;
+        Ok(Self::at(location, VERSION))
+    }
+
+    /// The same read model as a build sees it whose tables are older by so many versions.
+    #[cfg(feature = "conformance")]
+    #[must_use]
+    pub fn older_by(&self, versions: i64) -> Self {
+        Self::at(self.store.location().clone(), VERSION - versions)
+    }
+
+    /// What can be asked of a generation, whichever is live.
+    #[must_use]
+    pub fn reader_of(&self, generation: Generation) -> Readers {
+        readers(&self.store, Some(generation))
+    }
+
+    fn at(location: Location, version: i64) -> Self {
+        let store = Arc::new(GenerationStore::new(location, version));
+        Self {
+            writer: Arc::new(Writer {
+                generations: store.clone(),
+            }),
+            reader: readers(&store, None),
+            generations: store.clone(),
+            store,
         }
-        if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-            let model = Arc::new(postgres::PostgresModel::open(url).map_err(|_| address())?);
-            return Ok(Self {
-                writer: model.clone(),
-                reader: model,
-            });
-        }
-        Err(address())
+    }
+}
+
+fn readers(generations: &Arc<GenerationStore>, named: Option<Generation>) -> Readers {
+    let reader = Arc::new(Reader {
+        generations: generations.clone(),
+        named,
+    });
+    Readers {
+        projection: reader.clone(),
+        orders: reader.clone(),
+        settlement: reader.clone(),
+        tables: reader,
     }
 }
 

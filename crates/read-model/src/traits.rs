@@ -2,15 +2,17 @@ use contract::{BusinessDate, OrderId, StoreId};
 use event_log::{LogEpoch, StreamIndex};
 use tokio::sync::watch;
 
+use crate::day::DayRow;
 use crate::error::ReadModelError;
 use crate::export::{Export, ExportQuery};
 use crate::figure::{Explained, FigureQuery};
-use crate::lists::{ListPage, ListRow, ReportQuery, Reported};
-use crate::rows::{
-    Batch, DayRow, Fence, Generation, Heartbeat, OrderPage, Orders, Progress, ProjectionStatus,
-    Seen, StoreRow, StreamRow,
-};
+use crate::generation::{Generation, GenerationRow};
+use crate::list::{ListPage, ListRow, ReportQuery, Reported};
+use crate::order::{ChangedPage, ListedOrder, OrderPage};
+use crate::progress::{Progress, ProjectionStatus};
 use crate::settlement::{Sales, SalesQuery, ZPage};
+use crate::store::{Seen, StoreRow};
+use crate::stream::{Batch, Fence, Heartbeat, StreamRow};
 
 /// The projector's side of the read model.
 ///
@@ -23,14 +25,19 @@ use crate::settlement::{Sales, SalesQuery, ZPage};
 ///    believes in a position are those of that position if its commit then succeeds; so rows may be read outside of the transaction.
 /// 3. *One owner*: of all claims made on one sight of a stream at most one succeeds, and it fences the owner before.
 /// 4. *Loud*: a fact or placed order that is there already is [`ReadModelError::Refused`], with the whole batch. It is never overlooked or replaced.
-/// 5. *Told*: after a commit whoever listens ([`ReadModelReader::listen`]) is told, sooner or later; the news is a hint, never proof.
+/// 5. *Told*: after a commit whoever listens ([`ProjectionReader::listen`]) is told, sooner or later; the news is a hint, never proof.
 #[async_trait::async_trait]
 pub trait ReadModelWriter: Send + Sync + 'static {
-    /// Brings the schema up to what this build needs. Any number of instances may do so at once.
-    async fn migrate(&self) -> Result<(), ReadModelError>;
+    /// Makes the tables that this build writes, if there are none: those of the live generation, if they are of this build's version, and
+    /// otherwise those of one beside it, which is built from the beginning while that is read. Any number of instances may do so at once;
+    /// they find the same one.
+    async fn prepare(&self) -> Result<Generation, ReadModelError>;
 
-    /// The generation that is read now.
-    async fn live_generation(&self) -> Result<Generation, ReadModelError>;
+    /// All generations with tables of this build's version: what projectors keep up to date.
+    async fn written(&self) -> Result<Vec<Generation>, ReadModelError>;
+
+    /// Makes a generation the live one, if it is not, once it has every store at least as far as the live one. False: not yet.
+    async fn take_over(&self, generation: Generation) -> Result<bool, ReadModelError>;
 
     /// The stream's row, made with position 0 and without an owner if there was none.
     async fn stream(
@@ -83,10 +90,35 @@ pub trait ReadModelWriter: Send + Sync + 'static {
     async fn commit(&self, batch: &Batch) -> Result<(), ReadModelError>;
 }
 
-/// The side of those who answer questions. Every answer is read at one instant, from the live generation.
-/// "Not found" is `None`.
+/// The generations of a read model: each built from the event log by itself, with tables of its own. One is live, and is what readers read.
+///
+/// Laws:
+///
+/// 1. *Whole*: a switch is one transaction. Every read begun before it is answered from the generation of before, and every read begun
+///    half a second after it from the new one; none fails, and none sees both.
+/// 2. *Kept*: the live generation is never dropped; any other one is gone at once, with all its tables.
 #[async_trait::async_trait]
-pub trait ReadModelReader: SettlementReader + ExportReader {
+pub trait Generations: Send + Sync + 'static {
+    /// All of them, by number.
+    async fn list(&self) -> Result<Vec<GenerationRow>, ReadModelError>;
+
+    /// Makes an empty one beside the live one, with tables of this build's version. Projectors begin to build it.
+    async fn create(&self) -> Result<Generation, ReadModelError>;
+
+    /// Makes `to` live in place of `from`; [`ReadModelError::NotLive`] if that is not live any more.
+    async fn switch(&self, from: Generation, to: Generation) -> Result<(), ReadModelError>;
+
+    /// Makes the one live that was before. Done twice, it is as if nothing had been.
+    async fn roll_back(&self) -> Result<Generation, ReadModelError>;
+
+    /// Removes a generation; [`ReadModelError::Live`] for the live one. Waits for reads of it that are under way; where they take too long
+    /// ([`ReadModelError::Unavailable`]) nobody can begin to read it any more, and it can be removed again.
+    async fn remove(&self, generation: Generation) -> Result<(), ReadModelError>;
+}
+
+/// How far the projection is, and whether it can be read at all.
+#[async_trait::async_trait]
+pub trait ProjectionReader: Send + Sync + 'static {
     /// Whether the database answers and has the schema that this build reads.
     async fn check(&self) -> Result<(), ReadModelError>;
 
@@ -96,6 +128,12 @@ pub trait ReadModelReader: SettlementReader + ExportReader {
 
     async fn progress(&self, stores: &[StoreId]) -> Result<Progress, ReadModelError>;
 
+    async fn status(&self) -> Result<ProjectionStatus, ReadModelError>;
+}
+
+/// What tills and screens ask. Every answer is read at one instant, from one generation. "Not found" is `None`.
+#[async_trait::async_trait]
+pub trait OrderReader: Send + Sync + 'static {
     async fn store(&self, store: &StoreId) -> Result<Option<Seen<()>>, ReadModelError>;
 
     /// Up to `limit` stores by id, after `after`.
@@ -105,13 +143,24 @@ pub trait ReadModelReader: SettlementReader + ExportReader {
         limit: u32,
     ) -> Result<Vec<StoreRow>, ReadModelError>;
 
+    /// The order's body.
     async fn order(
         &self,
         store: &StoreId,
         order: OrderId,
     ) -> Result<Option<Seen<Option<Vec<u8>>>>, ReadModelError>;
 
-    async fn orders_page(&self, page: &OrderPage) -> Result<Option<Seen<Orders>>, ReadModelError>;
+    /// Orders of a date by ticket number.
+    async fn orders_page(
+        &self,
+        page: &OrderPage,
+    ) -> Result<Option<Seen<Vec<ListedOrder>>>, ReadModelError>;
+
+    /// Orders as they stand, by the place of their last change. The store's row says up to where there are no more.
+    async fn changed_orders(
+        &self,
+        page: &ChangedPage,
+    ) -> Result<Option<Seen<Vec<ListedOrder>>>, ReadModelError>;
 
     /// A day's figures; the store's latest date when none is named.
     async fn day(
@@ -119,11 +168,9 @@ pub trait ReadModelReader: SettlementReader + ExportReader {
         store: &StoreId,
         date: Option<BusinessDate>,
     ) -> Result<Option<Seen<Option<DayRow>>>, ReadModelError>;
-
-    async fn status(&self) -> Result<ProjectionStatus, ReadModelError>;
 }
 
-/// What head office asks. Every answer is read at one instant, from the live generation. An unknown store is `None`.
+/// What head office asks. Every answer is read at one instant, from one generation. An unknown store is `None`.
 #[async_trait::async_trait]
 pub trait SettlementReader: Send + Sync + 'static {
     /// The closed day of a Z's number.
@@ -159,7 +206,7 @@ pub trait SettlementReader: Send + Sync + 'static {
 /// Whole tables.
 #[async_trait::async_trait]
 pub trait ExportReader: Send + Sync + 'static {
-    /// Begins to read a table of the live generation as it is now. Each export that is under way holds one of the few connections: the
+    /// Begins to read a table as it is now, and goes on with its generation whatever is switched to meanwhile. Each export that is under way holds one of the few connections: the
     /// caller bounds how many there are, and how long they take.
     async fn export(&self, query: &ExportQuery) -> Result<Box<dyn Export>, ReadModelError>;
 }

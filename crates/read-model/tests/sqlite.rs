@@ -23,7 +23,7 @@ each_law!(sqlite, super::fresh());
 #[tokio::test]
 async fn a_transaction_that_sqlite_ended_keeps_nothing_from_the_next() -> Result<(), Failure> {
     let (model, _, directory) = fresh().await?;
-    model.writer.migrate().await?;
+    model.writer.prepare().await?;
     let epoch = LogEpoch {
         log_id: Uuid::from_u128(7),
         epoch: 1,

@@ -1,8 +1,7 @@
 //! Rows as a file: CSV, or Parquet.
 
-use contract::api::query::ExportSalesResponse;
 use contract::api::types::Freshness;
-use read_model::{Column, ColumnKind, ExportTable, Exported, Value};
+use read_model::{Column, ColumnKind, ExportRow, ExportTable, Value};
 
 use super::parquet::ParquetFile;
 use crate::error::EncodeError;
@@ -97,14 +96,13 @@ impl Encoder {
     }
 
     /// Adds a page's rows; returns the bytes of the file that are ready, which may be none.
-    pub fn page(&mut self, page: &ExportSalesResponse) -> Result<Vec<u8>, EncodeError> {
-        match self.table {
-            ExportTable::Orders => self.add(&page.orders)?,
-            ExportTable::OrderLines => self.add(&page.order_lines)?,
-            ExportTable::Refunds => self.add(&page.refunds)?,
-            ExportTable::RefundLines => self.add(&page.refund_lines)?,
-            ExportTable::Tenders => self.add(&page.tenders)?,
-            ExportTable::ZReports => self.add(&page.z_reports)?,
+    pub fn page(&mut self, rows: &[ExportRow]) -> Result<Vec<u8>, EncodeError> {
+        for row in rows {
+            match &mut self.file {
+                File::Csv(text) => csv_row(text, self.table.columns(), row),
+                File::Parquet(file) => file.add(row)?,
+            }
+            self.rows += 1;
         }
         match &mut self.file {
             File::Csv(text) => Ok(std::mem::take(text).into_bytes()),
@@ -119,21 +117,9 @@ impl Encoder {
             File::Parquet(file) => Ok(file.end()?),
         }
     }
-
-    fn add<T: Exported>(&mut self, rows: &[T]) -> Result<(), EncodeError> {
-        for row in rows {
-            let values = row.values();
-            match &mut self.file {
-                File::Csv(text) => csv_row(text, self.table.columns(), &values),
-                File::Parquet(file) => file.add(&values)?,
-            }
-            self.rows += 1;
-        }
-        Ok(())
-    }
 }
 
-fn csv_row(line: &mut String, columns: &[Column], values: &[Value<'_>]) {
+fn csv_row(line: &mut String, columns: &[Column], values: &[Value]) {
     for (index, (column, value)) in columns.iter().zip(values).enumerate() {
         if index > 0 {
             line.push(',');
@@ -162,10 +148,11 @@ fn quote(line: &mut String, text: &str) {
 
 #[cfg(test)]
 mod tests {
-    use contract::api::query::{ExportedTender, ExportedZReport};
+    use contract::api::query::{ExportSalesResponse, ExportedTender, ExportedZReport};
     use contract::timestamp_to_proto;
     use jiff::Timestamp;
 
+    use super::super::rows;
     use super::*;
 
     #[test]
@@ -184,7 +171,7 @@ mod tests {
             tenders: vec![tender],
             ..ExportSalesResponse::default()
         };
-        let mut bytes = encoder.page(&page).unwrap();
+        let mut bytes = encoder.page(&rows(&page)).unwrap();
         bytes.extend(encoder.end().unwrap());
         let text = String::from_utf8(bytes).unwrap();
         let header = "store_id,order_id,business_date,sale_business_date,tender_id,kind,drawer_id,recorded_at,currency,tendered,change_given,\
@@ -213,7 +200,7 @@ mod tests {
             ..ExportSalesResponse::default()
         };
         let mut encoder = Encoder::new(ExportTable::Tenders, Format::Csv).unwrap();
-        let text = String::from_utf8(encoder.page(&page).unwrap()).unwrap();
+        let text = String::from_utf8(encoder.page(&rows(&page)).unwrap()).unwrap();
         for (line, drawer) in text
             .lines()
             .skip(1)
@@ -279,7 +266,7 @@ mod tests {
             ..ExportSalesResponse::default()
         };
         assert!(matches!(
-            encoder.page(&page),
+            encoder.page(&rows(&page)),
             Err(EncodeError::Value {
                 column: "business_date",
                 ..

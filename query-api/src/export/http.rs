@@ -9,9 +9,9 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
-use contract::api::query::{ExportSalesRequest, ExportSalesResponse, ExportTable as Table};
+use contract::api::query::{ExportSalesRequest, ExportTable as Table};
 use contract::{Reason, Rejection, timestamp_from_proto};
-use read_model::{ColumnKind, ExportTable};
+use read_model::{ColumnKind, ExportRow, ExportTable};
 use serde_json::json;
 use tonic::Status;
 use tonic::metadata::MetadataMap;
@@ -144,7 +144,7 @@ struct Bits(Encoder);
 impl Parts for Bits {
     type Part = Bytes;
 
-    fn page(&mut self, page: ExportSalesResponse) -> Result<Vec<Bytes>, EncodeError> {
+    fn page(&mut self, page: Vec<ExportRow>) -> Result<Vec<Bytes>, EncodeError> {
         self.0.page(&page).map(bits)
     }
 

@@ -3,12 +3,13 @@
 mod file;
 pub(crate) mod http;
 mod parquet;
+mod rows;
 
 use contract::api::query::{ExportSalesRequest, ExportSalesResponse, ExportTable as Table};
 use contract::api::types::Freshness;
 use contract::{Fields, Reason, Rejection};
 use futures::Stream;
-use read_model::{Export, ExportQuery, ExportTable};
+use read_model::{Export, ExportQuery, ExportRow, ExportTable};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +23,7 @@ use crate::request::{by, date, freshness_of_all, stores, tokens, unknown_store};
 
 pub use crate::error::EncodeError;
 pub use file::{Encoder, Format, quarantined};
+pub use rows::rows;
 
 /// Exports that may be under way in one process: each holds a connection and a snapshot of the database.
 pub(crate) const MAX_EXPORTS: usize = 2;
@@ -46,13 +48,14 @@ pub(crate) type Rows = Pin<Box<dyn Stream<Item = Result<ExportSalesResponse, Sta
 pub(crate) trait Parts: Send + 'static {
     type Part: Send + 'static;
 
-    fn page(&mut self, page: ExportSalesResponse) -> Result<Vec<Self::Part>, EncodeError>;
+    fn page(&mut self, page: Vec<ExportRow>) -> Result<Vec<Self::Part>, EncodeError>;
 
     fn end(&mut self) -> Result<Vec<Self::Part>, EncodeError>;
 }
 
 /// An export that was begun, and the room that it takes up.
 pub(crate) struct Begun {
+    pub table: ExportTable,
     pub freshness: Option<Freshness>,
     export: Box<dyn Export>,
     room: OwnedSemaphorePermit,
@@ -81,15 +84,16 @@ impl Queries {
             );
             Rejection::new(Reason::Overloaded, message).retry_after(RETRY)
         })?;
-        let export = by(deadline, self.reader.export(&query)).await?;
+        let export = by(deadline, self.tables.export(&query)).await?;
         if let Some(unknown) = query
             .stores
             .iter()
             .find(|store| !export.stores().iter().any(|row| row.store == **store))
         {
-            return Err(unknown_store(&*self.reader, unknown, deadline).await);
+            return Err(unknown_store(&*self.orders, unknown, deadline).await);
         }
         Ok(Begun {
+            table: query.table,
             freshness: freshness_of_all(export.stores()),
             export,
             room,
@@ -106,7 +110,14 @@ impl Queries {
             freshness: begun.freshness.clone(),
             ..ExportSalesResponse::default()
         };
-        let rows = self.stream(begun, Messages { first: Some(first) });
+        let table = begun.table;
+        let rows = self.stream(
+            begun,
+            Messages {
+                table,
+                first: Some(first),
+            },
+        );
         Ok(Box::pin(futures::StreamExt::map(rows, |row| {
             row.map_err(Status::from)
         })))
@@ -229,29 +240,23 @@ fn export_query(request: &ExportSalesRequest) -> Result<ExportQuery, Rejection> 
 
 /// Pages as messages.
 struct Messages {
+    table: ExportTable,
     first: Option<ExportSalesResponse>,
 }
 
 impl Parts for Messages {
     type Part = ExportSalesResponse;
 
-    fn page(&mut self, page: ExportSalesResponse) -> Result<Vec<ExportSalesResponse>, EncodeError> {
+    fn page(&mut self, page: Vec<ExportRow>) -> Result<Vec<ExportSalesResponse>, EncodeError> {
         let mut messages: Vec<_> = self.first.take().into_iter().collect();
-        macro_rules! split {
-            ($($field:ident: $rows:expr,)*) => {$(
-                let mut rows = page.$field.into_iter().peekable();
-                while rows.peek().is_some() {
-                    messages.push(ExportSalesResponse { $field: rows.by_ref().take($rows).collect(), ..ExportSalesResponse::default() });
-                }
-            )*};
-        }
-        split! {
-            orders: ROWS_A_MESSAGE,
-            order_lines: ROWS_A_MESSAGE,
-            refunds: ROWS_A_MESSAGE,
-            refund_lines: ROWS_A_MESSAGE,
-            tenders: ROWS_A_MESSAGE,
-            z_reports: REPORTS_A_MESSAGE,
+        let most = match self.table {
+            ExportTable::ZReports => REPORTS_A_MESSAGE,
+            _ => ROWS_A_MESSAGE,
+        };
+        let mut rest = page.into_iter().peekable();
+        while rest.peek().is_some() {
+            let rows = rest.by_ref().take(most).collect();
+            messages.push(rows::message(self.table, rows)?);
         }
         Ok(messages)
     }
@@ -276,7 +281,7 @@ mod tests {
     impl Parts for Slow {
         type Part = u8;
 
-        fn page(&mut self, _: ExportSalesResponse) -> Result<Vec<u8>, EncodeError> {
+        fn page(&mut self, _: Vec<ExportRow>) -> Result<Vec<u8>, EncodeError> {
             Ok(vec![])
         }
 
@@ -292,10 +297,12 @@ mod tests {
             directory.path().join("read-model.db").display()
         ))
         .unwrap();
-        model.writer.migrate().await.unwrap();
+        model.writer.prepare().await.unwrap();
         let (waiters, clock, shutdown) = (Waiters::default(), Clock::system(), Shutdown::new());
         Queries {
-            reader: model.reader,
+            orders: model.reader.orders,
+            settlement: model.reader.settlement,
+            tables: model.reader.tables,
             waiters,
             clock,
             shutdown,

@@ -88,7 +88,7 @@ impl ParquetFile {
             .append_key_value_metadata(KeyValue::new(key.to_owned(), value));
     }
 
-    pub fn add(&mut self, row: &[Value<'_>]) -> Result<(), EncodeError> {
+    pub fn add(&mut self, row: &[Value]) -> Result<(), EncodeError> {
         for (gathered, value) in self.columns.iter_mut().zip(row) {
             let column = gathered.column;
             let wrong = || EncodeError::Value {
@@ -106,7 +106,7 @@ impl ParquetFile {
                 }
                 (Values::Texts(values), Value::Text(text)) => {
                     self.bytes += text.len();
-                    values.push(ByteArray::from(*text));
+                    values.push(ByteArray::from(text.as_str()));
                 }
                 _ => return Err(wrong()),
             }

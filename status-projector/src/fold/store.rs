@@ -10,7 +10,8 @@ use contract::event::{
 use contract::figures::figures;
 use contract::order_view::{self, EventContext, order_of};
 use contract::{
-    BusinessDate, Currency, DayRule, LocalHour, Money, OrderId, RequestId, timestamp_from_proto,
+    BusinessDate, Currency, DayRule, LocalHour, Money, OrderId, RequestId, readmodel, stored_order,
+    timestamp_from_proto,
 };
 use event_log::{Record, RecordHash, Revision};
 use jiff::Timestamp;
@@ -39,6 +40,9 @@ pub(super) struct StoreFold {
 }
 
 struct OrderFold {
+    /// As it is kept.
+    stored: readmodel::Order,
+    /// The same as a view: what it allows, and what its row says.
     order: api::Order,
     changed: bool,
 }
@@ -76,10 +80,15 @@ impl StoreFold {
         let corrupt = |error: prost::DecodeError| Poison::Corrupt(error.to_string());
         let mut orders = HashMap::with_capacity(input.orders.len());
         for (id, body) in &input.orders {
+            let stored = readmodel::Order::decode(body.clone()).map_err(corrupt)?;
+            let order =
+                stored_order::view(&stored, input.row.store.as_str(), currency(&input.row)?)
+                    .map_err(|error| Poison::Corrupt(format!("order {id}: {error}")))?;
             orders.insert(
                 *id,
                 OrderFold {
-                    order: api::Order::decode(body.clone()).map_err(corrupt)?,
+                    stored,
+                    order,
                     changed: false,
                 },
             );
@@ -161,7 +170,7 @@ impl StoreFold {
         let mut placed = Vec::with_capacity(self.placed.len());
         for id in self.placed {
             if let Some(fold) = orders.remove(&id) {
-                placed.push(order_row(&self.row, id, &fold.order)?);
+                placed.push(order_row(&self.row, id, &fold)?);
             }
         }
         let mut changed = Vec::new();
@@ -171,7 +180,7 @@ impl StoreFold {
             .collect();
         touched.sort_by_key(|(id, _)| *id);
         for (id, fold) in touched {
-            changed.push(order_row(&self.row, id, &fold.order)?);
+            changed.push(order_row(&self.row, id, &fold)?);
         }
         Ok(StoreOutput {
             row: self.row,
@@ -440,10 +449,13 @@ impl StoreFold {
             order_id,
             placed,
         )?);
-        if let Some(order) = order_view::fold(None, event, &context(&self.row, place, "")?) {
+        let context = context(&self.row, place, "")?;
+        if let Some(order) = order_view::fold(None, event, &context) {
+            let events = vec![stored_order::kept(event, &context)];
             self.orders.insert(
                 order_id,
                 OrderFold {
+                    stored: readmodel::Order { events },
                     order,
                     changed: true,
                 },
@@ -694,6 +706,7 @@ impl StoreFold {
             .ok_or_else(|| Poison::Illegal(format!("order {id} was never placed")))?;
         order::check(&fold.order, event)?;
         fold.changed = true;
+        fold.stored.events.push(stored_order::kept(event, &context));
         if let Some(order) =
             order_view::fold(Some(std::mem::take(&mut fold.order)), event, &context)
         {
@@ -744,15 +757,18 @@ fn context<'a>(
 ) -> Result<EventContext<'a>, Poison> {
     Ok(EventContext {
         store_id: row.store.as_str(),
-        currency: row
-            .currency
-            .ok_or_else(|| Poison::Corrupt("the store has no currency".into()))?,
+        currency: currency(row)?,
         recorded_at: place.record.header().recorded_at,
         revision: place.record.revision().0,
         terminal_id: &place.actor.terminal_id,
         staff_id: &place.actor.staff_id,
         request_id,
     })
+}
+
+fn currency(row: &StoreRow) -> Result<Currency, Poison> {
+    row.currency
+        .ok_or_else(|| Poison::Corrupt("the store has no currency".into()))
 }
 
 impl DayFold {
@@ -792,7 +808,8 @@ fn order_id(bytes: &[u8]) -> Result<OrderId, Poison> {
     OrderId::from_slice(bytes).map_err(|_| Poison::Illegal("an order id has not 16 bytes".into()))
 }
 
-fn order_row(store: &StoreRow, order_id: OrderId, order: &api::Order) -> Result<OrderRow, Poison> {
+fn order_row(store: &StoreRow, order_id: OrderId, fold: &OrderFold) -> Result<OrderRow, Poison> {
+    let order = &fold.order;
     let instant = |at: &Option<prost_types::Timestamp>| {
         at.as_ref()
             .and_then(timestamp_from_proto)
@@ -811,6 +828,6 @@ fn order_row(store: &StoreRow, order_id: OrderId, order: &api::Order) -> Result<
         placed_at: instant(&order.place_time)?,
         updated_at: instant(&order.update_time)?,
         revision: Revision(u64::try_from(order.revision).unwrap_or_default()),
-        body: order.encode_to_vec().into(),
+        body: fold.stored.encode_to_vec().into(),
     })
 }

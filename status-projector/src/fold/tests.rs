@@ -6,7 +6,7 @@ use contract::event::{
     MembershipResolved, OrderCompleted, OrderPlaced, PreparationStarted, TenderKind,
     event::Event as Kind,
 };
-use contract::{Money, StoreId};
+use contract::{Money, StoreId, readmodel, stored_order};
 use event_log::{Record, StreamIndex};
 use jiff::Timestamp;
 use prost::Message as _;
@@ -101,7 +101,13 @@ impl Rows {
             .iter()
             .find(|row| Some(row.order_id) == id_of(placed))
             .ok_or("the order is there")?;
-        Ok(Order::decode(row.body.clone())?)
+        let stored = readmodel::Order::decode(row.body.clone())?;
+        let currency = self.store.currency.ok_or("the store has a currency")?;
+        Ok(stored_order::view(
+            &stored,
+            self.store.store.as_str(),
+            currency,
+        )?)
     }
 }
 

@@ -206,7 +206,7 @@ async fn judge(shop: &Shop, directory: &Path) -> Result<()> {
     let revision = shop.ledger.revision();
     let followed = tokio::time::timeout(PATIENCE, async {
         loop {
-            if let Ok(Some(seen)) = model.reader.store(&shop.store.id).await {
+            if let Ok(Some(seen)) = model.reader.orders.store(&shop.store.id).await {
                 if let Some(quarantine) = seen.store.quarantine {
                     break Err(anyhow::anyhow!("quarantined: {}", quarantine.reason));
                 }
@@ -222,6 +222,7 @@ async fn judge(shop: &Shop, directory: &Path) -> Result<()> {
     for date in audited.days.keys() {
         let day = model
             .reader
+            .orders
             .day(&shop.store.id, Some(BusinessDate::parse(date)?))
             .await?;
         let day = day.and_then(|seen| seen.found).context("a day")?;

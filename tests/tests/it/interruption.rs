@@ -77,12 +77,16 @@ impl Drop for UnderWay<'_> {
 
 #[async_trait::async_trait]
 impl ReadModelWriter for Observed {
-    async fn migrate(&self) -> Result<(), ReadModelError> {
-        self.writer.migrate().await
+    async fn prepare(&self) -> Result<Generation, ReadModelError> {
+        self.writer.prepare().await
     }
 
-    async fn live_generation(&self) -> Result<Generation, ReadModelError> {
-        self.writer.live_generation().await
+    async fn written(&self) -> Result<Vec<Generation>, ReadModelError> {
+        self.writer.written().await
+    }
+
+    async fn take_over(&self, generation: Generation) -> Result<bool, ReadModelError> {
+        self.writer.take_over(generation).await
     }
 
     async fn stream(

@@ -11,6 +11,7 @@ mod exit_codes;
 mod exports;
 mod faults;
 mod full_disk;
+mod generations;
 mod histories;
 mod http_json;
 mod import;

@@ -95,6 +95,11 @@ impl Rig {
         self.project_through(&self.model.writer, instance, batch)
     }
 
+    /// Into another read model than the rig's own.
+    pub(super) fn project_into(&self, model: &ReadModel, instance: &str) -> (Shutdown, Health) {
+        self.project_through(&model.writer, instance, 100)
+    }
+
     fn project_through(
         &self,
         writer: &Arc<dyn ReadModelWriter>,
@@ -146,6 +151,7 @@ impl Rig {
             let revision = self
                 .model
                 .reader
+                .orders
                 .store(&store)
                 .await
                 .ok()
@@ -515,8 +521,8 @@ async fn killed(rig: Rig) -> Result<()> {
         projecting.finish(PATIENCE).await;
         let store = contract::StoreId::new(ledger.name.as_str())?;
         let (mine, theirs) = (
-            rig.model.reader.day(&store, None).await?,
-            whole.model.reader.day(&store, None).await?,
+            rig.model.reader.orders.day(&store, None).await?,
+            whole.model.reader.orders.day(&store, None).await?,
         );
         let (mine, theirs) = (mine.context("a store")?, theirs.context("a store")?);
         ensure!(
@@ -528,8 +534,8 @@ async fn killed(rig: Rig) -> Result<()> {
         for order in placed {
             let id = id_of(order).context("an id")?;
             let (mine, theirs) = (
-                rig.model.reader.order(&store, id).await?,
-                whole.model.reader.order(&store, id).await?,
+                rig.model.reader.orders.order(&store, id).await?,
+                whole.model.reader.orders.order(&store, id).await?,
             );
             ensure!(mine.context("a store")?.found == theirs.context("a store")?.found);
         }
@@ -537,6 +543,7 @@ async fn killed(rig: Rig) -> Result<()> {
     ensure!(
         rig.model
             .reader
+            .projection
             .status()
             .await?
             .streams
@@ -561,6 +568,7 @@ async fn owner(rig: &Rig) -> Result<String> {
     Ok(rig
         .model
         .reader
+        .projection
         .status()
         .await?
         .streams
@@ -601,6 +609,7 @@ async fn taken_over(rig: Rig) -> Result<()> {
     while rig
         .model
         .reader
+        .projection
         .status()
         .await?
         .streams
@@ -622,6 +631,7 @@ async fn taken_over(rig: Rig) -> Result<()> {
     let stream = rig
         .model
         .reader
+        .projection
         .status()
         .await?
         .streams

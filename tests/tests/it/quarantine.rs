@@ -64,7 +64,7 @@ fn fact(store: &str, revision: u64, net: i64) -> Result<FactRow> {
 /// Writes facts that no record of the log stands for.
 async fn plant(rig: &Rig, facts: Vec<FactRow>) -> Result<()> {
     let writer = &rig.model.writer;
-    writer.migrate().await?;
+    writer.prepare().await?;
     let epoch = rig.log.epoch();
     let seen = writer.stream(LIVE, FOREIGN, epoch).await?;
     let owned = writer.claim(&seen, "nobody", epoch).await?;
@@ -338,7 +338,7 @@ async fn every_read_of_a_store_that_stands_still_says_so() -> Result<()> {
 async fn a_read_of_an_empty_model_says_that_nothing_is_projected_yet() -> Result<()> {
     let rig = Rig::embedded().await?;
     let (ledger, placed) = orders(&rig, "gangnam", 1).await?;
-    rig.model.writer.migrate().await?;
+    rig.model.writer.prepare().await?;
     let serving = Shutdown::new();
     let channel = rig.serve(&serving, Clock::system()).await?;
     let mut client = QueryServiceClient::new(channel);
@@ -442,7 +442,7 @@ async fn one_of_two_projectors_on_a_slow_postgresql_makes_progress() -> Result<(
     let postgres = Postgres::shared().await?;
     let database = postgres.fresh_database().await?;
     let rig = Rig::on(ReadModel::open(&database.url)?).await?;
-    rig.model.writer.migrate().await?;
+    rig.model.writer.prepare().await?;
     let (ledger, _) = orders(&rig, "gangnam", 150).await?;
     let proxy = TcpProxy::start(postgres.address()).await?;
     proxy.delay(Duration::from_millis(300));
@@ -467,7 +467,7 @@ async fn one_of_two_projectors_on_a_slow_postgresql_makes_progress() -> Result<(
     let until = Instant::now() + 3 * PATIENCE;
     let store = StoreId::new("gangnam")?;
     loop {
-        let seen = rig.model.reader.store(&store).await?;
+        let seen = rig.model.reader.orders.store(&store).await?;
         let revision = seen.map_or(0, |seen| seen.store.revision().0);
         if Some(Revision(revision)) == ledger.chain.map(|chain| chain.revision) {
             break;
@@ -475,7 +475,7 @@ async fn one_of_two_projectors_on_a_slow_postgresql_makes_progress() -> Result<(
         ensure!(Instant::now() < until, "revision {revision}");
         sleep(Duration::from_millis(100)).await;
     }
-    let status = rig.model.reader.status().await?;
+    let status = rig.model.reader.projection.status().await?;
     let stream = status.streams.first().context("a stream")?;
     ensure!(stream.term <= 2, "they fence each other: {stream:?}");
     ensure!(healths.iter().all(|health| health.troubles().is_empty()));

@@ -149,6 +149,7 @@ impl Rig {
             let seen = self
                 .model
                 .reader
+                .orders
                 .day(&StoreId::new(ledger.name.as_str())?, None)
                 .await
                 .ok()
@@ -1252,8 +1253,8 @@ async fn who_may_not_make_roles_is_not_held_up() -> Result<()> {
         .execute(&mut superuser)
         .await?;
     let plain = ReadModel::open(&database.url.replace("doppio@", "plain@"))?;
-    plain.writer.migrate().await?;
-    plain.reader.check().await?;
+    plain.writer.prepare().await?;
+    plain.reader.projection.check().await?;
     let roles = sqlx::query("SELECT 1 FROM pg_roles WHERE rolname = 'doppio_analyst'")
         .fetch_all(&mut superuser)
         .await?;

@@ -483,11 +483,11 @@ async fn embedded_log(findings: &mut Findings, data: &DataDir) {
         if let Some(detail) = witnesses::by_index(&log, &data.index()).await? {
             return Ok(Some(detail));
         }
-        if !data.read_model().exists() {
+        if data.read_model_files().is_ok_and(|files| files.is_empty()) {
             return Ok(None);
         }
         let model = ReadModel::open(&url)?;
-        witnesses::by_read_model(&log, &*model.reader).await
+        witnesses::by_read_model(&log, &model.reader).await
     };
     let said: anyhow::Result<Option<String>> = said.await;
     match said {
@@ -514,7 +514,7 @@ async fn read_model(findings: &mut Findings, url: &str) {
         Ok(model) => model,
         Err(error) => return findings.add("read model, database", Finding::Bad, error.to_string()),
     };
-    match model.reader.check().await {
+    match model.reader.projection.check().await {
         Ok(()) => findings.add(
             "read model, database",
             Finding::Good,

@@ -184,7 +184,7 @@ impl Export {
                 encoder.mark(&told);
                 freshness = Some(told);
             }
-            if !target.write(&encoder.page(&message)?)? {
+            if !target.write(&encoder.page(&export::rows(&message))?)? {
                 return Ok(());
             }
             progress.set_message(format!("{} rows", encoder.rows()));

@@ -406,7 +406,7 @@ async fn project(
             // A ledger without a record is never seen.
             let mut seen_to = 0;
             while seen_to < *revision {
-                if let Ok(Some(seen)) = model.reader.store(store).await {
+                if let Ok(Some(seen)) = model.reader.orders.store(store).await {
                     seen_to = seen.store.revision().0;
                     if let Some(quarantine) = seen.store.quarantine {
                         return Some((store, quarantine.reason));

@@ -118,7 +118,7 @@ impl Log {
                 let derived = if data.is_some() {
                     "the read model of before was removed; it and ordering's index are built again at the next start"
                 } else {
-                    "ordering builds its indexes again. The read model has to be built again too: stop the projectors, drop the schema doppio_read (or delete the embedded read model's files), start them"
+                    "ordering builds its indexes again. The read model has to be built again too: stop the projectors, drop the schemas doppio_generations and doppio_read, and doppio_read_2 and so on (or delete the embedded read model's files), start them"
                 };
                 match format {
                     Format::Json => {

@@ -192,8 +192,12 @@ impl<'c> Session<'c> {
     /// Carries out statements that take no values, one after another.
     pub async fn script(self, sql: impl SqlSafeStr) -> Result<(), sqlx::Error> {
         match self {
-            Self::Postgres(connection) => drop(sqlx::raw_sql(sql).execute(connection).await?),
-            Self::Sqlite(connection) => drop(sqlx::raw_sql(sql).execute(connection).await?),
+            Self::Postgres(connection) => {
+                sqlx::raw_sql(sql).execute(connection).await?;
+            }
+            Self::Sqlite(connection) => {
+                sqlx::raw_sql(sql).execute(connection).await?;
+            }
         }
         Ok(())
     }

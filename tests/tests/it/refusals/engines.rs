@@ -207,7 +207,7 @@ pub async fn empty_read_model() -> Result<Refused> {
     let directory = tempfile::tempdir()?;
     let path = directory.path().join("read-model.db");
     let model = ReadModel::open(&format!("sqlite:{}", path.display()))?;
-    model.writer.migrate().await?;
+    model.writer.prepare().await?;
     read_from(model, PATIENCE).await
 }
 
@@ -215,7 +215,7 @@ pub async fn empty_read_model() -> Result<Refused> {
 pub async fn held_read_model() -> Result<Refused> {
     let database = Postgres::shared().await?.fresh_database().await?;
     let model = ReadModel::open(&database.url)?;
-    model.writer.migrate().await?;
+    model.writer.prepare().await?;
     let mut holder = PgConnection::connect(&database.url).await?;
     holder.execute("BEGIN").await?;
     holder

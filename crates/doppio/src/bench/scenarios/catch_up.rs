@@ -164,8 +164,8 @@ pub async fn run(
 /// A read model with the schema and no rows.
 async fn empty(url: &str, option: &str) -> Result<ReadModel, Failure> {
     let model = ReadModel::open(url)?;
-    model.writer.migrate().await?;
-    if !model.reader.status().await?.streams.is_empty() {
+    model.writer.prepare().await?;
+    if !model.reader.projection.status().await?.streams.is_empty() {
         return Err(Failure::new(
             ExitCode::Usage,
             format!("{option} has to name a new read model: there are rows in this one"),
@@ -182,7 +182,7 @@ async fn until_level(
 ) -> Result<u64, Failure> {
     let heads = heads(log).await?;
     let limit = Instant::now() + LIMIT;
-    let generation = writer.live_generation().await?;
+    let generation = writer.prepare().await?;
     for (stream, head) in &heads {
         loop {
             let row = writer.stream(generation, *stream, log.epoch()).await?;

@@ -5,37 +5,14 @@ use std::sync::Arc;
 use sqlx::sqlite::SqliteArguments;
 use sqlx::{Arguments as _, AssertSqlSafe, Sqlite, Transaction};
 
+use super::tables::{Cell, Column, Table};
 use crate::error::ReadModelError;
-use crate::rows::{Batch, Generation};
-use crate::tables::{
-    CASH, CHANGED_ORDERS, COMPLETIONS, Cell, Column, DAYS, DISCOUNTS, FACTS, LINES, LISTS,
-    PLACED_ORDERS, STORES, TENDERS, Table,
-};
 
 /// Rows of one statement: as many of the first as there are, then of the next. Few numbers, so that statements stay compiled.
 const ROWS: [usize; 3] = [64, 8, 1];
 
-pub(crate) async fn write_rows(
+pub(crate) async fn write<R: Sync>(
     transaction: &mut Transaction<'_, Sqlite>,
-    batch: &Batch,
-) -> Result<(), ReadModelError> {
-    let (generation, facts) = (batch.fence.generation, &batch.facts);
-    write(transaction, generation, &STORES, &batch.stores).await?;
-    write(transaction, generation, &PLACED_ORDERS, &batch.placed).await?;
-    write(transaction, generation, &CHANGED_ORDERS, &batch.orders).await?;
-    write(transaction, generation, &DAYS, &batch.days).await?;
-    write(transaction, generation, &FACTS, &facts.facts).await?;
-    write(transaction, generation, &LINES, &facts.lines).await?;
-    write(transaction, generation, &DISCOUNTS, &facts.discounts).await?;
-    write(transaction, generation, &TENDERS, &facts.tenders).await?;
-    write(transaction, generation, &COMPLETIONS, &facts.completions).await?;
-    write(transaction, generation, &CASH, &facts.cash).await?;
-    write(transaction, generation, &LISTS, &facts.lists).await
-}
-
-async fn write<R>(
-    transaction: &mut Transaction<'_, Sqlite>,
-    generation: Generation,
     table: &Table<R>,
     rows: &[R],
 ) -> Result<(), ReadModelError> {
@@ -48,9 +25,8 @@ async fn write<R>(
         let statement: Arc<str> = statement(table, count).into();
         while let Some((now, later)) = rest.split_at_checked(count) {
             let mut values = SqliteArguments::default();
-            values.reserve(count * (table.columns.len() + 1), 0);
+            values.reserve(count * table.columns.len(), 0);
             for row in now {
-                values.add(generation.0).map_err(sqlx::Error::Encode)?;
                 for (column, text) in table.columns.iter().zip(&mut texts) {
                     add(&mut values, column, text, row)?;
                 }
@@ -65,7 +41,7 @@ async fn write<R>(
 }
 
 fn statement<R>(table: &Table<R>, rows: usize) -> String {
-    let row = format!("(?{})", ", ?".repeat(table.columns.len()));
+    let row = format!("({})", vec!["?"; table.columns.len()].join(", "));
     let values = vec![row; rows].join(", ");
     format!(
         "INSERT INTO {} ({}) VALUES {values} {}",

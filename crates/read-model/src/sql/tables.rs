@@ -7,13 +7,15 @@ use event_log::RecordHash;
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use super::values::{json, signed};
+use crate::day::DayRow;
 use crate::error::ReadModelError;
 use crate::facts::{CashRow, CompletionRow, DiscountRow, FactRow, LineRow, TenderRow};
-use crate::lists::ListRow;
-use crate::rows::{DayRow, DayState, OrderRow, StoreRow};
-use crate::shared::{json, signed};
+use crate::list::ListRow;
+use crate::order::OrderRow;
+use crate::store::StoreRow;
 
-/// A table without its first column, the generation.
+/// A table.
 pub(crate) struct Table<R: 'static> {
     pub name: &'static str,
     pub columns: &'static [Column<R>],
@@ -39,14 +41,10 @@ pub(crate) enum Cell<R> {
 }
 
 impl<R> Table<R> {
-    /// The columns with the generation before them, for a statement.
+    /// The columns' names, for a statement.
     pub fn columns(&self) -> String {
-        let mut list = String::from("generation");
-        for column in self.columns {
-            list.push_str(", ");
-            list.push_str(column.name);
-        }
-        list
+        let names: Vec<&str> = self.columns.iter().map(|column| column.name).collect();
+        names.join(", ")
     }
 }
 
@@ -131,7 +129,7 @@ pub(crate) const STORES: Table<StoreRow> = Table {
             Integer(|row| i64::from(row.cutoff_minutes)),
         ),
     ],
-    on_conflict: "ON CONFLICT (generation, store_id) DO UPDATE SET stream = excluded.stream, ledger_id = excluded.ledger_id, \
+    on_conflict: "ON CONFLICT (store_id) DO UPDATE SET stream = excluded.stream, ledger_id = excluded.ledger_id, \
                   revision = excluded.revision, hash = excluded.hash, recorded_at_us = excluded.recorded_at_us, \
                   currency = excluded.currency, time_zone = excluded.time_zone, name = excluded.name, \
                   latest_date = excluded.latest_date, day_open = excluded.day_open, z_number = excluded.z_number, \
@@ -172,7 +170,7 @@ pub(crate) const PLACED_ORDERS: Table<OrderRow> = Table {
 pub(crate) const CHANGED_ORDERS: Table<OrderRow> = Table {
     name: "orders",
     columns: ORDER_COLUMNS,
-    on_conflict: "ON CONFLICT (generation, store_id, order_id) DO UPDATE SET status = excluded.status, \
+    on_conflict: "ON CONFLICT (store_id, order_id) DO UPDATE SET status = excluded.status, \
                   membership = excluded.membership, updated_at_us = excluded.updated_at_us, revision = excluded.revision, \
                   body = excluded.body",
 };
@@ -182,10 +180,7 @@ pub(crate) const DAYS: Table<DayRow> = Table {
     columns: &[
         column("store_id", Text(|row| row.store.as_str())),
         column("business_date", Date(|row| Some(row.date))),
-        column(
-            "state",
-            Integer(|row| if row.state == DayState::Open { 1 } else { 2 }),
-        ),
+        column("state", Integer(|row| row.state as i64)),
         column("time_zone", Text(|row| &row.time_zone)),
         column("start_at_us", Integer(|row| row.start.as_microsecond())),
         column("end_at_us", Integer(|row| row.end.as_microsecond())),
@@ -200,7 +195,7 @@ pub(crate) const DAYS: Table<DayRow> = Table {
         column("differences", Json(|row| json(&row.differences))),
         column("figures", Json(|row| json(&row.figures))),
     ],
-    on_conflict: "ON CONFLICT (generation, store_id, business_date) DO UPDATE SET state = excluded.state, \
+    on_conflict: "ON CONFLICT (store_id, business_date) DO UPDATE SET state = excluded.state, \
                   time_zone = excluded.time_zone, start_at_us = excluded.start_at_us, end_at_us = excluded.end_at_us, \
                   closed_at_us = excluded.closed_at_us, z_number = excluded.z_number, revision = excluded.revision, \
                   body = excluded.body, recorded = excluded.recorded, differences = excluded.differences, \
@@ -342,7 +337,7 @@ pub(crate) const LISTS: Table<ListRow> = Table {
         column("discount", Integer(|row| row.amounts.discount)),
         column("net", Integer(|row| row.amounts.net)),
     ],
-    on_conflict: "ON CONFLICT (generation, store_id, business_date, list, list_key) DO UPDATE SET category = excluded.category, \
+    on_conflict: "ON CONFLICT (store_id, business_date, list, list_key) DO UPDATE SET category = excluded.category, \
                   name = excluded.name, units = day_lists.units + excluded.units, gross = day_lists.gross + excluded.gross, \
                   discount = day_lists.discount + excluded.discount, net = day_lists.net + excluded.net",
 };

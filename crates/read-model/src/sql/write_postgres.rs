@@ -5,12 +5,8 @@ use std::borrow::Cow;
 use sqlx::{AssertSqlSafe, Postgres, Transaction};
 use uuid::Uuid;
 
+use super::tables::{Cell, Table};
 use crate::error::ReadModelError;
-use crate::rows::{Batch, Generation};
-use crate::tables::{
-    CASH, CHANGED_ORDERS, COMPLETIONS, Cell, DAYS, DISCOUNTS, FACTS, LINES, LISTS, PLACED_ORDERS,
-    STORES, TENDERS, Table,
-};
 
 /// From so many rows on a `COPY` is quicker. It ends with a few bytes in a packet of their own, which the client's TCP holds back until the
 /// server's has acknowledged the rows, up to 40 ms later (Nagle's algorithm against delayed acknowledgements; sqlx leaves both on). A batch
@@ -25,64 +21,44 @@ const COPY_END: i16 = -1;
 /// In place of a length.
 const COPY_NULL: i32 = -1;
 
-pub(crate) async fn write_rows(
+pub(crate) async fn write<R: Sync>(
     transaction: &mut Transaction<'_, Postgres>,
-    batch: &Batch,
-) -> Result<(), ReadModelError> {
-    let (generation, facts) = (batch.fence.generation, &batch.facts);
-    write(transaction, generation, &STORES, &batch.stores).await?;
-    write(transaction, generation, &PLACED_ORDERS, &batch.placed).await?;
-    write(transaction, generation, &CHANGED_ORDERS, &batch.orders).await?;
-    write(transaction, generation, &DAYS, &batch.days).await?;
-    write(transaction, generation, &FACTS, &facts.facts).await?;
-    write(transaction, generation, &LINES, &facts.lines).await?;
-    write(transaction, generation, &DISCOUNTS, &facts.discounts).await?;
-    write(transaction, generation, &TENDERS, &facts.tenders).await?;
-    write(transaction, generation, &COMPLETIONS, &facts.completions).await?;
-    write(transaction, generation, &CASH, &facts.cash).await?;
-    write(transaction, generation, &LISTS, &facts.lists).await
-}
-
-async fn write<R>(
-    transaction: &mut Transaction<'_, Postgres>,
-    generation: Generation,
     table: &Table<R>,
     rows: &[R],
 ) -> Result<(), ReadModelError> {
     if rows.is_empty() {
         Ok(())
     } else if rows.len() < COPY_FROM_ROWS || !table.on_conflict.is_empty() {
-        insert(transaction, generation, table, rows).await
+        insert(transaction, table, rows).await
     } else {
-        copy(transaction, generation, table, rows).await
+        copy(transaction, table, rows).await
     }
 }
 
 /// One statement with an array a column.
 async fn insert<R>(
     transaction: &mut Transaction<'_, Postgres>,
-    generation: Generation,
     table: &Table<R>,
     rows: &[R],
 ) -> Result<(), ReadModelError> {
     let mut arrays = String::new();
-    for (column, parameter) in table.columns.iter().zip(2..) {
+    for (column, parameter) in table.columns.iter().zip(1..) {
         let kind = match column.cell {
             Cell::Integer(_) => "bigint",
             Cell::Text(_) | Cell::Date(_) | Cell::Json(_) => "text",
             Cell::Uuid(_) => "uuid",
             Cell::Bytes(_) => "bytea",
         };
-        let separator = if parameter == 2 { "" } else { ", " };
+        let separator = if parameter == 1 { "" } else { ", " };
         arrays.push_str(&format!("{separator}${parameter}::{kind}[]"));
     }
     let statement = format!(
-        "INSERT INTO {} ({}) SELECT $1, * FROM UNNEST({arrays}) {}",
+        "INSERT INTO {} ({}) SELECT * FROM UNNEST({arrays}) {}",
         table.name,
         table.columns(),
         table.on_conflict
     );
-    let mut query = sqlx::query(AssertSqlSafe(statement)).bind(generation.0);
+    let mut query = sqlx::query(AssertSqlSafe(statement));
     for column in table.columns {
         query = match column.cell {
             Cell::Integer(of) => query.bind(rows.iter().map(of).collect::<Vec<i64>>()),
@@ -112,7 +88,6 @@ async fn insert<R>(
 
 async fn copy<R>(
     transaction: &mut Transaction<'_, Postgres>,
-    generation: Generation,
     table: &Table<R>,
     rows: &[R],
 ) -> Result<(), ReadModelError> {
@@ -122,7 +97,7 @@ async fn copy<R>(
     let mut piece = Piece::default();
     piece.0.extend_from_slice(COPY_HEADER);
     for row in rows {
-        piece.row(generation, table, row)?;
+        piece.row(table, row)?;
         if piece.0.len() >= COPY_PIECE {
             copy.send(piece.0.as_slice()).await?;
             piece.0.clear();
@@ -139,15 +114,9 @@ async fn copy<R>(
 struct Piece(Vec<u8>);
 
 impl Piece {
-    fn row<R>(
-        &mut self,
-        generation: Generation,
-        table: &Table<R>,
-        row: &R,
-    ) -> Result<(), ReadModelError> {
-        let columns = i16::try_from(table.columns.len() + 1).unwrap_or(i16::MAX);
+    fn row<R>(&mut self, table: &Table<R>, row: &R) -> Result<(), ReadModelError> {
+        let columns = i16::try_from(table.columns.len()).unwrap_or(i16::MAX);
         self.0.extend_from_slice(&columns.to_be_bytes());
-        self.field(&generation.0.to_be_bytes());
         for column in table.columns {
             match column.cell {
                 Cell::Integer(of) => self.field(&of(row).to_be_bytes()),

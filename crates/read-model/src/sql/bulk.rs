@@ -8,9 +8,10 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _};
 
+use super::postgres;
+use super::write_postgres::COPY_PIECE;
 use crate::error::ReadModelError;
-use crate::postgres;
-use crate::postgres_write::COPY_PIECE;
+use crate::generation::Generation;
 
 /// Every table that the projector writes.
 const TABLES: [&str; 11] = [
@@ -34,8 +35,9 @@ pub struct BulkLoad {
     pub took: Duration,
 }
 
-/// Copies the rows of one read model into another one of the same kind, which has the same schema and is empty: by `COPY` in PostgreSQL's
-/// binary format out of memory, or within SQLite. Reading them is not measured. All rows are in memory at once; this is for benchmarks.
+/// Copies the rows of one read model's first generation into that of another one of the same kind, which has the same tables and is empty:
+/// by `COPY` in PostgreSQL's binary format out of memory, or within SQLite. Reading them is not measured. All rows are in memory at once;
+/// this is for benchmarks.
 pub async fn bulk_load(from: &str, to: &str) -> Result<BulkLoad, ReadModelError> {
     match (from.strip_prefix("sqlite:"), to.strip_prefix("sqlite:")) {
         (Some(from), Some(to)) => within_sqlite(from.as_ref(), to.as_ref()).await,
@@ -47,7 +49,8 @@ pub async fn bulk_load(from: &str, to: &str) -> Result<BulkLoad, ReadModelError>
 async fn between_postgres(from: &str, to: &str) -> Result<BulkLoad, ReadModelError> {
     let connect = async |url: &str| {
         let options: PgConnectOptions = postgres::options(url)?;
-        options.connect().await
+        let schema = postgres::schema(Generation(1));
+        options.options([("search_path", schema)]).connect().await
     };
     let mut source = connect(from).await?;
     let mut tables = Vec::with_capacity(TABLES.len());
